@@ -1,0 +1,37 @@
+# tersor - the targets that users link: tersor::tersor, tersor::all, tersor::precompiled
+# SPDX-License-Identifier: MIT
+include(GNUInstallDirs)
+
+# The headers and Eigen: all of the library but the model files, the pipeline and the command.
+add_library(tersor INTERFACE)
+add_library(tersor::tersor ALIAS tersor)
+target_include_directories(tersor INTERFACE
+  $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+  $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+target_compile_features(tersor INTERFACE cxx_std_20)
+target_link_libraries(tersor INTERFACE Eigen3::Eigen Threads::Threads)
+
+# With the libraries that <tersor/all.hpp> includes.
+if(nlohmann_json_FOUND AND fmt_FOUND)
+  add_library(tersor_all INTERFACE)
+  add_library(tersor::all ALIAS tersor_all)
+  set_target_properties(tersor_all PROPERTIES EXPORT_NAME all)
+  target_link_libraries(tersor_all INTERFACE tersor nlohmann_json::nlohmann_json fmt::fmt)
+endif()
+
+# The factorizations that are slow to compile, compiled once for float and double; optional. What changes the meaning
+# of a header (OpenMP, BLAS) is public here, so that all of a program agrees.
+if(TERSOR_BUILD_PRECOMPILED AND EXISTS ${PROJECT_SOURCE_DIR}/src/precompiled.cpp)
+  add_library(tersor_precompiled STATIC ${PROJECT_SOURCE_DIR}/src/precompiled.cpp)
+  add_library(tersor::precompiled ALIAS tersor_precompiled)
+  set_target_properties(tersor_precompiled PROPERTIES EXPORT_NAME precompiled POSITION_INDEPENDENT_CODE ON)
+  target_link_libraries(tersor_precompiled PUBLIC tersor)
+  target_compile_definitions(tersor_precompiled PUBLIC TERSOR_PRECOMPILED)
+  if(OpenMP_CXX_FOUND)
+    target_link_libraries(tersor_precompiled PUBLIC OpenMP::OpenMP_CXX)
+  endif()
+  if(BLAS_FOUND)
+    target_link_libraries(tersor_precompiled PUBLIC BLAS::BLAS)
+    target_compile_definitions(tersor_precompiled PUBLIC TERSOR_USE_BLAS)
+  endif()
+endif()

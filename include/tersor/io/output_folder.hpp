@@ -1,0 +1,87 @@
+// tersor - a folder that appears complete or not at all
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <filesystem>    // std::filesystem::path
+#include <string>        // std::string
+#include <system_error>  // std::error_code
+
+#include <tersor/core/error.hpp>
+#include <tersor/io/file.hpp>
+
+namespace tersor::io {
+
+/// Collects output in a temporary folder beside its destination; `commit()` renames it into place. Without
+/// commit() (an error on the way) the temporary folder is removed and the destination is as it was. Errors
+/// name the path.
+///
+///   tersor::io::output_folder out("small-model", /*force=*/false);
+///   writer.write(out.path() / "model.safetensors");
+///   out.commit();
+class output_folder {
+ public:
+  /// @param path the destination, whose parent exists. An error if it exists, unless `force`: then commit()
+  /// replaces it, and what was there is removed only after the new folder is in place.
+  explicit output_folder(const std::filesystem::path& path, bool force = false) : path_(path), force_(force) {
+    path_ = path.lexically_normal();
+    if (!path_.has_filename()) path_ = path_.parent_path();
+    const std::string name = path_.filename().string();
+    require(!name.empty() && name != "." && name != "..", "output folder", path.string(),
+            "a path that ends with a name");
+    require(force_ || !exists(path_), path_.string(), "exists", "a new folder, or permission to replace it");
+    std::error_code code;
+    // Another process may take the name between the look and the creation.
+    for (bool made = false; !made;) {
+      temporary_ = detail::sibling(path_);
+      made = std::filesystem::create_directory(temporary_, code);
+      if (code) {
+        temporary_.clear();
+        fail(path_.string(), "", "a parent folder that can be written to (" + code.message() + ")");
+      }
+    }
+  }
+  output_folder(const output_folder&) = delete;
+  output_folder& operator=(const output_folder&) = delete;
+  ~output_folder() {
+    if (temporary_.empty()) return;
+    std::error_code ignored;
+    std::filesystem::remove_all(temporary_, ignored);
+  }
+
+  /// Where to write until commit().
+  const std::filesystem::path& path() const { return temporary_; }
+  /// Where the folder will be.
+  const std::filesystem::path& destination() const { return path_; }
+
+  /// Puts the folder in place. To be called once; if it fails, the destination is as it was.
+  void commit() {
+    std::filesystem::path old;
+    std::error_code code;
+    if (exists(path_)) {
+      require(force_, path_.string(), "exists", "a new folder, or permission to replace it");
+      old = detail::sibling(path_);
+      std::filesystem::rename(path_, old, code);
+      if (code) fail(path_.string(), "", "a folder that can be moved aside (" + code.message() + ")");
+    }
+    std::filesystem::rename(temporary_, path_, code);
+    if (code) {
+      std::error_code ignored;
+      if (!old.empty()) std::filesystem::rename(old, path_, ignored);
+      fail(path_.string(), "", "a destination that can be renamed to (" + code.message() + ")");
+    }
+    temporary_.clear();
+    if (old.empty()) return;
+    std::filesystem::remove_all(old, code);
+    if (code) fail(old.string(), "", "the replaced folder to be removed (" + code.message() + ")");
+  }
+
+ private:
+  static bool exists(const std::filesystem::path& path) {
+    std::error_code ignored;
+    return std::filesystem::exists(std::filesystem::symlink_status(path, ignored));
+  }
+  std::filesystem::path path_, temporary_;
+  bool force_;
+};
+
+}  // namespace tersor::io

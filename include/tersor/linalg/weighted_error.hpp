@@ -1,0 +1,64 @@
+// tersor - the error of a weight as the layer's output sees it
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <numeric>  // std::accumulate
+#include <vector>   // std::vector
+
+#include <tersor/linalg/gemm.hpp>
+
+namespace tersor::linalg {
+
+namespace detail {
+
+/// tr(D H Dᵀ), where difference(i, j) gives D [rows, n]; chunks of rows, added up in order.
+template <class D>
+double quadratic_form(index rows, matrix_view<const double> h, const context& ctx, const D& difference) {
+  constexpr index grain = 128;
+  const index n = h.rows();
+  require(h.cols() == n, "weighted_error: h", concat(n, " x ", h.cols()), "a square matrix");
+  std::vector<double> partial(static_cast<std::size_t>((rows + grain - 1) / grain));
+  parallel_chunks(rows, grain, ctx, [&](index first, index last) {
+    matrix<double> d(last - first, n);
+    for (index i = first; i < last; ++i)
+      for (index j = 0; j < n; ++j) d(i - first, j) = difference(i, j);
+    context serial;
+    serial.threads = 1;
+    const auto p = multiply(d, h, serial);
+    double sum = 0;
+    for (index i = 0; i < d.rows(); ++i) {
+      double row = 0;
+      for (index j = 0; j < n; ++j) row += d(i, j) * p(i, j);
+      sum += row;
+    }
+    partial[static_cast<std::size_t>(first / grain)] = sum;
+  });
+  return std::accumulate(partial.begin(), partial.end(), 0.0);
+}
+
+}  // namespace detail
+
+/// tr((W - Ŵ) H (W - Ŵ)ᵀ) for w, approximation [out, in] and symmetric h [in, in]: for H = XᵀX the squared
+/// error of the layer's outputs, ‖X (W - Ŵ)ᵀ‖². Sums in double. Cost 2 out in².
+template <matrix_like W, matrix_like A>
+double weighted_error(const W& w, const A& approximation, std::type_identity_t<matrix_view<const double>> h,
+                      const context& ctx = {}) {
+  const auto x = as_view(w);
+  const auto y = as_view(approximation);
+  require_shape(y, x.rows(), x.cols(), "weighted_error: approximation");
+  require(h.rows() == x.cols(), "weighted_error: rows of h", h.rows(), "the columns of w, ", x.cols());
+  return detail::quadratic_form(x.rows(), h, ctx, [&](index i, index j) {
+    return static_cast<double>(x(i, j)) - static_cast<double>(y(i, j));
+  });
+}
+
+/// tr(W H Wᵀ), the denominator of a relative weighted error.
+template <matrix_like W>
+double weighted_norm(const W& w, std::type_identity_t<matrix_view<const double>> h, const context& ctx = {}) {
+  const auto x = as_view(w);
+  require(h.rows() == x.cols(), "weighted_norm: rows of h", h.rows(), "the columns of w, ", x.cols());
+  return detail::quadratic_form(x.rows(), h, ctx,
+                                [&](index i, index j) { return static_cast<double>(x(i, j)); });
+}
+
+}  // namespace tersor::linalg

@@ -1,0 +1,268 @@
+// tersor - Llama-family decoder whose linear layers are operator slots
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <map>  // std::map
+
+#include <tersor/model/block_model.hpp>
+#include <tersor/model/llama_config.hpp>
+#include <tersor/op/dense.hpp>
+
+namespace tersor::model {
+
+/// Keys and values of the tokens seen so far, per block: [tokens, kv_heads * head_dim] after rotation.
+class kv_cache {
+ public:
+  explicit kv_cache(const llama_config& c)
+      : width_(c.key_features()), blocks_(static_cast<std::size_t>(c.num_hidden_layers)) {}
+  index length() const {
+    return blocks_.empty() ? 0 : static_cast<index>(blocks_.front().keys.size()) / width_;
+  }
+
+  /// Appends [tokens, width] of one block.
+  void append(index block, matrix_view<const float> k, matrix_view<const float> v) {
+    auto& b = blocks_[static_cast<std::size_t>(block)];
+    for (index t = 0; t < k.rows(); ++t)
+      for (index j = 0; j < width_; ++j) {
+        b.keys.push_back(k(t, j));
+        b.values.push_back(v(t, j));
+      }
+  }
+  matrix_view<const float> keys(index block) const {
+    return view(blocks_[static_cast<std::size_t>(block)].keys);
+  }
+  matrix_view<const float> values(index block) const {
+    return view(blocks_[static_cast<std::size_t>(block)].values);
+  }
+
+ private:
+  struct block_entries {
+    std::vector<float> keys, values;
+  };
+  matrix_view<const float> view(const std::vector<float>& x) const {
+    return {x.data(), {static_cast<index>(x.size()) / width_, width_}};
+  }
+  index width_;
+  std::vector<block_entries> blocks_;
+};
+
+/// RMSNorm, rotary positions, grouped-query attention, SwiGLU, optional tied embeddings. Linear layers are
+/// named as in checkpoints, without ".weight": "model.layers.0.self_attn.q_proj". Computes in float.
+class llama final : public block_model {
+ public:
+  /// Empty slots, to be filled by `set_linear`, `set_vector` and `set_embedding` (a reader of checkpoints
+  /// does so).
+  explicit llama(llama_config config) : config_(std::move(config)), rotary_(config_.rotary_frequencies) {}
+
+  const llama_config& config() const { return config_; }
+
+  /// Every linear of the blocks with its shape [out, in], in order.
+  struct linear_shape {
+    std::string name;
+    index out, in;
+  };
+  std::vector<linear_shape> linear_shapes() const {
+    const auto& c = config_;
+    std::vector<linear_shape> shapes;
+    for (index b = 0; b < c.num_hidden_layers; ++b) {
+      const std::string a = prefix(b) + "self_attn.", m = prefix(b) + "mlp.";
+      shapes.push_back({a + "q_proj", c.query_features(), c.hidden_size});
+      shapes.push_back({a + "k_proj", c.key_features(), c.hidden_size});
+      shapes.push_back({a + "v_proj", c.key_features(), c.hidden_size});
+      shapes.push_back({a + "o_proj", c.hidden_size, c.query_features()});
+      shapes.push_back({m + "gate_proj", c.intermediate_size, c.hidden_size});
+      shapes.push_back({m + "up_proj", c.intermediate_size, c.hidden_size});
+      shapes.push_back({m + "down_proj", c.hidden_size, c.intermediate_size});
+    }
+    return shapes;
+  }
+  /// Norm weights and biases with their lengths, by checkpoint name.
+  std::vector<std::pair<std::string, index>> vector_shapes() const {
+    const auto& c = config_;
+    std::vector<std::pair<std::string, index>> shapes;
+    for (index b = 0; b < c.num_hidden_layers; ++b) {
+      shapes.emplace_back(prefix(b) + "input_layernorm.weight", c.hidden_size);
+      shapes.emplace_back(prefix(b) + "post_attention_layernorm.weight", c.hidden_size);
+    }
+    for (const auto& l : linear_shapes())
+      if (l.name.find(".self_attn.") != std::string::npos ? c.attention_bias : c.mlp_bias)
+        shapes.emplace_back(l.name + ".bias", l.out);
+    shapes.emplace_back("model.norm.weight", c.hidden_size);
+    return shapes;
+  }
+
+  void set_embedding(op::dense table) { embedding_ = std::move(table); }
+  const op::dense& embedding() const { return embedding_; }
+  void set_head(op::any_operator head) { head_ = std::move(head); }
+  void set_vector(const std::string& name, std::vector<float> values) { vectors_[name] = std::move(values); }
+  const std::vector<float>& vector(const std::string& name) const { return at(vectors_, name); }
+
+  // block_model
+  index block_count() const override { return config_.num_hidden_layers; }
+  std::vector<std::vector<std::string>> linear_stages(index b) const override {
+    const std::string a = prefix(b) + "self_attn.", m = prefix(b) + "mlp.";
+    return {{a + "k_proj", a + "v_proj", a + "q_proj"},
+            {a + "o_proj"},
+            {m + "up_proj", m + "gate_proj"},
+            {m + "down_proj"}};
+  }
+  std::vector<scale_group> scale_groups(index b) const override {
+    const std::string p = prefix(b), a = p + "self_attn.", m = p + "mlp.";
+    std::vector<scale_group> groups;
+    groups.push_back({p + "input_layernorm",
+                      true,
+                      {a + "q_proj", a + "k_proj", a + "v_proj"},
+                      true,
+                      [this, b, a](matrix_view<const float> x, std::span<const op::any_operator> w) {
+                        return attention(b, x, w[0], w[1], w[2], &linear(a + "o_proj"), 0, nullptr, nullptr,
+                                         3, {});
+                      }});
+    auto itself = [this](const std::string& name) {
+      return [this, name](matrix_view<const float> x, std::span<const op::any_operator> w) {
+        return apply_linear(name, w[0], x, {});
+      };
+    };
+    // values flow into o_proj channel by channel only without grouped queries
+    if (config_.num_attention_heads == config_.num_key_value_heads)
+      groups.push_back({a + "v_proj", false, {a + "o_proj"}, true, itself(a + "o_proj")});
+    groups.push_back({p + "post_attention_layernorm",
+                      true,
+                      {m + "gate_proj", m + "up_proj"},
+                      true,
+                      [this, b, m](matrix_view<const float> x, std::span<const op::any_operator> w) {
+                        return feed_forward(b, x, w[0], w[1], &linear(m + "down_proj"), nullptr, 5, {});
+                      }});
+    groups.push_back({m + "up_proj", false, {m + "down_proj"}, true, itself(m + "down_proj")});
+    return groups;
+  }
+  matrix<float> embed(std::span<const int> ids) const override {
+    matrix<float> x(static_cast<index>(ids.size()), config_.hidden_size);
+    for (index t = 0; t < x.rows(); ++t) {
+      const int id = ids[static_cast<std::size_t>(t)];
+      require(id >= 0 && id < config_.vocab_size, concat("token ", t), id, "0 .. ", config_.vocab_size - 1);
+      embedding_.values().read(id * config_.hidden_size, x.row(t));
+    }
+    return x;
+  }
+  void run_block(index b, matrix<float>& hidden, const input_observer* observer, index last_stage,
+                 const context& ctx) const override {
+    run_block(b, hidden, nullptr, observer, last_stage < 0 ? 4 : last_stage, ctx);
+  }
+  const op::any_operator& linear(const std::string& name) const override { return at(linears_, name); }
+  void set_linear(const std::string& name, op::any_operator op) override { linears_[name] = std::move(op); }
+  void divide_producer(const scale_group& group, std::span<const float> s) override {
+    if (group.producer_is_norm) {
+      auto& gamma = vectors_.at(group.producer + ".weight");
+      for (std::size_t j = 0; j < gamma.size(); ++j) gamma[j] /= s[j];
+      return;
+    }
+    auto w = linear(group.producer).to_dense();
+    const index first = w.rows() - static_cast<index>(s.size());
+    for (std::size_t j = 0; j < s.size(); ++j)
+      for (float& v : w.row(first + static_cast<index>(j))) v /= s[j];
+    set_linear(group.producer, op::dense(w.view()));
+    if (const auto bias = vectors_.find(group.producer + ".bias"); bias != vectors_.end())
+      for (std::size_t j = 0; j < s.size(); ++j) bias->second[static_cast<std::size_t>(first) + j] /= s[j];
+  }
+
+  /// Final hidden states [tokens, hidden] (before the last norm) of ids that follow what the cache holds; the
+  /// cache, if there is one, is extended.
+  matrix<float> forward(std::span<const int> ids, kv_cache* cache = nullptr, const context& ctx = {}) const {
+    auto hidden = embed(ids);
+    for (index b = 0; b < block_count(); ++b) run_block(b, hidden, cache, nullptr, 4, ctx);
+    return hidden;
+  }
+  /// Logits [rows, vocab_size] of final hidden states.
+  matrix<float> logits(matrix_view<const float> hidden, const context& ctx = {}) const {
+    matrix<float> normed(hidden.rows(), hidden.cols()), y(hidden.rows(), config_.vocab_size);
+    rms_norm(hidden, vector("model.norm.weight"), config_.rms_norm_eps, normed.view());
+    if (config_.tie_word_embeddings)
+      embedding_.apply(normed.view(), y.view(), ctx);
+    else
+      head_.apply(normed.view(), y.view(), ctx);
+    return y;
+  }
+
+ private:
+  static std::string prefix(index block) { return "model.layers." + std::to_string(block) + "."; }
+  template <class Map>
+  static const auto& at(const Map& map, const std::string& name) {
+    const auto found = map.find(name);
+    if (found == map.end()) fail("llama: layer", name, "the name of a layer of this model");
+    return found->second;
+  }
+
+  matrix<float> apply_linear(const std::string& name, const op::any_operator& w, matrix_view<const float> x,
+                             const context& ctx) const {
+    matrix<float> y(x.rows(), w.rows());
+    w.apply(x, y.view(), ctx);
+    if (const auto bias = vectors_.find(name + ".bias"); bias != vectors_.end())
+      for (index t = 0; t < y.rows(); ++t)
+        for (index j = 0; j < y.cols(); ++j) y(t, j) += bias->second[static_cast<std::size_t>(j)];
+    return y;
+  }
+
+  /// x [tokens, hidden] after the norm. Stops before `o_proj` at last_stage 1.
+  matrix<float> attention(index b, matrix_view<const float> x, const op::any_operator& q_proj,
+                          const op::any_operator& k_proj, const op::any_operator& v_proj,
+                          const op::any_operator* o_proj, index past, kv_cache* cache,
+                          const input_observer* observer, index last_stage, const context& ctx) const {
+    const std::string a = prefix(b) + "self_attn.";
+    auto q = apply_linear(a + "q_proj", q_proj, x, ctx);
+    auto k = apply_linear(a + "k_proj", k_proj, x, ctx);
+    const auto v = apply_linear(a + "v_proj", v_proj, x, ctx);
+    rotary_.apply(q.view(), config_.num_attention_heads, past);
+    rotary_.apply(k.view(), config_.num_key_value_heads, past);
+    if (cache) cache->append(b, k.view(), v.view());
+    matrix<float> mixed(x.rows(), config_.query_features());
+    causal_attention(q.view(), cache ? cache->keys(b) : k.view(), cache ? cache->values(b) : v.view(),
+                     config_.num_attention_heads, config_.num_key_value_heads, mixed.view(), ctx);
+    if (observer) (*observer)(a + "o_proj", mixed.view());
+    if (last_stage <= 1) return mixed;
+    return apply_linear(a + "o_proj", *o_proj, mixed.view(), ctx);
+  }
+  /// x [tokens, hidden] after the norm. Stops before `down_proj` at last_stage 3.
+  matrix<float> feed_forward(index b, matrix_view<const float> x, const op::any_operator& gate_proj,
+                             const op::any_operator& up_proj, const op::any_operator* down_proj,
+                             const input_observer* observer, index last_stage, const context& ctx) const {
+    const std::string m = prefix(b) + "mlp.";
+    auto gate = apply_linear(m + "gate_proj", gate_proj, x, ctx);
+    const auto up = apply_linear(m + "up_proj", up_proj, x, ctx);
+    swiglu(gate, up);
+    if (observer) (*observer)(m + "down_proj", gate.view());
+    if (last_stage <= 3) return gate;
+    return apply_linear(m + "down_proj", *down_proj, gate.view(), ctx);
+  }
+  void run_block(index b, matrix<float>& hidden, kv_cache* cache, const input_observer* observer,
+                 index last_stage, const context& ctx) const {
+    const std::string p = prefix(b), a = p + "self_attn.", m = p + "mlp.";
+    const index past = cache ? cache->keys(b).rows() : 0;
+    matrix<float> x(hidden.rows(), hidden.cols());
+    rms_norm(hidden.view(), vector(p + "input_layernorm.weight"), config_.rms_norm_eps, x.view());
+    if (observer)
+      for (const char* name : {"q_proj", "k_proj", "v_proj"}) (*observer)(a + name, x.view());
+    if (last_stage <= 0) return;
+    const auto mixed =
+        attention(b, x.view(), linear(a + "q_proj"), linear(a + "k_proj"), linear(a + "v_proj"),
+                  &linear(a + "o_proj"), past, cache, observer, last_stage, ctx);
+    if (last_stage <= 1) return;
+    for (index i = 0; i < hidden.size(); ++i) hidden.data()[i] += mixed.data()[i];
+    rms_norm(hidden.view(), vector(p + "post_attention_layernorm.weight"), config_.rms_norm_eps, x.view());
+    if (observer)
+      for (const char* name : {"gate_proj", "up_proj"}) (*observer)(m + name, x.view());
+    if (last_stage <= 2) return;
+    const auto transformed = feed_forward(b, x.view(), linear(m + "gate_proj"), linear(m + "up_proj"),
+                                          &linear(m + "down_proj"), observer, last_stage, ctx);
+    if (last_stage <= 3) return;
+    for (index i = 0; i < hidden.size(); ++i) hidden.data()[i] += transformed.data()[i];
+  }
+
+  llama_config config_;
+  rotary rotary_;
+  op::dense embedding_;
+  op::any_operator head_;
+  std::map<std::string, op::any_operator> linears_;
+  std::map<std::string, std::vector<float>> vectors_;
+};
+
+}  // namespace tersor::model

@@ -1,0 +1,189 @@
+// tersor - what an operator is made of, for saving, loading and counting bytes
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <span>         // std::span
+#include <string>       // std::string
+#include <string_view>  // std::string_view
+#include <vector>       // std::vector
+
+#include <tersor/core/dtype.hpp>
+#include <tersor/core/options.hpp>
+#include <tersor/core/real_array.hpp>
+#include <tersor/core/view.hpp>
+
+namespace tersor::op {
+
+/// Receives an operator's parts: small attributes as text, tensors as typed bytes, nested operators as
+/// sub-archives.
+class archive_writer {
+ public:
+  virtual ~archive_writer() = default;
+  virtual void attribute(std::string_view name, std::string value) = 0;
+  /// `bytes` stay valid only during the call unless the operator outlives the writer.
+  virtual void tensor(std::string_view name, dtype type, std::span<const index> shape,
+                      std::span<const std::byte> bytes) = 0;
+  virtual void begin_part(std::string_view name, std::string_view kind) = 0;
+  virtual void end_part() = 0;
+};
+
+/// Gives an operator's parts back, in any order.
+class archive_reader {
+ public:
+  struct tensor_bytes {
+    dtype type;
+    std::vector<index> shape;
+    std::span<const std::byte> bytes;
+  };
+  virtual ~archive_reader() = default;
+  virtual bool has(std::string_view name) const = 0;               ///< is there a tensor of that name?
+  virtual std::string attribute(std::string_view name) const = 0;  ///< missing: error
+  virtual tensor_bytes tensor(std::string_view name) const = 0;    ///< missing: error
+  virtual std::string begin_part(std::string_view name) = 0;       ///< enters the part, returns its kind
+  virtual void end_part() = 0;
+  virtual std::string where() const = 0;  ///< the operator's name, for errors
+};
+
+/// One stored tensor of an operator.
+struct storage_part {
+  std::string name;
+  dtype type = dtype::u8;
+  std::vector<index> shape;
+  std::size_t bytes = 0;
+};
+
+/// Bytes by part; exactly the tensors that are written to disk.
+struct storage_report {
+  std::vector<storage_part> parts;
+  std::size_t bytes() const {
+    std::size_t n = 0;
+    for (const auto& p : parts) n += p.bytes;
+    return n;
+  }
+};
+
+namespace detail {
+
+/// Adapts one `describe(self, archive)` of an operator to saving ...
+struct save_archive {
+  static constexpr bool loading = false;
+  archive_writer& out;
+
+  template <class V>
+  void attribute(std::string_view name, const V& value) {
+    if constexpr (std::is_same_v<V, std::string>)
+      out.attribute(name, value);
+    else
+      out.attribute(name, option_text<V>::format(value));
+  }
+  template <class T>
+  void tensor(std::string_view name, const std::vector<T>& values, std::vector<index> shape) {
+    out.tensor(name, dtype_of<T>, shape, std::as_bytes(std::span(values)));
+  }
+  void tensor(std::string_view name, const real_array& values, std::vector<index> shape) {
+    out.tensor(name, values.type(), shape, values.bytes());
+  }
+  template <class Op>
+  void part(std::string_view name, const Op& inner) {
+    out.begin_part(name, inner.kind());
+    inner.save(out);
+    out.end_part();
+  }
+  /// A tensor that some operators of the kind lack.
+  template <class Values>
+  void optional_tensor(std::string_view name, const Values& values, std::vector<index> shape) {
+    if (!values.empty()) tensor(name, values, std::move(shape));
+  }
+};
+
+/// ... and to loading, where every shape is checked against what the attributes say.
+struct load_archive {
+  static constexpr bool loading = true;
+  archive_reader& in;
+
+  template <class V>
+  void attribute(std::string_view name, V& value) {
+    const std::string text = in.attribute(name);
+    if constexpr (std::is_same_v<V, std::string>) {
+      value = text;
+    } else {
+      const auto parsed = option_text<V>::parse(text);
+      if (!parsed)
+        fail(concat(in.where(), ": attribute ", name), text, option_text<V>::range(option_doc{""}));
+      value = *parsed;
+    }
+  }
+  template <class T>
+  void tensor(std::string_view name, std::vector<T>& values, std::vector<index> shape) {
+    const auto t = in.tensor(name);
+    check(name, t, shape, dtype_of<T>);
+    values.resize(t.bytes.size() / sizeof(T));
+    if (!values.empty()) std::memcpy(values.data(), t.bytes.data(), t.bytes.size());
+  }
+  void tensor(std::string_view name, real_array& values, std::vector<index> shape) {
+    const auto t = in.tensor(name);
+    check(name, t, shape, t.type);
+    index n = 1;
+    for (index e : shape) n *= e;
+    values = real_array(t.type, n);
+    if (!t.bytes.empty()) std::memcpy(values.bytes().data(), t.bytes.data(), t.bytes.size());
+  }
+  template <class Values>
+  void optional_tensor(std::string_view name, Values& values, std::vector<index> shape) {
+    if (in.has(name)) tensor(name, values, std::move(shape));
+  }
+  template <class Op>
+  void part(std::string_view name, Op& inner) {
+    const std::string kind = in.begin_part(name);
+    inner = Op::load(kind, in);
+    in.end_part();
+  }
+
+ private:
+  void check(std::string_view name, const archive_reader::tensor_bytes& t, const std::vector<index>& shape,
+             dtype type) const {
+    auto text = [](const std::vector<index>& s) {
+      std::string out = "[";
+      for (index e : s) out += (out.size() > 1 ? ", " : "") + std::to_string(e);
+      return out + "]";
+    };
+    const std::string tensor_name = concat(in.where(), ".", name);
+    require(t.shape == shape, tensor_name, text(t.shape), "shape ", text(shape));
+    require(t.type == type, tensor_name, tersor::name(t.type), "type ", tersor::name(type));
+  }
+};
+
+/// Collects sizes.
+class storage_counter final : public archive_writer {
+ public:
+  storage_report report;
+  void attribute(std::string_view, std::string) override {}
+  void tensor(std::string_view name, dtype type, std::span<const index> shape,
+              std::span<const std::byte> bytes) override {
+    report.parts.push_back({prefix_ + std::string(name), type, {shape.begin(), shape.end()}, bytes.size()});
+  }
+  void begin_part(std::string_view name, std::string_view) override {
+    lengths_.push_back(prefix_.size());
+    prefix_ += std::string(name) + ".";
+  }
+  void end_part() override {
+    prefix_.resize(lengths_.back());
+    lengths_.pop_back();
+  }
+
+ private:
+  std::string prefix_;
+  std::vector<std::size_t> lengths_;
+};
+
+}  // namespace detail
+
+/// What `op` stores, part by part.
+template <class Op>
+storage_report storage_of(const Op& op) {
+  detail::storage_counter counter;
+  op.save(counter);
+  return std::move(counter.report);
+}
+
+}  // namespace tersor::op

@@ -1,0 +1,68 @@
+// tersor - low-rank operator: two thin factors
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <tersor/op/operator.hpp>
+
+namespace tersor::op {
+
+/// W [rows, cols] = A [rows, rank] * B [rank, cols]; y = (x Bᵀ) Aᵀ at 2 rank (rows + cols) FLOPs a token.
+/// Bits per weight: value bits * rank * (rows + cols) / (rows * cols).
+class low_rank : public described_operator<low_rank> {
+ public:
+  low_rank() = default;
+  /// a [rows, rank], b [rank, cols], rounded to `type`.
+  low_rank(matrix_view<const float> a, matrix_view<const float> b, dtype type = dtype::f32)
+      : rows_(a.rows()), cols_(b.cols()), rank_(a.cols()), a_(store_as(type, a)), b_(store_as(type, b)) {
+    require(b.rows() == rank_, "low_rank: rows of b", b.rows(), rank_, ", the columns of a");
+  }
+
+  index rows() const { return rows_; }
+  index cols() const { return cols_; }
+  index rank() const { return rank_; }
+  matrix<float> a() const { return factor(a_, rows_, rank_); }
+  matrix<float> b() const { return factor(b_, rank_, cols_); }
+  static constexpr std::string_view kind() { return "low_rank"; }
+
+  void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
+    detail::require_operands(kind(), x, cols_, y, rows_);
+    const auto left = a(), right = b();
+    matrix<float> z(x.rows(), rank_);
+    linalg::gemm<float>(1.0F, x, right.view().transposed(), 0.0F, z.view(), ctx);
+    linalg::gemm<float>(1.0F, z.view(), left.view().transposed(), 0.0F, y, ctx);
+  }
+  void apply_transposed(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
+    detail::require_operands(kind(), x, rows_, y, cols_);
+    const auto left = a(), right = b();
+    matrix<float> z(x.rows(), rank_);
+    linalg::gemm<float>(1.0F, x, left.view(), 0.0F, z.view(), ctx);
+    linalg::gemm<float>(1.0F, z.view(), right.view(), 0.0F, y, ctx);
+  }
+  matrix<float> to_dense() const {
+    const auto left = a(), right = b();
+    matrix<float> w(rows_, cols_);
+    linalg::gemm<float>(1.0F, left.view(), right.view(), 0.0F, w.view());
+    return w;
+  }
+
+ private:
+  friend class described_operator<low_rank>;
+  template <class Self, class Archive>
+  static void describe(Self& self, Archive& a) {
+    a.attribute("rows", self.rows_);
+    a.attribute("cols", self.cols_);
+    a.attribute("rank", self.rank_);
+    a.tensor("a", self.a_, {self.rows_, self.rank_});
+    a.tensor("b", self.b_, {self.rank_, self.cols_});
+  }
+  static matrix<float> factor(const real_array& values, index rows, index cols) {
+    matrix<float> m(rows, cols);
+    values.read(0, m.values());
+    return m;
+  }
+
+  index rows_ = 0, cols_ = 0, rank_ = 0;
+  real_array a_, b_;
+};
+
+}  // namespace tersor::op

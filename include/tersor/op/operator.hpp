@@ -1,0 +1,108 @@
+// tersor - the concept of a compressed linear operator, and what all operators share
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>    // std::clamp
+#include <concepts>     // std::convertible_to
+#include <string_view>  // std::string_view
+
+#include <tersor/core/context.hpp>
+#include <tersor/core/matrix.hpp>
+#include <tersor/core/parallel.hpp>
+#include <tersor/linalg/gemm.hpp>
+#include <tersor/op/archive.hpp>
+
+namespace tersor::op {
+
+/// A compressed weight W [rows, cols] = [out_features, in_features] as a linear map of rows of activations:
+/// - `apply(x, y, ctx)`: y [tokens, rows] = x [tokens, cols] * Wᵀ (y is overwritten);
+/// - `apply_transposed(x, y, ctx)`: y [tokens, cols] = x [tokens, rows] * W;
+/// - `to_dense()`: W as float;
+/// - `kind()`: its name in files; `save(writer)`: attributes and tensors; `Op::load(kind, reader)`: back
+/// again.
+template <class Op>
+concept linear_operator = requires(const Op& op, matrix_view<const float> x, matrix_view<float> y,
+                                   const context& ctx, archive_writer& out) {
+  { op.rows() } -> std::convertible_to<index>;
+  { op.cols() } -> std::convertible_to<index>;
+  op.apply(x, y, ctx);
+  op.apply_transposed(x, y, ctx);
+  { op.to_dense() } -> std::convertible_to<matrix<float>>;
+  { op.kind() } -> std::convertible_to<std::string_view>;
+  op.save(out);
+};
+
+namespace detail {
+
+/// Shape checks of an application, with one error text for all operators.
+inline void require_operands(std::string_view kind, matrix_view<const float> x, index in,
+                             matrix_view<float> y, index out) {
+  require(x.cols() == in, concat(kind, ": columns of x"), x.cols(), in);
+  require(y.rows() == x.rows() && y.cols() == out, concat(kind, ": shape of y"),
+          concat(y.rows(), " x ", y.cols()), x.rows(), " x ", out);
+}
+
+/// Rows decoded at a time: enough for the product to run at its full rate, few enough to stay in cache.
+inline index decode_rows(index rows, index cols) {
+  return std::clamp<index>(262144 / std::max<index>(cols, 1), 16, std::max<index>(rows, 16));
+}
+
+}  // namespace detail
+
+/// Saving, loading and counting bytes of an operator from one `describe(self, archive)`.
+template <class Op>
+class described_operator {
+ public:
+  storage_report storage() const { return storage_of(self()); }
+  void save(archive_writer& out) const {
+    detail::save_archive a{out};
+    Op::describe(self(), a);
+  }
+  static Op load(std::string_view, archive_reader& in) {
+    Op op;
+    detail::load_archive a{in};
+    Op::describe(op, a);
+    return op;
+  }
+
+ protected:
+  const Op& self() const { return static_cast<const Op&>(*this); }
+};
+
+/// Products of an operator that can write rows of W: `decode(r0, r1, w)` fills w [r1 - r0, cols] (rows
+/// contiguous).
+template <class Op>
+class decoded_operator : public described_operator<Op> {
+ public:
+  void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
+    const Op& op = this->self();
+    detail::require_operands(Op::kind(), x, op.cols(), y, op.rows());
+    parallel_chunks(op.rows(), detail::decode_rows(op.rows(), op.cols()), ctx, [&](index r0, index r1) {
+      matrix<float> w(r1 - r0, op.cols());
+      op.decode(r0, r1, w.view());
+      linalg::gemm<float>(1.0F, x, w.view().transposed(), 0.0F, y.block(0, r0, y.rows(), r1 - r0), ctx);
+    });
+  }
+  void apply_transposed(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
+    const Op& op = this->self();
+    detail::require_operands(Op::kind(), x, op.rows(), y, op.cols());
+    for (index t = 0; t < y.rows(); ++t)
+      for (index j = 0; j < y.cols(); ++j) y(t, j) = 0.0F;
+    // tile after tile in order: the sum is the same for any number of threads
+    const index step = detail::decode_rows(op.rows(), op.cols());
+    for (index r0 = 0; r0 < op.rows(); r0 += step) {
+      const index r1 = std::min(op.rows(), r0 + step);
+      matrix<float> w(r1 - r0, op.cols());
+      op.decode(r0, r1, w.view());
+      linalg::gemm<float>(1.0F, x.block(0, r0, x.rows(), r1 - r0), w.view(), 1.0F, y, ctx);
+    }
+  }
+  matrix<float> to_dense() const {
+    const Op& op = this->self();
+    matrix<float> w(op.rows(), op.cols());
+    op.decode(0, op.rows(), w.view());
+    return w;
+  }
+};
+
+}  // namespace tersor::op

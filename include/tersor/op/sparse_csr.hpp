@@ -1,0 +1,108 @@
+// tersor - compressed sparse rows, for matrices with few non-zeros
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <tersor/op/operator.hpp>
+
+namespace tersor::op {
+
+/// W [rows, cols] as row offsets (int32 [rows + 1]), column indices (uint16 where cols <= 65536, else int32)
+/// and values (f32, f16 or bf16). Bits per weight at density d: d (value bits + 16 or 32) + 32 / cols. Right
+/// for outlier side matrices; above a density of a few per cent `sparse_bitmap` is smaller.
+class sparse_csr : public described_operator<sparse_csr> {
+ public:
+  sparse_csr() = default;
+  /// Stores the entries of w where `kept` [rows, cols] is non-zero.
+  sparse_csr(matrix_view<const float> w, const matrix<std::uint8_t>& kept, dtype type)
+      : rows_(w.rows()), cols_(w.cols()) {
+    require_shape(kept.view(), rows_, cols_, "sparse_csr: kept");
+    require(w.size() <= INT32_MAX, "sparse_csr: number of weights", w.size(), "at most ", INT32_MAX);
+    std::vector<float> values;
+    offsets_.push_back(0);
+    for (index r = 0; r < rows_; ++r) {
+      for (index j = 0; j < cols_; ++j) {
+        if (kept(r, j) == 0) continue;
+        push_column(j);
+        values.push_back(w(r, j));
+      }
+      offsets_.push_back(static_cast<std::int32_t>(values.size()));
+    }
+    values_ = store_as(type, values);
+  }
+
+  index rows() const { return rows_; }
+  index cols() const { return cols_; }
+  index kept() const { return values_.size(); }
+  static constexpr std::string_view kind() { return "sparse_csr"; }
+
+  void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
+    detail::require_operands(kind(), x, cols_, y, rows_);
+    parallel_chunks(rows_, 64, ctx, [&](index r0, index r1) {
+      for (index r = r0; r < r1; ++r)
+        for (index t = 0; t < x.rows(); ++t) {
+          float sum = 0.0F;
+          for (index k = begin(r); k < begin(r + 1); ++k) sum += values_[k] * x(t, column(k));
+          y(t, r) = sum;
+        }
+    });
+  }
+  void apply_transposed(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
+    detail::require_operands(kind(), x, rows_, y, cols_);
+    parallel_chunks(x.rows(), 8, ctx, [&](index t0, index t1) {
+      for (index t = t0; t < t1; ++t) {
+        for (index j = 0; j < cols_; ++j) y(t, j) = 0.0F;
+        for (index r = 0; r < rows_; ++r)
+          for (index k = begin(r); k < begin(r + 1); ++k) y(t, column(k)) += values_[k] * x(t, r);
+      }
+    });
+  }
+  matrix<float> to_dense() const {
+    matrix<float> w(rows_, cols_);
+    for (index r = 0; r < rows_; ++r)
+      for (index k = begin(r); k < begin(r + 1); ++k) w(r, column(k)) = values_[k];
+    return w;
+  }
+
+ private:
+  friend class described_operator<sparse_csr>;
+  template <class Self, class Archive>
+  static void describe(Self& self, Archive& a) {
+    a.attribute("rows", self.rows_);
+    a.attribute("cols", self.cols_);
+    a.tensor("offsets", self.offsets_, {self.rows_ + 1});
+    const index n = self.offsets_.back();
+    if constexpr (Archive::loading) self.check_offsets(a.in.where());
+    if (self.cols_ <= 65536)
+      a.tensor("columns", self.columns16_, {n});
+    else
+      a.tensor("columns", self.columns32_, {n});
+    a.tensor("values", self.values_, {n});
+    if constexpr (Archive::loading)
+      for (index k = 0; k < n; ++k)
+        require(self.column(k) >= 0 && self.column(k) < self.cols_, concat(a.in.where(), ".columns[", k, "]"),
+                self.column(k), "0 .. ", self.cols_ - 1);
+  }
+  void check_offsets(const std::string& where) const {
+    for (std::size_t r = 0; r < offsets_.size(); ++r)
+      require(offsets_[r] >= (r == 0 ? 0 : offsets_[r - 1]) && (r != 0 || offsets_[r] == 0),
+              concat(where, ".offsets[", r, "]"), offsets_[r], "a rising sequence from 0");
+  }
+  void push_column(index j) {
+    if (cols_ <= 65536)
+      columns16_.push_back(static_cast<std::uint16_t>(j));
+    else
+      columns32_.push_back(static_cast<std::int32_t>(j));
+  }
+  index begin(index r) const { return offsets_[static_cast<std::size_t>(r)]; }
+  index column(index k) const {
+    return cols_ <= 65536 ? columns16_[static_cast<std::size_t>(k)] : columns32_[static_cast<std::size_t>(k)];
+  }
+
+  index rows_ = 0, cols_ = 0;
+  std::vector<std::int32_t> offsets_;
+  std::vector<std::uint16_t> columns16_;
+  std::vector<std::int32_t> columns32_;
+  real_array values_;
+};
+
+}  // namespace tersor::op

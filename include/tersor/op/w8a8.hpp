@@ -1,0 +1,128 @@
+// tersor - 8-bit weights times 8-bit activations that are quantized on the fly
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <array>  // std::array
+
+#include <tersor/core/rounding.hpp>
+#include <tersor/op/operator.hpp>
+
+namespace tersor::op {
+
+/// What shares one scale of the activations.
+enum class activation_unit { per_token, per_tensor };
+constexpr auto option_names(activation_unit) {
+  using row = std::pair<std::string_view, activation_unit>;
+  return std::array<row, 2>{
+      {{"per_token", activation_unit::per_token}, {"per_tensor", activation_unit::per_tensor}}};
+}
+
+/// Symmetric int8 activations: codes -127 .. 127 as floats and their scales ([tokens], or one).
+struct int8_activations {
+  matrix<float> codes;       ///< integers
+  std::vector<float> scale;  ///< max(max |x|, 1e-5) / 127
+};
+inline int8_activations quantize_activations(matrix_view<const float> x, activation_unit unit) {
+  int8_activations q{matrix<float>(x.rows(), x.cols()), {}};
+  auto absmax = [&](index first, index count) {
+    float a = 0.0F;
+    for (index t = first; t < first + count; ++t)
+      for (index j = 0; j < x.cols(); ++j) a = std::max(a, std::fabs(x(t, j)));
+    return std::max(a, 1e-5F) / 127.0F;
+  };
+  const bool per_token = unit == activation_unit::per_token;
+  for (index t = 0; t < (per_token ? x.rows() : 1); ++t)
+    q.scale.push_back(per_token ? absmax(t, 1) : absmax(0, x.rows()));
+  for (index t = 0; t < x.rows(); ++t) {
+    const float s = q.scale[per_token ? static_cast<std::size_t>(t) : 0];
+    for (index j = 0; j < x.cols(); ++j) q.codes(t, j) = round_half_even(x(t, j) / s);
+  }
+  return q;
+}
+
+/// y[t, r] = s_x[t] * s_w[r] * sum_j qx[t, j] qw[r, j], the sum in exact integer arithmetic. Weights are
+/// symmetric int8 with one scale per row or one for all: 8 + 32 / cols bits per weight. Activations are
+/// quantized per token, or per call.
+class w8a8 : public described_operator<w8a8> {
+ public:
+  w8a8() = default;
+  /// @param codes [rows, cols]; @param scale [rows] or one value.
+  w8a8(index rows, index cols, std::vector<std::int8_t> codes, std::vector<float> scale, activation_unit unit)
+      : rows_(rows),
+        cols_(cols),
+        units_(static_cast<index>(scale.size())),
+        unit_(unit),
+        codes_(std::move(codes)),
+        scale_(std::move(scale)) {
+    require(static_cast<index>(codes_.size()) == rows * cols, "w8a8: number of codes", codes_.size(),
+            rows * cols);
+    require(units_ == rows || units_ == 1, "w8a8: length of scale", units_, "1 or ", rows);
+  }
+
+  index rows() const { return rows_; }
+  index cols() const { return cols_; }
+  std::span<const std::int8_t> codes() const { return codes_; }
+  static constexpr std::string_view kind() { return "w8a8"; }
+
+  void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
+    detail::require_operands(kind(), x, cols_, y, rows_);
+    const auto q = quantize_activations(x, unit_);
+    // Products of codes are at most 127 * 128, so a float sum of 1024 of them is an exact integer (below
+    // 2^24): the floating-point product runs the integer sum, piece by piece.
+    constexpr index exact = 1024;
+    parallel_chunks(rows_, detail::decode_rows(rows_, cols_), ctx, [&](index r0, index r1) {
+      matrix<float> w(r1 - r0, cols_);
+      for (index i = 0; i < w.size(); ++i)
+        w.data()[i] = static_cast<float>(codes_[static_cast<std::size_t>(r0 * cols_ + i)]);
+      matrix<float> piece(x.rows(), r1 - r0);
+      matrix<double> total(x.rows(), r1 - r0);
+      for (index j0 = 0; j0 < cols_; j0 += exact) {
+        const index n = std::min(exact, cols_ - j0);
+        linalg::gemm<float>(1.0F, q.codes.view().block(0, j0, x.rows(), n),
+                            w.view().block(0, j0, r1 - r0, n).transposed(), 0.0F, piece.view(), ctx);
+        for (index i = 0; i < piece.size(); ++i) total.data()[i] += static_cast<double>(piece.data()[i]);
+      }
+      for (index t = 0; t < x.rows(); ++t)
+        for (index r = r0; r < r1; ++r)
+          y(t, r) = static_cast<float>(
+              total(t, r - r0) *
+              static_cast<double>(q.scale[q.scale.size() == 1 ? 0 : static_cast<std::size_t>(t)]) *
+              static_cast<double>(row_scale(r)));
+    });
+  }
+  /// Gradients go through the weights alone (straight through the activation quantizer).
+  void apply_transposed(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
+    detail::require_operands(kind(), x, rows_, y, cols_);
+    linalg::gemm<float>(1.0F, x, to_dense().view(), 0.0F, y, ctx);
+  }
+  matrix<float> to_dense() const {
+    matrix<float> w(rows_, cols_);
+    for (index r = 0; r < rows_; ++r)
+      for (index j = 0; j < cols_; ++j)
+        w(r, j) = row_scale(r) * static_cast<float>(codes_[static_cast<std::size_t>(r * cols_ + j)]);
+    return w;
+  }
+
+ private:
+  friend class described_operator<w8a8>;
+  template <class Self, class Archive>
+  static void describe(Self& self, Archive& a) {
+    a.attribute("rows", self.rows_);
+    a.attribute("cols", self.cols_);
+    a.attribute("units", self.units_);
+    a.attribute("activations", self.unit_);
+    if constexpr (Archive::loading)
+      require(self.units_ == self.rows_ || self.units_ == 1, concat(a.in.where(), ": units"), self.units_,
+              "1 or ", self.rows_);
+    a.tensor("codes", self.codes_, {self.rows_, self.cols_});
+    a.tensor("scale", self.scale_, {self.units_});
+  }
+  float row_scale(index r) const { return scale_[units_ == 1 ? 0 : static_cast<std::size_t>(r)]; }
+
+  index rows_ = 0, cols_ = 0, units_ = 0;
+  activation_unit unit_ = activation_unit::per_token;
+  std::vector<std::int8_t> codes_;
+  std::vector<float> scale_;
+};
+
+}  // namespace tersor::op

@@ -1,0 +1,244 @@
+// tersor - GPTQ: second-order rounding, one input channel at a time
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <numeric>  // std::iota, std::accumulate
+
+#include <tersor/quant/rtn.hpp>
+#include <tersor/solve/column_feedback.hpp>
+
+namespace tersor::quant {
+
+/// Where a group's grid is fitted when the group starts inside a panel of columns.
+enum class refit_source {
+  current,  ///< on weights that carry all feedback so far
+  stale     ///< on the weights as they stood when the panel began, as the official program does
+};
+constexpr auto option_names(refit_source) {
+  using row = std::pair<std::string_view, refit_source>;
+  return std::array<row, 2>{{{"current", refit_source::current}, {"stale", refit_source::stale}}};
+}
+
+/// What GPTQ decided, in the original order of the channels.
+struct gptq_solution {
+  matrix<std::uint8_t> codes;       ///< [out, in]
+  solve::grid_parameters grids;     ///< [out, groups]
+  std::vector<std::int32_t> g_idx;  ///< group of each input channel; empty: runs of group_size
+  double loss = 0;                  ///< sum (w - q)² / (2 d²) = tr((W - Q)(H + damping I)(W - Q)ᵀ) / 2
+  double damping = 0;               ///< added to the diagonal of H
+  int retries = 0;                  ///< times the damping had to be raised
+  std::vector<index> dead;          ///< inputs that were always zero
+};
+
+/// GPTQ (arXiv:2210.17323; official code IST-DASLab/gptq): quantizes one input channel at a time and pushes
+/// its output error into the channels that are still to come, through the inverse Hessian H = (2/n) XᵀX of
+/// the layer's inputs.
+///
+/// Cost: in³ (factor of H⁻¹) + out in² multiply-adds. Guarantee: ‖(W - Q) Xᵀ‖ never above that of rounding to
+/// nearest on the same kind of grid (`keep_better`). Bits per weight: bits + (16 + bits) / group_size;
+/// act_order with groups that are not static adds 32 / out for g_idx.
+///
+///     tersor::calib::statistics inputs(in_features);
+///     inputs.add(X);                                                          // X: [tokens, in], one per
+///     sequence auto result = tersor::quant::gptq{.bits = 4, .group_size = 128}(W, inputs);
+///     result.op.apply(x, y);
+struct gptq {
+  int bits = 4;
+  index group_size = 128;
+  solve::grid_scheme scheme = solve::grid_scheme::affine0;
+  bool act_order = false;
+  bool static_groups = false;
+  double percdamp = 0.01;
+  index block_size = 128;
+  refit_source refit_from = refit_source::current;
+  bool keep_better = true;
+  bool clip_search = false;
+  float norm = 2.4F;
+  int grid = 100;
+  float max_shrink = 0.8F;
+  dtype scale_type = dtype::f16;
+  bool compat_one_sided = false;
+
+  static constexpr solve::stage_kind kind = solve::stage_kind::compressor;
+  static constexpr solve::calibration_need needs = solve::calibration_need::gram;
+  static constexpr solve::technique_info info{
+      .id = "gptq",
+      .family = "quant",
+      .title = "GPTQ: rounding with second-order error feedback",
+      .arxiv = "2210.17323",
+      .header = "tersor/quant/gptq.hpp",
+      .guarantee = "output error on the calibration data never above round-to-nearest on the same grid"};
+  static constexpr auto options() {
+    return std::tuple{
+        option{"bits", &gptq::bits, {.help = "width of a code", .symbol = "b", .min = 2, .max = 8}},
+        option{
+            "group_size",
+            &gptq::group_size,
+            {.help = "inputs that share a scale; -1: the whole row", .symbol = "g", .min = -1, .max = 1e6}},
+        option{"scheme", &gptq::scheme, {.help = "how a range becomes a scale and a zero point"}},
+        option{"act_order", &gptq::act_order, {.help = "channels with the largest inputs first (desc_act)"}},
+        option{"static_groups",
+               &gptq::static_groups,
+               {.help = "fit all groups beforehand, in the original order of the channels"}},
+        option{"percdamp",
+               &gptq::percdamp,
+               {.help = "damping of H, relative to the mean of its diagonal", .min = 0, .max = 1e3}},
+        option{"block_size",
+               &gptq::block_size,
+               {.help = "columns of a panel", .symbol = "B", .min = 1, .max = 65536}},
+        option{"refit_from", &gptq::refit_from, {.help = "weights that a group's grid is fitted on"}},
+        option{"keep_better",
+               &gptq::keep_better,
+               {.help = "return round-to-nearest where that has the smaller output error"}},
+        option{"clip_search", &gptq::clip_search, {.help = "shrink ranges where that lowers the error"}},
+        option{"norm", &gptq::norm, {.help = "exponent of the clip search's error", .min = 0.5, .max = 10}},
+        option{"grid",
+               &gptq::grid,
+               {.help = "steps of the clip search over the full range", .min = 1, .max = 10000}},
+        option{"max_shrink",
+               &gptq::max_shrink,
+               {.help = "share of those steps that is tried", .min = 0, .max = 1}},
+        option{"scale_type", &gptq::scale_type, {.help = "stored type of the scales"}},
+        option{"compat_one_sided",
+               &gptq::compat_one_sided,
+               {.help = "sym_unsigned as released: one-sided units keep a bound of 0"}}};
+  }
+  void validate() const {
+    validate_options(*this, info.id);
+    require(group_size != 0, "gptq: group_size", group_size, "-1 or at least 1");
+  }
+  solve::grid_rule rule() const {
+    return {bits, scheme, clip_search, norm, grid, max_shrink, scale_type, compat_one_sided};
+  }
+
+  /// @param w [out, in], any tensor type; @param inputs of the layer, with their Gram matrix.
+  template <matrix_like W>
+  solve::compressed<op::quantized> operator()(const W& w, const calib::statistics& inputs,
+                                              const context& ctx = {}) const {
+    return solve::compress_weight<op::quantized>(*this, w, &inputs, ctx);
+  }
+
+  solve::outcome compress(const solve::layer& l, const context& ctx = {}) const {
+    validate();
+    solve::check_layer(l);
+    const auto& inputs = l.require_inputs(info.id);
+    gptq_solution s =
+        quantize(l.weight, inputs.hessian(), ctx, l.sparsity.empty() ? nullptr : &l.sparsity.kept);
+    solve::outcome result{
+        solve::quantized_operator(s.codes, s.grids, rule(), l.sparsity, s.g_idx), l.sparsity, {}};
+    if (s.retries > 0)
+      result.notes.push_back(concat("gptq: damping raised ", s.retries, " times, to ", s.damping));
+    if (!s.dead.empty()) result.notes.push_back(concat("gptq: ", s.dead.size(), " inputs were always zero"));
+    if (keep_better) {
+      const auto plain = solve::fit_grids(l.weight.view(), group_size, false, rule(), ctx);
+      auto rounded = solve::quantized_operator(solve::quantize(l.weight.view(), plain, bits, ctx), plain,
+                                               rule(), l.sparsity);
+      const auto error = [&](const op::any_operator& op) {
+        return linalg::weighted_error(l.weight.view(), op.to_dense().view(), inputs.gram().view(), ctx);
+      };
+      const double feedback = error(result.op), nearest = error(rounded);
+      if (nearest < feedback) {
+        result.op = std::move(rounded);
+        result.notes.push_back(concat("gptq: round-to-nearest kept, its output error is smaller (",
+                                      std::sqrt(nearest / feedback), " of gptq's)"));
+      }
+    }
+    return result;
+  }
+
+  /// The algorithm itself. @param w [out, in], @param h Hessian [in, in] before damping, @param kept entries
+  /// that may be non-zero (null: all).
+  gptq_solution quantize(matrix<float> w, matrix<double> h, const context& ctx = {},
+                         const matrix<std::uint8_t>* kept = nullptr) const {
+    validate();
+    const index out = w.rows(), in = w.cols();
+    require_shape(h.view(), in, in, "gptq: h");
+    gptq_solution s;
+    const index g = solve::resolve_group_size(group_size, in);
+    const bool by_row = group_size < 0, dynamic = !by_row && !static_groups;
+    s.codes = matrix<std::uint8_t>(out, in);
+    if (by_row) s.grids = solve::fit_grids(w.view(), g, false, rule(), ctx);
+    s.dead = solve::repair_dead_inputs(h, w);
+    if (!by_row) s.grids = solve::fit_grids(w.view(), g, false, rule(), ctx);
+
+    std::vector<index> order(static_cast<std::size_t>(in));
+    std::iota(order.begin(), order.end(), index{0});
+    if (act_order) {
+      std::ranges::stable_sort(order, [&](index a, index b) { return h(a, a) > h(b, b); });
+      w = permuted_columns(w, order);
+      matrix<double> sorted(in, in);
+      for (index i = 0; i < in; ++i)
+        for (index j = 0; j < in; ++j)
+          sorted(i, j) = h(order[static_cast<std::size_t>(i)], order[static_cast<std::size_t>(j)]);
+      h = std::move(sorted);
+      if (dynamic) {
+        s.g_idx.resize(static_cast<std::size_t>(in));
+        for (index i = 0; i < in; ++i)
+          s.g_idx[static_cast<std::size_t>(order[static_cast<std::size_t>(i)])] =
+              static_cast<std::int32_t>(i / g);
+      }
+    }
+
+    const matrix<float> factor = [&] {
+      auto inverse =
+          linalg::inverse_cholesky_upper(std::as_const(h).view(), {.relative_damping = percdamp}, ctx);
+      s.damping = inverse.damping;
+      s.retries = inverse.retries;
+      h = {};
+      return copy_as<float>(inverse.factor.view());
+    }();
+
+    policy p{*this, s, order, kept, g, dynamic, static_cast<float>((1 << bits) - 1)};
+    const auto row_loss = solve::column_feedback(w, factor, block_size, p, ctx);
+    s.loss = std::accumulate(row_loss.begin(), row_loss.end(), 0.0);
+    return s;
+  }
+
+ private:
+  /// The column quantizer: one grid per row and group, fitted when the group begins.
+  struct policy {
+    const gptq& options;
+    gptq_solution& s;
+    const std::vector<index>& order;  // position -> original channel
+    const matrix<std::uint8_t>* kept;
+    index group_size;
+    bool dynamic;
+    float n;
+
+    index group_at(index position) const {
+      return (dynamic ? position : order[static_cast<std::size_t>(position)]) / group_size;
+    }
+    void begin_panel(index, index, matrix_view<const float>) {}
+    void begin_column(index row, index position, const solve::feedback_row& state) {
+      if (!dynamic || position % group_size != 0) return;
+      std::vector<float> unit(static_cast<std::size_t>(std::min(group_size, s.codes.cols() - position)));
+      if (options.refit_from == refit_source::current)
+        state.current(position, unit);
+      else
+        state.at_panel_start(position, unit);
+      const auto fit = solve::fit_grid(unit, options.rule());
+      s.grids.scale(row, position / group_size) = fit.scale;
+      s.grids.zero(row, position / group_size) = fit.zero;
+    }
+    float quantize(index row, index position, float w) {
+      const index channel = order[static_cast<std::size_t>(position)];
+      const auto grid = s.grids.at(row, group_at(position));
+      if (kept && (*kept)(row, channel) == 0) {
+        s.codes(row, channel) = static_cast<std::uint8_t>(grid.zero);  // not stored
+        return 0.0F;
+      }
+      const float code = solve::grid_code(w, grid, n);
+      s.codes(row, channel) = static_cast<std::uint8_t>(code);
+      return grid.scale * (code - grid.zero);
+    }
+  };
+
+  static matrix<float> permuted_columns(const matrix<float>& w, const std::vector<index>& order) {
+    matrix<float> p(w.rows(), w.cols());
+    for (index r = 0; r < w.rows(); ++r)
+      for (index j = 0; j < w.cols(); ++j) p(r, j) = w(r, order[static_cast<std::size_t>(j)]);
+    return p;
+  }
+};
+
+}  // namespace tersor::quant

@@ -1,0 +1,228 @@
+// tersor - grid fit: the scale and zero point of a unit of weights, with or without a search for the best
+// clip SPDX-License-Identifier: MIT
+#pragma once
+
+#include <array>     // std::array
+#include <limits>    // std::numeric_limits
+#include <optional>  // std::optional
+
+#include <tersor/core/parallel.hpp>
+#include <tersor/core/real_array.hpp>
+#include <tersor/core/rounding.hpp>
+#include <tersor/op/load.hpp>
+#include <tersor/solve/layer.hpp>
+
+namespace tersor::solve {
+
+/// How the range of a unit becomes a scale and a zero point. N = 2^bits - 1; codes are 0 .. N everywhere.
+enum class grid_scheme {
+  affine0,       ///< GPTQ: range widened to contain 0; s = (hi - lo) / N, z = round(-lo / s)
+  sym_unsigned,  ///< GPTQ sym: range +-max|w|, z = (N + 1) / 2
+  sym_signed,    ///< SmoothQuant: s = max|w| / (2^(bits-1) - 1), z = 2^(bits-1)
+  affine_minmax  ///< AWQ: s = max(max - min, 1e-5) / N, z = clamp(-round(min / s), 0, N)
+};
+constexpr auto option_names(grid_scheme) {
+  using row = std::pair<std::string_view, grid_scheme>;
+  return std::array<row, 4>{{{"affine0", grid_scheme::affine0},
+                             {"sym_unsigned", grid_scheme::sym_unsigned},
+                             {"sym_signed", grid_scheme::sym_signed},
+                             {"affine_minmax", grid_scheme::affine_minmax}}};
+}
+
+struct grid_rule {
+  int bits = 4;
+  grid_scheme scheme = grid_scheme::affine0;
+  bool clip_search = false;       ///< shrink the range where that lowers sum |w^ - w|^norm
+  float norm = 2.4F;              ///< of the clip search
+  int grid = 100;                 ///< steps of the clip search over the full range
+  float max_shrink = 0.8F;        ///< share of those steps that is tried
+  dtype scale_type = dtype::f16;  ///< scales are rounded to it before codes are computed
+  bool compat_one_sided =
+      false;  ///< sym_unsigned as released: a unit without negative weights keeps its lower bound 0
+};
+
+/// The grid of one unit: value = scale * (code - zero).
+struct unit_grid {
+  float scale = 1, zero = 0;
+};
+
+/// The code of w: clamp(round(w / s) + z, 0, N), ties to even; float division, as the reference programs do
+/// it.
+inline float grid_code(float w, unit_grid g, float n) {
+  return std::min(std::max(round_half_even(w / g.scale) + g.zero, 0.0F), n);
+}
+inline float grid_value(float w, unit_grid g, float n) { return g.scale * (grid_code(w, g, n) - g.zero); }
+
+namespace detail {
+
+inline float stored_scale(float scale, dtype type) {
+  const float s = round_to(type, scale, "scale");
+  // A unit of tiny weights may round to a scale of zero: the smallest number of the type keeps the grid
+  // defined.
+  if (s > 0.0F) return s;
+  return type == dtype::f16 ? 0x1p-24F : std::numeric_limits<float>::min();
+}
+
+/// The grid of the closed range [lo, hi], p times shrunk; `zero` is kept for symmetric schemes.
+inline unit_grid grid_of_range(float lo, float hi, float p, const grid_rule& rule) {
+  const auto n = static_cast<float>((1 << rule.bits) - 1);
+  unit_grid g;
+  switch (rule.scheme) {
+    case grid_scheme::affine0: {
+      lo *= p;
+      hi *= p;
+      g.scale = stored_scale((hi - lo) / n, rule.scale_type);
+      g.zero = std::min(std::max(round_half_even(-lo / g.scale), 0.0F), n);
+      break;
+    }
+    case grid_scheme::sym_unsigned:
+      g.scale = stored_scale((p * hi - p * lo) / n, rule.scale_type);
+      g.zero = (n + 1.0F) / 2.0F;
+      break;
+    case grid_scheme::sym_signed: {
+      const float half = std::max((n - 1.0F) / 2.0F, 1.0F);  // 2^(bits-1) - 1
+      g.scale = stored_scale(std::max(p * hi, 1e-5F) / half, rule.scale_type);
+      g.zero = (n + 1.0F) / 2.0F;
+      break;
+    }
+    case grid_scheme::affine_minmax:
+      lo *= p;
+      hi *= p;
+      g.scale = stored_scale(std::max(hi - lo, 1e-5F) / n, rule.scale_type);
+      g.zero = std::min(std::max(-round_half_even(lo / g.scale), 0.0F), n);
+      break;
+  }
+  return g;
+}
+
+}  // namespace detail
+
+/// The range that the scheme gives a unit whose smallest and largest values are lo and hi.
+inline std::pair<float, float> grid_range(float lo, float hi, const grid_rule& rule) {
+  if (rule.scheme == grid_scheme::affine_minmax) return {lo, hi};
+  lo = std::min(lo, 0.0F);
+  hi = std::max(hi, 0.0F);
+  if (rule.scheme == grid_scheme::sym_unsigned || rule.scheme == grid_scheme::sym_signed) {
+    hi = std::max(-lo, hi);
+    if (!(rule.compat_one_sided && lo == 0.0F)) lo = -hi;
+  }
+  if (lo == 0.0F && hi == 0.0F && rule.scheme != grid_scheme::sym_signed) return {-1.0F, 1.0F};
+  return {lo, hi};
+}
+
+/// Fits the grid of one unit of weights. Cost: one pass, or one per candidate with the clip search (80 by
+/// default).
+inline unit_grid fit_grid(std::span<const float> x, const grid_rule& rule) {
+  float lo = std::numeric_limits<float>::infinity(), hi = -lo;
+  for (const float v : x) {
+    lo = std::min(lo, v);
+    hi = std::max(hi, v);
+  }
+  if (x.empty()) lo = hi = 0.0F;
+  std::tie(lo, hi) = grid_range(lo, hi, rule);
+  unit_grid best = detail::grid_of_range(lo, hi, 1.0F, rule);
+  if (!rule.clip_search) return best;
+  const auto n = static_cast<float>((1 << rule.bits) - 1);
+  double least = std::numeric_limits<double>::infinity();
+  const int candidates = static_cast<int>(static_cast<double>(rule.max_shrink) * rule.grid + 1e-6);
+  for (int i = 0; i < candidates; ++i) {
+    const auto p = static_cast<float>(1.0 - static_cast<double>(i) / rule.grid);
+    const unit_grid g = detail::grid_of_range(lo, hi, p, rule);
+    double error = 0.0;
+    for (const float v : x)
+      error += static_cast<double>(std::pow(std::fabs(grid_value(v, g, n) - v), rule.norm));
+    if (error < least) {
+      least = error;
+      best = g;
+    }
+  }
+  return best;
+}
+
+/// Grids of a whole matrix, one per run of `group_size` columns of each row, or one for the tensor.
+struct grid_parameters {
+  index group_size = 0;
+  matrix<float> scale, zero;  ///< [units, groups]; units = rows, or 1 for a grid of the whole tensor
+  unit_grid at(index row, index group) const {
+    const index u = scale.rows() == 1 ? 0 : row;
+    return {scale(u, group), zero(u, group)};
+  }
+};
+
+/// group_size -1 means the whole row.
+inline index resolve_group_size(index group_size, index in_features) {
+  return group_size < 0 ? std::max<index>(in_features, 1) : group_size;
+}
+inline index group_count(index in_features, index group_size) {
+  return (in_features + group_size - 1) / group_size;
+}
+
+/// Fits every group of w [out, in]; with `per_tensor` one grid for all.
+inline grid_parameters fit_grids(matrix_view<const float> w, index group_size, bool per_tensor,
+                                 const grid_rule& rule, const context& ctx = {}) {
+  grid_parameters p;
+  if (per_tensor) {
+    const auto all = copy_as<float>(w);
+    const unit_grid g = fit_grid(all.values(), rule);
+    p.group_size = std::max<index>(w.cols(), 1);
+    p.scale = matrix<float>(1, 1, g.scale);
+    p.zero = matrix<float>(1, 1, g.zero);
+    return p;
+  }
+  p.group_size = resolve_group_size(group_size, w.cols());
+  const index groups = group_count(w.cols(), p.group_size);
+  p.scale = matrix<float>(w.rows(), groups);
+  p.zero = matrix<float>(w.rows(), groups);
+  parallel_chunks(w.rows(), 16, ctx, [&](index r0, index r1) {
+    std::vector<float> unit;
+    for (index r = r0; r < r1; ++r)
+      for (index g = 0; g < groups; ++g) {
+        unit.clear();
+        for (index j = g * p.group_size; j < std::min(w.cols(), (g + 1) * p.group_size); ++j)
+          unit.push_back(w(r, j));
+        const unit_grid fit = fit_grid(unit, rule);
+        p.scale(r, g) = fit.scale;
+        p.zero(r, g) = fit.zero;
+      }
+  });
+  return p;
+}
+
+/// Codes of w on given grids.
+inline matrix<std::uint8_t> quantize(matrix_view<const float> w, const grid_parameters& p, int bits,
+                                     const context& ctx = {}) {
+  const auto n = static_cast<float>((1 << bits) - 1);
+  matrix<std::uint8_t> codes(w.rows(), w.cols());
+  parallel_chunks(w.rows(), 16, ctx, [&](index r0, index r1) {
+    for (index r = r0; r < r1; ++r)
+      for (index j = 0; j < w.cols(); ++j)
+        codes(r, j) = static_cast<std::uint8_t>(grid_code(w(r, j), p.at(r, j / p.group_size), n));
+  });
+  return codes;
+}
+
+/// The operator of codes on grids: dense codes, or, under a sparsity constraint, the kept ones beside their
+/// positions.
+inline op::any_operator quantized_operator(const matrix<std::uint8_t>& codes, const grid_parameters& p,
+                                           const grid_rule& rule, const sparsity& s,
+                                           std::vector<std::int32_t> g_idx = {}) {
+  op::affine_grid grid(rule.bits, codes.rows(), codes.cols(), p.group_size, p.scale.view(), p.zero.view(),
+                       rule.scale_type, std::move(g_idx));
+  if (s.empty()) return op::quantized(codes, std::move(grid));
+  std::vector<std::uint8_t> kept;
+  for (index i = 0; i < codes.size(); ++i)
+    if (s.kept.data()[i] != 0) kept.push_back(codes.data()[i]);
+  op::element_store values(kept, std::move(grid));
+  if (s.m > 0) return op::sparse_nm(s.n, s.m, s.kept, std::move(values));
+  return op::sparse_bitmap(s.kept, std::move(values));
+}
+
+/// The operator of pruned weights whose kept values are stored as reals.
+inline op::any_operator sparse_operator(matrix_view<const float> w, const sparsity& s, dtype value_type) {
+  auto values =
+      op::element_store(op::gather_kept(w, value_type, [&](index r, index j) { return s.kept(r, j) != 0; }));
+  if (s.m > 0) return op::sparse_nm(s.n, s.m, s.kept, std::move(values));
+  return op::sparse_bitmap(s.kept, std::move(values));
+}
+
+}  // namespace tersor::solve

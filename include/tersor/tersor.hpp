@@ -1,0 +1,53 @@
+// tersor - every header that needs nothing but Eigen; written by docs/tools/umbrella.sh
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <tersor/core/context.hpp>
+#include <tersor/core/dlpack.hpp>
+#include <tersor/core/dtype.hpp>
+#include <tersor/core/error.hpp>
+#include <tersor/core/float16.hpp>
+#include <tersor/core/matrix.hpp>
+#include <tersor/core/nearest.hpp>
+#include <tersor/core/options.hpp>
+#include <tersor/core/parallel.hpp>
+#include <tersor/core/real_array.hpp>
+#include <tersor/core/rounding.hpp>
+#include <tersor/core/version.hpp>
+#include <tersor/core/view.hpp>
+
+#include <tersor/linalg/blas.hpp>
+#include <tersor/linalg/cholesky.hpp>
+#include <tersor/linalg/eigen_product.hpp>
+#include <tersor/linalg/gemm.hpp>
+#include <tersor/linalg/triangular.hpp>
+
+#include <tersor/op/affine_grid.hpp>
+#include <tersor/op/any_operator.hpp>
+#include <tersor/op/archive.hpp>
+#include <tersor/op/dense.hpp>
+#include <tersor/op/element_store.hpp>
+#include <tersor/op/load.hpp>
+#include <tersor/op/low_rank.hpp>
+#include <tersor/op/operator.hpp>
+#include <tersor/op/parts.hpp>
+#include <tersor/op/permuted.hpp>
+#include <tersor/op/product.hpp>
+#include <tersor/op/quantized.hpp>
+#include <tersor/op/scaled.hpp>
+#include <tersor/op/sparse_bitmap.hpp>
+#include <tersor/op/sparse_csr.hpp>
+#include <tersor/op/sparse_nm.hpp>
+#include <tersor/op/sum.hpp>
+#include <tersor/op/w8a8.hpp>
+
+#include <tersor/calib/statistics.hpp>
+
+#include <tersor/solve/column_feedback.hpp>
+#include <tersor/solve/grid.hpp>
+#include <tersor/solve/layer.hpp>
+#include <tersor/solve/report.hpp>
+#include <tersor/solve/stage.hpp>
+
+#include <tersor/quant/gptq.hpp>
+#include <tersor/quant/rtn.hpp>

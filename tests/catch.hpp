@@ -1,0 +1,9 @@
+// tersor - Catch2, version 2 or 3, behind one name
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#if __has_include(<catch2/catch_all.hpp>)
+#include <catch2/catch_all.hpp>
+#else
+#include <catch2/catch.hpp>
+#endif
