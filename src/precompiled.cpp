@@ -15,35 +15,39 @@
 namespace tersor::linalg {
 
 #if !defined(TERSOR_USE_BLAS)
-template void detail::multiply_tile<float>(index, index, index, float, operand<const float>, operand<const float>,
-                                           float, float*, index);
-template void detail::multiply_tile<double>(index, index, index, double, operand<const double>, operand<const double>,
-                                            double, double*, index);
+template void detail::eigen_product<float>(index, index, index, float, const float*, index, bool,
+                                           const float*, index, bool, float, float*, index);
+template void detail::eigen_product<double>(index, index, index, double, const double*, index, bool,
+                                            const double*, index, bool, double, double*, index);
+template void detail::single_threaded_eigen<void>();
 #endif
-template void gemm<float>(float, matrix_view<const float>, matrix_view<const float>, float, matrix_view<float>,
-                          const context&);
-template void gemm<double>(double, matrix_view<const double>, matrix_view<const double>, double, matrix_view<double>,
-                           const context&);
+template void gemm<float>(float, matrix_view<const float>, matrix_view<const float>, float,
+                          matrix_view<float>, const context&);
+template void gemm<double>(double, matrix_view<const double>, matrix_view<const double>, double,
+                           matrix_view<double>, const context&);
 template void gram<float>(matrix_view<const float>, matrix_view<double>, const context&);
 template void gram<double>(matrix_view<const double>, matrix_view<double>, const context&);
-template void detail::solve_triangle<float>(matrix_view<const float>, matrix_view<float>, bool, const context&);
-template void detail::solve_triangle<double>(matrix_view<const double>, matrix_view<double>, bool, const context&);
+template void detail::solve_triangle<float>(matrix_view<const float>, matrix_view<float>, bool,
+                                            const context&);
+template void detail::solve_triangle<double>(matrix_view<const double>, matrix_view<double>, bool,
+                                             const context&);
 template void invert_lower<float>(matrix_view<float>, const context&);
 template void invert_lower<double>(matrix_view<double>, const context&);
-template cholesky_result detail::factor_damped<double>(matrix_view<const double>, const cholesky_options&, bool,
-                                                       const context&);
+template cholesky_result detail::factor_damped<double>(matrix_view<const double>, const cholesky_options&,
+                                                       bool, const context&);
 template qr_result<float> qr<float>(matrix_view<const float>, const context&);
 template qr_result<double> qr<double>(matrix_view<const double>, const context&);
 template svd_result<float> svd<float>(matrix_view<const float>, const context&);
 template svd_result<double> svd<double>(matrix_view<const double>, const context&);
-template svd_result<float> randomized_svd<float>(matrix_view<const float>, index, const randomized_svd_options&,
-                                                 const context&);
-template svd_result<double> randomized_svd<double>(matrix_view<const double>, index, const randomized_svd_options&,
-                                                   const context&);
+template svd_result<float> randomized_svd<float>(matrix_view<const float>, index,
+                                                 const randomized_svd_options&, const context&);
+template svd_result<double> randomized_svd<double>(matrix_view<const double>, index,
+                                                   const randomized_svd_options&, const context&);
 template eigh_result detail::decompose_symmetric<double>(matrix_view<const double>, bool);
-template least_squares_result<float> least_squares<float>(matrix_view<const float>, matrix_view<const float>, double,
-                                                          const context&);
-template least_squares_result<double> least_squares<double>(matrix_view<const double>, matrix_view<const double>,
-                                                            double, const context&);
+template least_squares_result<float> least_squares<float>(matrix_view<const float>, matrix_view<const float>,
+                                                          double, const context&);
+template least_squares_result<double> least_squares<double>(matrix_view<const double>,
+                                                            matrix_view<const double>, double,
+                                                            const context&);
 
 }  // namespace tersor::linalg

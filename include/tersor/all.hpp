@@ -4,8 +4,19 @@
 
 #include <tersor/tersor.hpp>
 
+#include <tersor/io/checkpoint.hpp>
 #include <tersor/io/file.hpp>
 #include <tersor/io/json.hpp>
+#include <tersor/io/operator_archive.hpp>
+#include <tersor/io/output_folder.hpp>
 #include <tersor/io/safetensors.hpp>
 #include <tersor/io/tokenizer.hpp>
 #include <tersor/io/unicode_classes.hpp>
+
+#include <tersor/model/block_model.hpp>
+#include <tersor/model/evaluate.hpp>
+#include <tersor/model/generate.hpp>
+#include <tersor/model/layers.hpp>
+#include <tersor/model/llama.hpp>
+#include <tersor/model/llama_checkpoint.hpp>
+#include <tersor/model/llama_config.hpp>

@@ -2,25 +2,34 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <tersor/core/bits.hpp>
 #include <tersor/core/context.hpp>
 #include <tersor/core/dlpack.hpp>
 #include <tersor/core/dtype.hpp>
 #include <tersor/core/error.hpp>
+#include <tersor/core/error_statistics.hpp>
 #include <tersor/core/float16.hpp>
 #include <tersor/core/matrix.hpp>
 #include <tersor/core/nearest.hpp>
 #include <tersor/core/options.hpp>
 #include <tersor/core/parallel.hpp>
+#include <tersor/core/random.hpp>
 #include <tersor/core/real_array.hpp>
 #include <tersor/core/rounding.hpp>
 #include <tersor/core/version.hpp>
 #include <tersor/core/view.hpp>
 
+#include <tersor/linalg/assignment.hpp>
 #include <tersor/linalg/blas.hpp>
 #include <tersor/linalg/cholesky.hpp>
 #include <tersor/linalg/eigen_product.hpp>
+#include <tersor/linalg/eigh.hpp>
 #include <tersor/linalg/gemm.hpp>
+#include <tersor/linalg/least_squares.hpp>
+#include <tersor/linalg/qr.hpp>
+#include <tersor/linalg/svd.hpp>
 #include <tersor/linalg/triangular.hpp>
+#include <tersor/linalg/weighted_error.hpp>
 
 #include <tersor/op/affine_grid.hpp>
 #include <tersor/op/any_operator.hpp>

@@ -29,6 +29,18 @@ enum class straddle {
   no,   ///< each word holds floor(word bits / width) codes, its remaining bits are zero
 };
 
+namespace detail {
+
+// Outside the template, and not `require`, which is no constant expression.
+[[noreturn]] inline void wrong_words(std::size_t found, std::size_t expected, std::size_t codes) {
+  fail("words", found, concat(expected, " for ", codes, " codes"));
+}
+[[noreturn]] inline void code_too_large(std::size_t place, int code, int mask) {
+  fail(concat("codes[", place, "]"), code, concat("at most ", mask));
+}
+
+}  // namespace detail
+
 /// Codes of `Width` bits in words of type `Word`. `Permutation`, if given, reorders the codes of one word:
 /// slot s (counted from the end that `Order` fills first) holds code Permutation[s]. Unused bits are zero.
 ///
@@ -61,14 +73,12 @@ struct bit_packing {
 
   /// Packs all codes. Errors: a code above the mask, or `out` not of `words(codes.size())`.
   static constexpr void pack(std::span<const std::uint8_t> codes, std::span<Word> out) {
-    if (out.size() != words(codes.size()))  // not `require`, which is no constant expression
-      fail("pack: words", out.size(), concat(words(codes.size()), " for ", codes.size(), " codes"));
+    if (out.size() != words(codes.size())) detail::wrong_words(out.size(), words(codes.size()), codes.size());
     std::fill(out.begin(), out.end(), Word(0));
     for (std::size_t i = 0; i < codes.size(); ++i) {
       const std::uint8_t code = codes[i];
       if (code > mask) [[unlikely]]
-        fail(concat("pack: codes[", i, "]"), static_cast<int>(code),
-             concat("at most ", static_cast<int>(mask)));
+        detail::code_too_large(i, code, mask);
       const place p = place_of(i);
       if (p.shift >= 0) {
         out[p.word] = static_cast<Word>(out[p.word] | static_cast<Word>(static_cast<Word>(code) << p.shift));
@@ -86,7 +96,7 @@ struct bit_packing {
 
   /// Unpacks n codes into `out`. Errors: `in` not of `words(n)`, or `out` not of n.
   static constexpr void unpack(std::span<const Word> in, std::span<std::uint8_t> out, std::size_t n) {
-    if (in.size() != words(n)) fail("unpack: words", in.size(), concat(words(n), " for ", n, " codes"));
+    if (in.size() != words(n)) detail::wrong_words(in.size(), words(n), n);
     if (out.size() != n) fail("unpack: codes", out.size(), concat(n));
     for (std::size_t i = 0; i < n; ++i) {
       const place p = place_of(i);

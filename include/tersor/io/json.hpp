@@ -115,8 +115,9 @@ inline json parse_json(std::string_view text, std::string_view what,
 /// `text` as a JSON string with its quotes. Text that is not UTF-8 cannot be one: an error. @param where
 /// names it.
 inline std::string quoted(const std::string& text, std::string_view where) {
-  std::string result = json(text).dump(-1, ' ', false, json::error_handler_t::ignore);
-  const bool whole = json::parse(result, nullptr, false) == json(text);
+  std::string result =
+      json(text).dump(-1, ' ', false, json::error_handler_t::ignore);  // drops what is not UTF-8
+  const bool whole = parse_json(result, where).get_ref<const std::string&>() == text;
   require(whole, where, json(text).dump(-1, ' ', true, json::error_handler_t::replace), "UTF-8 text");
   return result;
 }

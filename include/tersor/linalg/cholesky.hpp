@@ -99,7 +99,8 @@ cholesky_result factor_damped(matrix_view<const T> h, const cholesky_options& op
   for (index i = 0; i < n; ++i) mean += h(i, i);
   if (n > 0) mean /= static_cast<double>(n);
   cholesky_result result{matrix<T>(n, n), options.relative_damping * mean, 0};
-  if (reversed && n > 0) h = {&h(n - 1, n - 1), h.extents, {-h.strides[0], -h.strides[1]}};
+  // Transposed as well, so that its lower triangle is that of the original.
+  if (reversed && n > 0) h = {&h(n - 1, n - 1), h.extents, {-h.strides[1], -h.strides[0]}};
   std::vector<T> scale(static_cast<std::size_t>(n));
   for (;; ++result.retries) {
     matrix<T>& a = result.factor;

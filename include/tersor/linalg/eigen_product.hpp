@@ -8,7 +8,11 @@
 
 namespace tersor::linalg::detail {
 
-inline void single_threaded_eigen() { Eigen::setNbThreads(1); }
+/// A template only so that src/precompiled.cpp can hold it.
+template <class>
+void single_threaded_eigen() {
+  Eigen::setNbThreads(1);
+}
 
 /// c[m, n] = alpha a b + beta c; c is row-major, a and b are row-major or, if transposed, column-major.
 template <class T>

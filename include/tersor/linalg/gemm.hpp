@@ -10,8 +10,17 @@
 #include <tersor/core/parallel.hpp>
 #include <tersor/linalg/blas.hpp>
 
-#if !defined(TERSOR_USE_BLAS) && !defined(TERSOR_PRECOMPILED)
-#include <tersor/linalg/eigen_product.hpp>
+#if !defined(TERSOR_USE_BLAS)
+namespace tersor::linalg::detail {
+template <class T>
+void eigen_product(index m, index n, index k, T alpha, const T* a, index lda, bool transposed_a, const T* b,
+                   index ldb, bool transposed_b, T beta, T* c, index ldc);
+template <class T>
+void single_threaded_eigen();
+}  // namespace tersor::linalg::detail
+#if !defined(TERSOR_PRECOMPILED)
+#include <tersor/linalg/eigen_product.hpp>  // with it, src/precompiled.cpp defines them, and nobody else needs Eigen
+#endif
 #endif
 
 namespace tersor::linalg {
@@ -91,10 +100,11 @@ inline tiling tiles_of(index m, index n, index k) {
                              << 21;  // multiply-adds below which starting a thread costs more than it saves
   const index depth = std::max<index>(k, 1);
   if (m * n <= smallest / depth) return {m, n};
-  const index rows = std::min<index>(m, 384);
-  const index wide =
-      (smallest / depth / rows + 63) / 64 * 64;  // few rows: enough columns for one tile's work
-  return {rows, std::min(n, std::max<index>(wide, 768))};
+  // Each tile packs its own operands, so tiles are large and about three times as wide as high; few rows take
+  // at least enough columns for one tile's work.
+  const index rows = std::min<index>(m, 512);
+  const index wide = (std::max(smallest / depth / rows, 3 * rows) + 63) / 64 * 64;
+  return {rows, std::min(n, wide)};
 }
 
 }  // namespace detail
@@ -106,8 +116,8 @@ inline tiling tiles_of(index m, index n, index k) {
 inline void single_threaded_blas() {
 #if defined(TERSOR_USE_BLAS) && defined(__GNUC__)
   if (openblas_set_num_threads) openblas_set_num_threads(1);
-#elif !defined(TERSOR_USE_BLAS) && !defined(TERSOR_PRECOMPILED)
-  detail::single_threaded_eigen();
+#elif !defined(TERSOR_USE_BLAS)
+  detail::single_threaded_eigen<void>();
 #endif
 }
 
@@ -186,6 +196,13 @@ void gram(const X& x, matrix_view<double> h, const context& ctx = {}) {
 }
 
 #if defined(TERSOR_PRECOMPILED)
+#if !defined(TERSOR_USE_BLAS)
+extern template void detail::eigen_product<float>(index, index, index, float, const float*, index, bool,
+                                                  const float*, index, bool, float, float*, index);
+extern template void detail::eigen_product<double>(index, index, index, double, const double*, index, bool,
+                                                   const double*, index, bool, double, double*, index);
+extern template void detail::single_threaded_eigen<void>();
+#endif
 extern template void gemm<float>(float, matrix_view<const float>, matrix_view<const float>, float,
                                  matrix_view<float>, const context&);
 extern template void gemm<double>(double, matrix_view<const double>, matrix_view<const double>, double,

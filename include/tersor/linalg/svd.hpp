@@ -157,15 +157,15 @@ svd_result<T> jacobi_svd(matrix<T> a, const context& ctx) {
 
 #if defined(TERSOR_USE_BLAS)
 /// LAPACK's divide and conquer. A row-major matrix is the column-major transpose, so U and Vᵀ change places.
-inline svd_result<double> lapack_svd(matrix<double> a, const context& ctx) {
+template <std::same_as<double> T>
+svd_result<T> lapack_svd(matrix<T> a, const context& ctx) {
   const index m = a.rows(), n = a.cols(), k = std::min(m, n);
-  svd_result<double> result{matrix<double>(m, k), std::vector<double>(static_cast<std::size_t>(k)),
-                            matrix<double>(k, n)};
+  svd_result<T> result{matrix<T>(m, k), std::vector<T>(static_cast<std::size_t>(k)), matrix<T>(k, n)};
   if (k == 0) return result;
-  const matrix<double> original = a;  // dgesdd overwrites it
+  const matrix<T> original = a;  // dgesdd overwrites it
   const int rows = blas::to_int(n), cols = blas::to_int(m), ld_vt = blas::to_int(k);
   std::vector<int> iwork(static_cast<std::size_t>(8 * k));
-  std::vector<double> work(1);
+  std::vector<T> work(1);
   int size = -1, info = 0;
   for (int step = 0; step < 2; ++step) {  // the first call asks for the size of the workspace
     dgesdd_("S", &rows, &cols, a.data(), &rows, result.s.data(), result.vt.data(), &rows, result.u.data(),

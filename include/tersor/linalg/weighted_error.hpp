@@ -12,28 +12,28 @@ namespace tersor::linalg {
 namespace detail {
 
 /// tr(D H Dᵀ), where difference(i, j) gives D [rows, n]; chunks of rows, added up in order.
-template <class D>
-double quadratic_form(index rows, matrix_view<const double> h, const context& ctx, const D& difference) {
+template <std::same_as<double> T, class D>
+T quadratic_form(index rows, matrix_view<const T> h, const context& ctx, const D& difference) {
   constexpr index grain = 128;
   const index n = h.rows();
   require(h.cols() == n, "weighted_error: h", concat(n, " x ", h.cols()), "a square matrix");
-  std::vector<double> partial(static_cast<std::size_t>((rows + grain - 1) / grain));
+  std::vector<T> partial(static_cast<std::size_t>((rows + grain - 1) / grain));
   parallel_chunks(rows, grain, ctx, [&](index first, index last) {
-    matrix<double> d(last - first, n);
+    matrix<T> d(last - first, n);
     for (index i = first; i < last; ++i)
       for (index j = 0; j < n; ++j) d(i - first, j) = difference(i, j);
     context serial;
     serial.threads = 1;
     const auto p = multiply(d, h, serial);
-    double sum = 0;
+    T sum = 0;
     for (index i = 0; i < d.rows(); ++i) {
-      double row = 0;
+      T row = 0;
       for (index j = 0; j < n; ++j) row += d(i, j) * p(i, j);
       sum += row;
     }
     partial[static_cast<std::size_t>(first / grain)] = sum;
   });
-  return std::accumulate(partial.begin(), partial.end(), 0.0);
+  return std::accumulate(partial.begin(), partial.end(), T(0));
 }
 
 }  // namespace detail
@@ -47,7 +47,7 @@ double weighted_error(const W& w, const A& approximation, std::type_identity_t<m
   const auto y = as_view(approximation);
   require_shape(y, x.rows(), x.cols(), "weighted_error: approximation");
   require(h.rows() == x.cols(), "weighted_error: rows of h", h.rows(), "the columns of w, ", x.cols());
-  return detail::quadratic_form(x.rows(), h, ctx, [&](index i, index j) {
+  return detail::quadratic_form<double>(x.rows(), h, ctx, [&](index i, index j) {
     return static_cast<double>(x(i, j)) - static_cast<double>(y(i, j));
   });
 }
@@ -57,8 +57,8 @@ template <matrix_like W>
 double weighted_norm(const W& w, std::type_identity_t<matrix_view<const double>> h, const context& ctx = {}) {
   const auto x = as_view(w);
   require(h.rows() == x.cols(), "weighted_norm: rows of h", h.rows(), "the columns of w, ", x.cols());
-  return detail::quadratic_form(x.rows(), h, ctx,
-                                [&](index i, index j) { return static_cast<double>(x(i, j)); });
+  return detail::quadratic_form<double>(x.rows(), h, ctx,
+                                        [&](index i, index j) { return static_cast<double>(x(i, j)); });
 }
 
 }  // namespace tersor::linalg

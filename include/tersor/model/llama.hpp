@@ -94,6 +94,7 @@ class llama final : public block_model {
   void set_embedding(op::dense table) { embedding_ = std::move(table); }
   const op::dense& embedding() const { return embedding_; }
   void set_head(op::any_operator head) { head_ = std::move(head); }
+  const op::any_operator& head() const { return head_; }
   void set_vector(const std::string& name, std::vector<float> values) { vectors_[name] = std::move(values); }
   const std::vector<float>& vector(const std::string& name) const { return at(vectors_, name); }
 
@@ -185,8 +186,8 @@ class llama final : public block_model {
 
  private:
   static std::string prefix(index block) { return "model.layers." + std::to_string(block) + "."; }
-  template <class Map>
-  static const auto& at(const Map& map, const std::string& name) {
+  template <class T>
+  static const T& at(const std::map<std::string, T>& map, const std::string& name) {
     const auto found = map.find(name);
     if (found == map.end()) fail("llama: layer", name, "the name of a layer of this model");
     return found->second;

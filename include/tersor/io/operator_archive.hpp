@@ -1,0 +1,141 @@
+// tersor - operators in safetensors files
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <tersor/io/checkpoint.hpp>
+#include <tersor/op/dense.hpp>
+#include <tersor/op/load.hpp>
+
+namespace tersor::io {
+
+// A dense operator NAME is the one tensor "NAME.weight", as everywhere. Any other is the tensors
+// "NAME.PART...", and its kind and attributes are in the file's metadata under "tersor": {"version": 1,
+// "operators": {NAME: {"kind": ..., "attributes": {name: text}, "parts": {"0": {...}}}}}.
+
+inline constexpr const char* operator_metadata_key = "tersor";
+
+/// Collects operators for a `safetensors_writer`; tensors are referenced, so operators must outlive the
+/// writer.
+class operator_writer final : public op::archive_writer {
+ public:
+  explicit operator_writer(safetensors_writer& file) : file_(file) {}
+
+  void add(const std::string& name, const op::any_operator& op) {
+    if (const auto* dense = op.as<op::dense>()) {
+      file_.add(name + ".weight", dense->values().type(), {dense->rows(), dense->cols()},
+                dense->values().bytes());
+      return;
+    }
+    prefix_ = name + ".";
+    path_ = {&operators_[name]};
+    *path_.back() = {{"kind", std::string(op.kind())}, {"attributes", ordered_json::object()}};
+    op.save(*this);
+  }
+  /// Writes the descriptions into the file's metadata; call once, after the last `add`.
+  void finish() {
+    if (!operators_.empty())
+      file_.metadata(operator_metadata_key, ordered_json{{"version", 1}, {"operators", operators_}}.dump());
+  }
+
+  // archive_writer
+  void attribute(std::string_view name, std::string value) override {
+    (*path_.back())["attributes"][std::string(name)] = std::move(value);
+  }
+  void tensor(std::string_view name, dtype type, std::span<const index> shape,
+              std::span<const std::byte> bytes) override {
+    file_.add(prefix_ + std::string(name), type, {shape.begin(), shape.end()}, bytes);
+  }
+  void begin_part(std::string_view name, std::string_view kind) override {
+    ordered_json& part = (*path_.back())["parts"][std::string(name)];
+    part = {{"kind", std::string(kind)}, {"attributes", ordered_json::object()}};
+    path_.push_back(&part);
+    prefix_ += std::string(name) + ".";
+  }
+  void end_part() override {
+    path_.pop_back();
+    prefix_.resize(prefix_.rfind('.', prefix_.size() - 2) + 1);
+  }
+
+ private:
+  safetensors_writer& file_;
+  ordered_json operators_;
+  std::vector<ordered_json*> path_;
+  std::string prefix_;
+};
+
+/// The descriptions of a checkpoint's operators, and the operators themselves.
+class operator_reader {
+ public:
+  explicit operator_reader(const checkpoint& files) : files_(files) {
+    for (const auto& file : files.files()) {
+      const auto found = file.metadata().find(operator_metadata_key);
+      if (found == file.metadata().end()) continue;
+      const std::string where = file.path().string() + ": metadata \"tersor\"";
+      const json description = parse_json(found->second, where);
+      const auto version = get<int>(description, "version", where);
+      require(version == 1, where + ".version", version, "1, what this release reads");
+      for (const auto& [name, op] : member(description, "operators", where).items()) operators_[name] = op;
+    }
+  }
+
+  /// Is there an operator NAME that is not dense?
+  bool has(const std::string& name) const { return operators_.contains(name); }
+  const std::map<std::string, json>& descriptions() const { return operators_; }
+
+  /// The operator NAME: described, or dense from "NAME.weight".
+  op::any_operator read(const std::string& name) const {
+    const auto found = operators_.find(name);
+    if (found == operators_.end()) return read_dense(files_, name + ".weight");
+    source in(files_, name, found->second);
+    const auto kind = get<std::string>(found->second, "kind", name);
+    return op::any_operator::load(kind, in);
+  }
+
+  /// A matrix in its stored type (f32, f16, bf16).
+  static op::dense read_dense(const checkpoint& files, const std::string& tensor) {
+    const auto& e = files.entry(tensor);
+    require(e.shape.size() == 2, tensor + ": rank", e.shape.size(), 2);
+    require(e.dtype == dtype::f32 || e.dtype == dtype::f16 || e.dtype == dtype::bf16, tensor + ": dtype",
+            tersor::name(e.dtype), "F32, F16 or BF16");
+    real_array values(e.dtype, e.shape[0] * e.shape[1]);
+    std::ranges::copy(files.bytes(tensor), values.bytes().begin());
+    return {e.shape[0], e.shape[1], std::move(values)};
+  }
+
+ private:
+  class source final : public op::archive_reader {
+   public:
+    source(const checkpoint& files, const std::string& name, const json& description)
+        : files_(files), prefix_(name), path_{&description} {}
+    bool has(std::string_view name) const override { return files_.contains(full(name)); }
+    std::string attribute(std::string_view name) const override {
+      return get<std::string>(member(*path_.back(), "attributes", prefix_), name, prefix_);
+    }
+    tensor_bytes tensor(std::string_view name) const override {
+      const auto& e = files_.entry(full(name));
+      return {e.dtype, e.shape, files_.bytes(full(name))};
+    }
+    std::string begin_part(std::string_view name) override {
+      require(path_.size() < 16, prefix_ + ": nested parts", path_.size(), "at most 16 levels");
+      path_.push_back(&member(member(*path_.back(), "parts", prefix_), name, prefix_));
+      prefix_ = full(name);
+      return get<std::string>(*path_.back(), "kind", prefix_);
+    }
+    void end_part() override {
+      path_.pop_back();
+      prefix_.resize(prefix_.rfind('.'));
+    }
+    std::string where() const override { return prefix_; }
+
+   private:
+    std::string full(std::string_view name) const { return prefix_ + "." + std::string(name); }
+    const checkpoint& files_;
+    std::string prefix_;
+    std::vector<const json*> path_;
+  };
+
+  const checkpoint& files_;
+  std::map<std::string, json> operators_;
+};
+
+}  // namespace tersor::io

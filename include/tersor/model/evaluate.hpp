@@ -1,0 +1,113 @@
+// tersor - perplexity of a decoder, and its divergence from another one
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <tersor/model/llama.hpp>
+
+namespace tersor::model {
+
+/// How a token stream is cut for evaluation.
+struct evaluation_options {
+  index window = 1024;    ///< tokens per window; windows do not overlap, a rest that fills none is left out
+  index max_windows = 0;  ///< 0: all
+
+  /// Windows in `tokens` tokens; an error if there is none.
+  index windows(std::size_t tokens, index positions) const {
+    require(window >= 2 && window <= positions, "window", window, "2 .. ", positions,
+            " (max_position_embeddings)");
+    require(max_windows >= 0, "max_windows", max_windows, "0 (all) or a positive number");
+    const index full = static_cast<index>(tokens) / window;
+    require(full > 0, "tokens to evaluate", tokens, "at least one window of ", window);
+    return max_windows > 0 ? std::min(full, max_windows) : full;
+  }
+};
+
+struct perplexity_result {
+  double perplexity = 0;
+  index tokens = 0;                    ///< predictions that were scored: windows * (window - 1)
+  std::vector<double> nll_per_window;  ///< mean negative log-likelihood of each window's predictions
+};
+
+namespace detail {
+
+/// Calls f(row, logits of that row) for the first `count` rows of final hidden states, a few rows at a time.
+template <class F>
+void for_each_logits(const llama& m, const matrix<float>& hidden, index count, F&& f) {
+  constexpr index step = 128;
+  for (index t0 = 0; t0 < count; t0 += step) {
+    const index rows = std::min(step, count - t0);
+    const auto logits = m.logits(hidden.view().rows(t0, rows));
+    for (index t = 0; t < rows; ++t) f(t0 + t, logits.row(t));
+  }
+}
+
+}  // namespace detail
+
+/// exp of the mean negative log-likelihood of the next token over all windows. Windows run in parallel, each
+/// on one thread, so the result is the same for any number of threads.
+inline perplexity_result perplexity(const llama& m, std::span<const int> ids,
+                                    const evaluation_options& options = {}, const context& ctx = {}) {
+  const index windows = options.windows(ids.size(), m.config().max_position_embeddings), n = options.window;
+  perplexity_result r;
+  r.nll_per_window.resize(static_cast<std::size_t>(windows));
+  std::atomic<index> done{0};
+  std::mutex lock;
+  parallel_for(windows, ctx, [&](index w) {
+    const auto window = ids.subspan(static_cast<std::size_t>(w * n), static_cast<std::size_t>(n));
+    const auto hidden = m.forward(window, nullptr, {.threads = 1});
+    double nll = 0.0;
+    detail::for_each_logits(m, hidden, n - 1, [&](index t, std::span<const float> logits) {
+      nll += log_sum_exp(logits) -
+             static_cast<double>(logits[static_cast<std::size_t>(window[static_cast<std::size_t>(t + 1)])]);
+    });
+    r.nll_per_window[static_cast<std::size_t>(w)] = nll / static_cast<double>(n - 1);
+    const std::lock_guard guard(lock);
+    ctx.step("evaluation", ++done, windows);
+  });
+  double mean = 0.0;
+  for (const double nll : r.nll_per_window) mean += nll / static_cast<double>(windows);
+  r.perplexity = std::exp(mean);
+  r.tokens = windows * (n - 1);
+  return r;
+}
+
+struct divergence_result {
+  double kl_divergence = 0;        ///< mean over predictions of KL(reference || model), in nats
+  double same_top_token_rate = 0;  ///< share of predictions with the same most likely token
+  index tokens = 0;
+};
+
+/// How far the predictions of `m` are from those of `reference` on the same windows.
+inline divergence_result divergence(const llama& reference, const llama& m, std::span<const int> ids,
+                                    const evaluation_options& options = {}, const context& ctx = {}) {
+  require(reference.config().vocab_size == m.config().vocab_size, "divergence: vocab_size",
+          m.config().vocab_size, reference.config().vocab_size, ", that of the reference");
+  const index windows = options.windows(ids.size(), m.config().max_position_embeddings), n = options.window;
+  std::vector<double> kl(static_cast<std::size_t>(windows));
+  std::vector<index> same(static_cast<std::size_t>(windows));
+  parallel_for(windows, ctx, [&](index w) {
+    const auto window = ids.subspan(static_cast<std::size_t>(w * n), static_cast<std::size_t>(n));
+    const auto a = reference.forward(window, nullptr, {.threads = 1}),
+               b = m.forward(window, nullptr, {.threads = 1});
+    detail::for_each_logits(reference, a, n - 1, [&](index t, std::span<const float> p) {
+      const auto row = m.logits(b.view().rows(t, 1));
+      const auto q = row.row(0);
+      const double lp = log_sum_exp(p), lq = log_sum_exp(q);
+      double sum = 0.0;
+      for (std::size_t j = 0; j < p.size(); ++j) {
+        const double log_p = static_cast<double>(p[j]) - lp;
+        sum += std::exp(log_p) * (log_p - (static_cast<double>(q[j]) - lq));
+      }
+      kl[static_cast<std::size_t>(w)] += sum;
+      same[static_cast<std::size_t>(w)] +=
+          std::ranges::max_element(p) - p.begin() == std::ranges::max_element(q) - q.begin();
+    });
+  });
+  divergence_result r;
+  r.tokens = windows * (n - 1);
+  for (const double x : kl) r.kl_divergence += x / static_cast<double>(r.tokens);
+  for (const index x : same) r.same_top_token_rate += static_cast<double>(x) / static_cast<double>(r.tokens);
+  return r;
+}
+
+}  // namespace tersor::model

@@ -1,0 +1,124 @@
+// tersor - Llama checkpoints in the Hugging Face layout: loading, dense or compressed, and saving
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <set>  // std::set
+
+#include <tersor/io/operator_archive.hpp>
+#include <tersor/io/output_folder.hpp>
+#include <tersor/io/tokenizer.hpp>
+#include <tersor/model/llama.hpp>
+
+namespace tersor::model {
+
+/// Loads config.json and the weights of `folder`, each linear as the operator that is stored. A tensor that
+/// is missing, is not part of such a model or contradicts the config is an error that names it; so is a NaN
+/// or infinity.
+inline llama load_llama(const std::filesystem::path& folder) {
+  const io::checkpoint files(folder);
+  const auto config_path = files.folder() / "config.json";
+  llama m(llama_config::from_json(io::read_json_file(config_path), config_path.string()));
+  const auto& c = m.config();
+  const io::operator_reader operators(files);
+  std::set<std::string, std::less<>> used;
+
+  auto check_shape = [&](const std::string& name, index rows, index cols, index out, index in) {
+    require(rows == out && cols == in, name + ": shape", concat(rows, " x ", cols), out, " x ", in, ", as ",
+            config_path.string(), " says");
+  };
+  const std::string table = "model.embed_tokens.weight";
+  m.set_embedding(io::operator_reader::read_dense(files, table));
+  used.insert(table);
+  check_shape(table, m.embedding().rows(), m.embedding().cols(), c.vocab_size, c.hidden_size);
+  require_finite(m.embedding().to_dense().view(), table);
+  if (!c.tie_word_embeddings) {
+    auto head = operators.read("lm_head");
+    check_shape("lm_head", head.rows(), head.cols(), c.vocab_size, c.hidden_size);
+    m.set_head(std::move(head));
+  }
+  used.insert("lm_head.weight");
+  for (const auto& [name, length] : m.vector_shapes()) {
+    auto values = files.read_vector<float>(name);
+    require(static_cast<index>(values.size()) == length, name + ": length", values.size(), length, ", as ",
+            config_path.string(), " says");
+    require_finite(as_view(std::as_const(values)), name);
+    m.set_vector(name, std::move(values));
+    used.insert(name);
+  }
+  for (const auto& l : m.linear_shapes()) {
+    auto op = operators.read(l.name);
+    check_shape(l.name, op.rows(), op.cols(), l.out, l.in);
+    require_finite(op.to_dense().view(), l.name + ".weight");
+    m.set_linear(l.name, std::move(op));
+    used.insert(l.name + ".weight");
+  }
+  for (const auto name : files.names()) {
+    bool known = used.contains(name) || name.ends_with(".rotary_emb.inv_freq");
+    for (auto dot = name.rfind('.'); !known && dot != std::string_view::npos && dot > 0;
+         dot = name.rfind('.', dot - 1))
+      known = operators.has(std::string(name.substr(0, dot)));
+    require(known, concat(files.folder().string(), ": tensor"), name,
+            "a tensor of the model that config.json describes");
+  }
+  return m;
+}
+
+namespace detail {
+
+/// The smallest float type that holds every value exactly.
+inline dtype exact_type(std::span<const float> values) {
+  for (const dtype t : {dtype::bf16, dtype::f16}) {
+    bool exact = true;
+    for (const float v : values) exact = exact && (t == dtype::bf16 ? float(bf16(v)) : float(f16(v))) == v;
+    if (exact) return t;
+  }
+  return dtype::f32;
+}
+
+}  // namespace detail
+
+/// The weights of a model laid out for one safetensors file. Keeps what it refers to alive.
+class llama_file {
+ public:
+  explicit llama_file(llama m) : model_(std::move(m)) {
+    io::operator_writer operators(writer_);
+    const auto& table = model_.embedding();
+    writer_.add("model.embed_tokens.weight", table.values().type(), {table.rows(), table.cols()},
+                table.values().bytes());
+    if (!model_.config().tie_word_embeddings) operators.add("lm_head", model_.head());
+    for (const auto& [name, length] : model_.vector_shapes()) {
+      const auto& values = model_.vector(name);
+      const auto stored = store_as(detail::exact_type(values), values);
+      writer_.add(name, stored.type(), {length},
+                  std::vector<std::byte>(stored.bytes().begin(), stored.bytes().end()));
+    }
+    for (const auto& l : model_.linear_shapes()) operators.add(l.name, model_.linear(l.name));
+    writer_.metadata("format", "pt");
+    operators.finish();
+  }
+  llama_file(const llama_file&) = delete;
+  llama_file& operator=(const llama_file&) = delete;
+
+  /// Bytes of the file that `write` makes, header included.
+  std::uint64_t file_size() const { return writer_.file_size(); }
+  void write(const std::filesystem::path& path) const { writer_.write(path); }
+
+ private:
+  llama model_;  // operators are shared, not copied
+  io::safetensors_writer writer_;
+};
+
+/// Writes model.safetensors beside copies of the source folder's config and tokenizer files. The folder
+/// appears under its name only when it is complete; an existing one is refused unless `force`.
+inline void save_llama(const llama& m, const std::filesystem::path& source,
+                       const std::filesystem::path& destination, bool force = false) {
+  io::output_folder out(destination, force);
+  llama_file(m).write(out.path() / "model.safetensors");
+  const auto folder = std::filesystem::is_directory(source) ? source : source.parent_path();
+  for (const char* name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+                           "special_tokens_map.json"})
+    if (std::filesystem::exists(folder / name)) std::filesystem::copy_file(folder / name, out.path() / name);
+  out.commit();
+}
+
+}  // namespace tersor::model
