@@ -57,7 +57,7 @@ for path in files("CMakeLists.txt", "cmake/*", "*/CMakeLists.txt", "*/*/CMakeLis
 
 # The words are put together here so that this file does not contain them.
 UNFINISHED = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "X" + "XX")) + r")\b")
-WORKPLACE = re.compile("/" + r"(work|tmp/brief|home/\w+)/")
+WORKPLACE = re.compile("/" + r"(work|home/\w+)/")
 for path in files(*SOURCES, "CMakeLists.txt", "cmake/*", "**/CMakeLists.txt", "**/*.sh", "**/*.py", "**/*.md",
                   ".ci/run", "*.json"):
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):

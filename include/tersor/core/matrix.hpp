@@ -61,6 +61,15 @@ template <class T, matrix_like X>
 matrix<T> to_matrix(const X& x) {
   return copy_as<T>(as_view(x));
 }
+/// The matrix whose column j is column order[j] of x.
+template <class T, class I>
+matrix<T> gather_columns(const matrix<T>& x, const std::vector<I>& order) {
+  matrix<T> y(x.rows(), static_cast<index>(order.size()));
+  for (index i = 0; i < y.rows(); ++i)
+    for (index j = 0; j < y.cols(); ++j)
+      y(i, j) = x(i, static_cast<index>(order[static_cast<std::size_t>(j)]));
+  return y;
+}
 /// An owned copy of a vector, converted to T.
 template <class T, vector_like X>
 std::vector<T> to_vector(const X& x, std::string_view name = "vector") {

@@ -107,7 +107,6 @@ class operator_reader {
    public:
     source(const checkpoint& files, const std::string& name, const json& description)
         : files_(files), prefix_(name), path_{&description} {}
-    bool has(std::string_view name) const override { return files_.contains(full(name)); }
     std::string attribute(std::string_view name) const override {
       return get<std::string>(member(*path_.back(), "attributes", prefix_), name, prefix_);
     }

@@ -26,10 +26,6 @@ void cblas_strsm(int order, int side, int uplo, int trans, int diag, int m, int 
                  const float* a, int lda, float* b, int ldb);
 void cblas_dtrsm(int order, int side, int uplo, int trans, int diag, int m, int n, double alpha,
                  const double* a, int lda, double* b, int ldb);
-void dgeqrf_(const int* m, const int* n, double* a, const int* lda, double* tau, double* work,
-             const int* lwork, int* info);
-void dorgqr_(const int* m, const int* n, const int* k, double* a, const int* lda, const double* tau,
-             double* work, const int* lwork, int* info);
 void dgesdd_(const char* job, const int* m, const int* n, double* a, const int* lda, double* s, double* u,
              const int* ldu, double* vt, const int* ldvt, double* work, const int* lwork, int* iwork,
              int* info);

@@ -9,7 +9,7 @@
 #include <utility>    // std::swap
 #include <vector>     // std::vector
 
-#include <tersor/linalg/svd.hpp>
+#include <tersor/linalg/qr.hpp>  // detail::reflect, detail::dot
 
 namespace tersor::linalg {
 
@@ -19,6 +19,17 @@ struct eigh_result {
 };
 
 namespace detail {
+
+/// +1 or -1: the sign of the entry of largest magnitude, the first one where several agree up to rounding.
+/// Fixes the sign of a singular or eigenvector, which the decomposition leaves open.
+template <class T>
+T leading_sign(vector_view<T> x) {
+  double largest = 0;
+  for (index i = 0; i < x.extents[0]; ++i) largest = std::max(largest, std::abs(static_cast<double>(x(i))));
+  for (index i = 0; i < x.extents[0]; ++i)
+    if (std::abs(static_cast<double>(x(i))) >= largest * (1 - 1e-9)) return x(i) < T(0) ? T(-1) : T(1);
+  return T(1);
+}
 
 /// Householder reduction to a tridiagonal matrix and implicit QL (Golub and Van Loan, 8.3), row i of `a`
 /// becoming the eigenvector of values[i]. Values come unsorted.

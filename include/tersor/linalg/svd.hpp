@@ -9,6 +9,7 @@
 #include <vector>     // std::vector
 
 #include <tersor/core/random.hpp>
+#include <tersor/linalg/eigh.hpp>
 #include <tersor/linalg/qr.hpp>
 
 namespace tersor::linalg {
@@ -21,17 +22,6 @@ struct svd_result {
 };
 
 namespace detail {
-
-/// +1 or -1: the sign of the entry of largest magnitude, the first one where several agree up to rounding.
-/// Fixes the sign of a singular or eigenvector, which the decomposition leaves open.
-template <class T>
-T leading_sign(vector_view<T> x) {
-  double largest = 0;
-  for (index i = 0; i < x.extents[0]; ++i) largest = std::max(largest, std::abs(static_cast<double>(x(i))));
-  for (index i = 0; i < x.extents[0]; ++i)
-    if (std::abs(static_cast<double>(x(i))) >= largest * (1 - 1e-9)) return x(i) < T(0) ? T(-1) : T(1);
-  return T(1);
-}
 
 /// Replaces the rows of x [k, n] that `missing` marks by unit vectors orthogonal to all others; k <= n.
 template <class T>
@@ -72,10 +62,13 @@ svd_result<T> jacobi_svd_square(matrix<T> g, const context& ctx) {
   const T epsilon = std::numeric_limits<T>::epsilon();
   const T norm = std::sqrt(dot(g.data(), g.data(), g.size()));
   const T tolerance = epsilon * std::sqrt(static_cast<T>(n)), floor = epsilon * norm * (epsilon * norm);
-  matrix<T> j(n, n);
-  for (index i = 0; i < n; ++i) j(i, i) = 1;
+  // The eigenvectors of g gᵀ, whose rounding is relative to the largest singular value, come close; the
+  // rotations then make the small ones accurate too, in two or three sweeps instead of ten.
+  matrix<T> j = multiply(g, g.view().transposed(), ctx);
+  tridiagonal_ql(j, true);
+  g = multiply(j, g, ctx);
   context team = ctx;
-  if (n < 256) team.threads = 1;  // a round is too short for more
+  if (n < 384) team.threads = 1;  // a round is too short for more
   std::vector<char> rotated(static_cast<std::size_t>(players / 2));
   bool converged = n < 2;
   for (int sweep = 0; !converged; ++sweep) {

@@ -19,7 +19,6 @@ struct scale_group {
   std::string producer;  ///< a norm, or a linear whose last in_features outputs are the input's channels
   bool producer_is_norm = true;
   std::vector<std::string> consumers;  ///< linears with a common input
-  bool clip_consumers = true;  ///< a search for output-aware clips makes sense (not for queries and keys)
   /// Output of the function that a search inspects, with `consumers` replaced: x [tokens, in] of one
   /// sequence.
   std::function<matrix<float>(matrix_view<const float> x, std::span<const op::any_operator> consumers)>
@@ -41,6 +40,8 @@ class block_model {
   /// as the inputs of that stage of linears have been observed; `hidden` is then of no use.
   virtual void run_block(index block, matrix<float>& hidden, const input_observer* observer, index last_stage,
                          const context& ctx) const = 0;
+  /// May a linear's weights be clipped by its own output error? Not for queries and keys, whose product counts.
+  virtual bool clips_weights(const std::string& name) const = 0;
   virtual const op::any_operator& linear(const std::string& name) const = 0;
   virtual void set_linear(const std::string& name, op::any_operator op) = 0;
   /// Divides the channels of a group's input by s where they are produced.

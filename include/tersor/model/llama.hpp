@@ -113,7 +113,6 @@ class llama final : public block_model {
     groups.push_back({p + "input_layernorm",
                       true,
                       {a + "q_proj", a + "k_proj", a + "v_proj"},
-                      true,
                       [this, b, a](matrix_view<const float> x, std::span<const op::any_operator> w) {
                         return attention(b, x, w[0], w[1], w[2], &linear(a + "o_proj"), 0, nullptr, nullptr,
                                          3, {});
@@ -125,15 +124,14 @@ class llama final : public block_model {
     };
     // values flow into o_proj channel by channel only without grouped queries
     if (config_.num_attention_heads == config_.num_key_value_heads)
-      groups.push_back({a + "v_proj", false, {a + "o_proj"}, true, itself(a + "o_proj")});
+      groups.push_back({a + "v_proj", false, {a + "o_proj"}, itself(a + "o_proj")});
     groups.push_back({p + "post_attention_layernorm",
                       true,
                       {m + "gate_proj", m + "up_proj"},
-                      true,
                       [this, b, m](matrix_view<const float> x, std::span<const op::any_operator> w) {
                         return feed_forward(b, x, w[0], w[1], &linear(m + "down_proj"), nullptr, 5, {});
                       }});
-    groups.push_back({m + "up_proj", false, {m + "down_proj"}, true, itself(m + "down_proj")});
+    groups.push_back({m + "up_proj", false, {m + "down_proj"}, itself(m + "down_proj")});
     return groups;
   }
   matrix<float> embed(std::span<const int> ids) const override {
@@ -148,6 +146,9 @@ class llama final : public block_model {
   void run_block(index b, matrix<float>& hidden, const input_observer* observer, index last_stage,
                  const context& ctx) const override {
     run_block(b, hidden, nullptr, observer, last_stage < 0 ? 4 : last_stage, ctx);
+  }
+  bool clips_weights(const std::string& name) const override {
+    return !name.ends_with(".q_proj") && !name.ends_with(".k_proj");
   }
   const op::any_operator& linear(const std::string& name) const override { return at(linears_, name); }
   void set_linear(const std::string& name, op::any_operator op) override { linears_[name] = std::move(op); }

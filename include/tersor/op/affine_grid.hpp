@@ -27,7 +27,7 @@ class affine_grid {
   affine_grid(int bits, index rows, index cols, index group_size, matrix_view<const float> scale,
               matrix_view<const float> zero_point, dtype scale_type, std::vector<std::int32_t> g_idx = {})
       : bits_(bits), group_size_(group_size), units_(scale.rows()), g_idx_(std::move(g_idx)) {
-    require(units_ == rows || units_ == 1, "affine_grid: rows of scale", units_, "1 or ", rows);
+    check("affine_grid", rows, cols);
     require_shape(zero_point, units_, scale.cols(), "affine_grid: zero_point");
     scales_ = store_as(scale_type, scale);
     std::vector<std::uint8_t> zeros;
@@ -46,7 +46,7 @@ class affine_grid {
       zero_point_ = zeros.empty() ? 0 : zeros.front();
     else
       zeros_ = pack_bits(bits, zeros);
-    finish(cols);
+    finish("affine_grid", cols);
   }
 
   int bits() const { return bits_; }
@@ -86,33 +86,36 @@ class affine_grid {
     a.attribute("units", self.units_);
     a.attribute("groups", self.groups_);
     a.attribute("zero_point", self.zero_point_);
-    if constexpr (Archive::loading) self.check(rows, cols);
+    if constexpr (Archive::loading) self.check(a.in.where(), rows, cols);
     a.tensor("scales", self.scales_, {self.units_, self.groups_});
     const auto zero_bytes =
         static_cast<index>(packed_bytes(self.bits_, static_cast<std::size_t>(self.units_ * self.groups_)));
     a.optional_tensor("zeros", self.zeros_, {zero_bytes});
     a.optional_tensor("g_idx", self.g_idx_, {cols});
-    if constexpr (Archive::loading) self.finish(cols);
+    if constexpr (Archive::loading) self.finish(a.in.where(), cols);
   }
 
  private:
   index unit(index row) const { return units_ == 1 ? 0 : row; }
-  void check(index rows, index cols) const {
-    require(bits_ >= 1 && bits_ <= 8, "affine_grid: bits", bits_, "1 .. 8");
-    require(group_size_ >= 1, "affine_grid: group_size", group_size_, "at least 1");
-    require(units_ == rows || units_ == 1, "affine_grid: units", units_, "1 or ", rows);
-    require(groups_ >= 0 && groups_ <= std::max<index>(cols, 1), "affine_grid: groups", groups_, "at most ",
+  void check(std::string_view where, index rows, index cols) const {
+    require(bits_ >= 1 && bits_ <= 8, concat(where, ": bits"), bits_, "1 .. 8");
+    require(group_size_ >= 1, concat(where, ": group_size"), group_size_, "at least 1");
+    require(units_ == rows || units_ == 1, concat(where, ": units"), units_, "1 or ", rows);
+    require(groups_ >= 0 && groups_ <= std::max<index>(cols, 1), concat(where, ": groups"), groups_, "at most ",
             cols);
+    require(zero_point_ >= 0 && zero_point_ < (1 << bits_), concat(where, ": zero_point"), zero_point_, "0 .. ",
+            (1 << bits_) - 1);
   }
-  void finish(index cols) {
+  void finish(std::string_view where, index cols) {
     groups_ = units_ == 0 ? 0 : scales_.size() / units_;
     if (g_idx_.empty()) {
-      const index expected = (cols + group_size_ - 1) / group_size_;
-      require(units_ == 0 || groups_ == expected, "affine_grid: groups", groups_, expected);
+      const index expected = cols / group_size_ + (cols % group_size_ != 0);
+      require(units_ == 0 || groups_ == expected, concat(where, ": groups"), groups_, expected);
     }
-    require(g_idx_.empty() || static_cast<index>(g_idx_.size()) == cols, "affine_grid: length of g_idx",
+    require(g_idx_.empty() || static_cast<index>(g_idx_.size()) == cols, concat(where, ": length of g_idx"),
             g_idx_.size(), cols);
-    for (const auto g : g_idx_) require(g >= 0 && g < groups_, "affine_grid: g_idx", g, "0 .. ", groups_ - 1);
+    for (const auto g : g_idx_)
+      require(g >= 0 && g < groups_, concat(where, ": g_idx"), g, "0 .. ", groups_ - 1);
   }
 
   int bits_ = 4;

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>    // std::max
+#include <limits>       // std::numeric_limits
 #include <span>         // std::span
 #include <string>       // std::string
 #include <string_view>  // std::string_view
@@ -36,7 +38,6 @@ class archive_reader {
     std::span<const std::byte> bytes;
   };
   virtual ~archive_reader() = default;
-  virtual bool has(std::string_view name) const = 0;               ///< is there a tensor of that name?
   virtual std::string attribute(std::string_view name) const = 0;  ///< missing: error
   virtual tensor_bytes tensor(std::string_view name) const = 0;    ///< missing: error
   virtual std::string begin_part(std::string_view name) = 0;       ///< enters the part, returns its kind
@@ -76,6 +77,10 @@ struct save_archive {
     else
       out.attribute(name, option_text<V>::format(value));
   }
+  void extents(index rows, index cols) {
+    attribute("rows", rows);
+    attribute("cols", cols);
+  }
   template <class T>
   void tensor(std::string_view name, const std::vector<T>& values, std::vector<index> shape) {
     out.tensor(name, dtype_of<T>, shape, std::as_bytes(std::span(values)));
@@ -89,9 +94,10 @@ struct save_archive {
     inner.save(out);
     out.end_part();
   }
-  /// A tensor that some operators of the kind lack.
+  /// A tensor that some operators of the kind lack, as an attribute says: a file that lost it is noticed.
   template <class Values>
   void optional_tensor(std::string_view name, const Values& values, std::vector<index> shape) {
+    attribute(concat("has_", name), !values.empty());
     if (!values.empty()) tensor(name, values, std::move(shape));
   }
 };
@@ -113,6 +119,15 @@ struct load_archive {
       value = *parsed;
     }
   }
+  /// The shape of a matrix, small enough that no later product of extents and bits overflows.
+  void extents(index& rows, index& cols) {
+    attribute("rows", rows);
+    attribute("cols", cols);
+    constexpr index most = std::numeric_limits<index>::max() / 64;
+    require(rows >= 0 && cols >= 0 && rows <= most / std::max<index>(cols, 1) && cols <= most,
+            concat(in.where(), ": shape"), concat(rows, " x ", cols), "no negative extent, fewer than ", most,
+            " weights");
+  }
   template <class T>
   void tensor(std::string_view name, std::vector<T>& values, std::vector<index> shape) {
     const auto t = in.tensor(name);
@@ -122,6 +137,8 @@ struct load_archive {
   }
   void tensor(std::string_view name, real_array& values, std::vector<index> shape) {
     const auto t = in.tensor(name);
+    require(t.type == dtype::f32 || t.type == dtype::f16 || t.type == dtype::bf16,
+            concat(in.where(), ".", name), tersor::name(t.type), "type F32, F16 or BF16");
     check(name, t, shape, t.type);
     index n = 1;
     for (index e : shape) n *= e;
@@ -130,7 +147,9 @@ struct load_archive {
   }
   template <class Values>
   void optional_tensor(std::string_view name, Values& values, std::vector<index> shape) {
-    if (in.has(name)) tensor(name, values, std::move(shape));
+    bool present = false;
+    attribute(concat("has_", name), present);
+    if (present) tensor(name, values, std::move(shape));
   }
   template <class Op>
   void part(std::string_view name, Op& inner) {
@@ -150,6 +169,9 @@ struct load_archive {
     const std::string tensor_name = concat(in.where(), ".", name);
     require(t.shape == shape, tensor_name, text(t.shape), "shape ", text(shape));
     require(t.type == type, tensor_name, tersor::name(t.type), "type ", tersor::name(type));
+    std::size_t bytes = static_cast<std::size_t>(bits_of(type)) / 8;
+    for (index e : shape) bytes *= static_cast<std::size_t>(e);
+    require(t.bytes.size() == bytes, concat(tensor_name, ": bytes"), t.bytes.size(), bytes);
   }
 };
 

@@ -39,8 +39,7 @@ class dense : public decoded_operator<dense> {
   friend class described_operator<dense>;
   template <class Self, class Archive>
   static void describe(Self& self, Archive& a) {
-    a.attribute("rows", self.rows_);
-    a.attribute("cols", self.cols_);
+    a.extents(self.rows_, self.cols_);
     a.tensor("values", self.values_, {self.rows_, self.cols_});
   }
 

@@ -49,8 +49,7 @@ class low_rank : public described_operator<low_rank> {
   friend class described_operator<low_rank>;
   template <class Self, class Archive>
   static void describe(Self& self, Archive& a) {
-    a.attribute("rows", self.rows_);
-    a.attribute("cols", self.cols_);
+    a.extents(self.rows_, self.cols_);
     a.attribute("rank", self.rank_);
     a.tensor("a", self.a_, {self.rows_, self.rank_});
     a.tensor("b", self.b_, {self.rank_, self.cols_});

@@ -58,8 +58,7 @@ class quantized : public decoded_operator<quantized> {
   friend class described_operator<quantized>;
   template <class Self, class Archive>
   static void describe(Self& self, Archive& a) {
-    a.attribute("rows", self.rows_);
-    a.attribute("cols", self.cols_);
+    a.extents(self.rows_, self.cols_);
     affine_grid::describe(self.grid_, a, self.rows_, self.cols_);
     a.tensor("codes", self.codes_,
              {static_cast<index>(

@@ -18,7 +18,6 @@ class sparse_csr : public described_operator<sparse_csr> {
     require_shape(kept.view(), rows_, cols_, "sparse_csr: kept");
     require(w.size() <= INT32_MAX, "sparse_csr: number of weights", w.size(), "at most ", INT32_MAX);
     std::vector<float> values;
-    offsets_.push_back(0);
     for (index r = 0; r < rows_; ++r) {
       for (index j = 0; j < cols_; ++j) {
         if (kept(r, j) == 0) continue;
@@ -67,8 +66,7 @@ class sparse_csr : public described_operator<sparse_csr> {
   friend class described_operator<sparse_csr>;
   template <class Self, class Archive>
   static void describe(Self& self, Archive& a) {
-    a.attribute("rows", self.rows_);
-    a.attribute("cols", self.cols_);
+    a.extents(self.rows_, self.cols_);
     a.tensor("offsets", self.offsets_, {self.rows_ + 1});
     const index n = self.offsets_.back();
     if constexpr (Archive::loading) self.check_offsets(a.in.where());
@@ -99,7 +97,7 @@ class sparse_csr : public described_operator<sparse_csr> {
   }
 
   index rows_ = 0, cols_ = 0;
-  std::vector<std::int32_t> offsets_;
+  std::vector<std::int32_t> offsets_{0};
   std::vector<std::uint16_t> columns16_;
   std::vector<std::int32_t> columns32_;
   real_array values_;

@@ -107,8 +107,7 @@ class w8a8 : public described_operator<w8a8> {
   friend class described_operator<w8a8>;
   template <class Self, class Archive>
   static void describe(Self& self, Archive& a) {
-    a.attribute("rows", self.rows_);
-    a.attribute("cols", self.cols_);
+    a.extents(self.rows_, self.cols_);
     a.attribute("units", self.units_);
     a.attribute("activations", self.unit_);
     if constexpr (Archive::loading)

@@ -206,6 +206,17 @@ inline matrix<std::uint8_t> quantize(matrix_view<const float> w, const grid_para
 inline op::any_operator quantized_operator(const matrix<std::uint8_t>& codes, const grid_parameters& p,
                                            const grid_rule& rule, const sparsity& s,
                                            std::vector<std::int32_t> g_idx = {}) {
+  if (!s.permutation.empty()) {  // the constraint's order of columns; groups of the grid follow their columns
+    std::vector<std::int32_t> moved;
+    if (p.scale.cols() > 1)
+      for (const auto j : s.permutation)
+        moved.push_back(g_idx.empty() ? static_cast<std::int32_t>(j / p.group_size)
+                                      : g_idx[static_cast<std::size_t>(j)]);
+    const sparsity inner{gather_columns(s.kept, s.permutation), s.n, s.m, {}};
+    return op::permuted<>(
+        quantized_operator(gather_columns(codes, s.permutation), p, rule, inner, std::move(moved)),
+        s.permutation);
+  }
   op::affine_grid grid(rule.bits, codes.rows(), codes.cols(), p.group_size, p.scale.view(), p.zero.view(),
                        rule.scale_type, std::move(g_idx));
   if (s.empty()) return op::quantized(codes, std::move(grid));
@@ -219,6 +230,11 @@ inline op::any_operator quantized_operator(const matrix<std::uint8_t>& codes, co
 
 /// The operator of pruned weights whose kept values are stored as reals.
 inline op::any_operator sparse_operator(matrix_view<const float> w, const sparsity& s, dtype value_type) {
+  if (!s.permutation.empty()) {
+    const sparsity inner{gather_columns(s.kept, s.permutation), s.n, s.m, {}};
+    const auto moved = gather_columns(copy_as<float>(w), s.permutation);
+    return op::permuted<>(sparse_operator(moved.view(), inner, value_type), s.permutation);
+  }
   auto values =
       op::element_store(op::gather_kept(w, value_type, [&](index r, index j) { return s.kept(r, j) != 0; }));
   if (s.m > 0) return op::sparse_nm(s.n, s.m, s.kept, std::move(values));

@@ -16,6 +16,8 @@ namespace tersor::solve {
 struct sparsity {
   matrix<std::uint8_t> kept;  ///< [out, in], 1 = kept; empty: all
   int n = 0, m = 0;           ///< n of every m columns are kept; 0: unstructured
+  std::vector<std::int32_t>
+      permutation{};  ///< order of the columns in which groups of m run; empty: as they are
   bool empty() const { return kept.empty(); }
 };
 

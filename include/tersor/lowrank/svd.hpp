@@ -1,0 +1,331 @@
+// tersor - low-rank factors by truncated, randomized and activation-aware SVD
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>  // std::min, std::clamp
+#include <cmath>      // std::sqrt, std::pow, std::floor
+#include <limits>     // std::numeric_limits
+
+#include <tersor/linalg/cholesky.hpp>
+#include <tersor/linalg/eigh.hpp>
+#include <tersor/linalg/least_squares.hpp>
+#include <tersor/op/dense.hpp>
+#include <tersor/op/low_rank.hpp>
+#include <tersor/solve/stage.hpp>
+
+namespace tersor::lowrank {
+
+using solve::operator|;
+using solve::operator+;
+
+/// In which coordinates W is cut.
+enum class svd_method {
+  plain,       ///< W itself: smallest error of the weight; no data
+  randomized,  ///< W itself through a random sketch (arXiv:0909.4061): for large W and small rank; no data
+  asvd,        ///< W diag(s), s from the size of the activations (ASVD)
+  whitened     ///< W S, S Sᵀ = XᵀX: smallest error of the outputs on the calibration data (SVD-LLM)
+};
+constexpr auto option_names(svd_method) {
+  using row = std::pair<std::string_view, svd_method>;
+  return std::array<row, 4>{{{"plain", svd_method::plain},
+                             {"randomized", svd_method::randomized},
+                             {"asvd", svd_method::asvd},
+                             {"whitened", svd_method::whitened}}};
+}
+
+/// ASVD's size of an input channel.
+enum class activation_scale {
+  abs_mean,  ///< sum over the sequences of mean_t |x[t, j]|
+  abs_max    ///< max_t |x[t, j]|
+};
+constexpr auto option_names(activation_scale) {
+  using row = std::pair<std::string_view, activation_scale>;
+  return std::array<row, 2>{
+      {{"abs_mean", activation_scale::abs_mean}, {"abs_max", activation_scale::abs_max}}};
+}
+
+/// What is added to the diagonal of a Gram matrix without a Cholesky factor; ten times that after each
+/// further failure.
+enum class gram_damping {
+  smallest_eigenvalue,  ///< 1e-6 minus the smallest eigenvalue, as the official program
+  relative  ///< 1e-8 times the mean of the diagonal: does not depend on the scale of the activations
+};
+constexpr auto option_names(gram_damping) {
+  using row = std::pair<std::string_view, gram_damping>;
+  return std::array<row, 2>{
+      {{"smallest_eigenvalue", gram_damping::smallest_eigenvalue}, {"relative", gram_damping::relative}}};
+}
+
+/// W ≈ A B before rounding to the stored type, and how it was found.
+struct svd_factors {
+  matrix<float> a;               ///< [out, rank], U √Σ
+  matrix<float> b;               ///< [rank, in], √Σ Vᵀ in the coordinates of W
+  std::vector<double> singular;  ///< [rank], descending, of W in the method's coordinates
+  double truncation = 0;  ///< ‖(W - A B) S‖_F, S the method's coordinates: √ of the sum of the cut σ²
+  std::vector<double> scale;  ///< asvd: s [in]
+  matrix<double> whitening;   ///< whitened: S [in, in], lower, S Sᵀ = XᵀX + damping I
+  double damping = 0;         ///< whitened: 0 unless XᵀX is singular
+};
+
+/// S, lower, with S Sᵀ = gram + damping I; damping is 0 where gram [n, n] has a Cholesky factor. A zero gram
+/// gives the identity. Cost n³/3, with `smallest_eigenvalue` 4/3 n³ more where gram is singular.
+inline linalg::cholesky_result whitening_factor(const matrix<double>& gram, gram_damping damping,
+                                                const context& ctx = {}) {
+  const index n = gram.rows();
+  double mean = 0;
+  for (index j = 0; j < n; ++j) mean += gram(j, j) / static_cast<double>(n);
+  if (mean == 0) {
+    linalg::cholesky_result identity{matrix<double>(n, n), 1, 1};
+    for (index j = 0; j < n; ++j) identity.factor(j, j) = 1;
+    return identity;
+  }
+  auto result = linalg::cholesky(gram.view(), {}, ctx);  // on failure: its damping is the relative one
+  if (result.retries == 0 || damping == gram_damping::relative) return result;
+  const double lambda = 1e-6 - linalg::smallest_eigenvalue(gram.view());
+  result = linalg::cholesky(gram.view(), {.relative_damping = lambda / mean, .max_retries = 30}, ctx);
+  ++result.retries;
+  return result;
+}
+
+/// Truncated SVD (Eckart-Young), its randomized form (arXiv:0909.4061), ASVD (arXiv:2312.05821; official code
+/// hahnyuan/ASVD4LLM) and SVD-LLM (arXiv:2403.07378; official code AIoT-MLSys-Lab/SVD-LLM): W ≈ A B, A [out,
+/// rank], B [rank, in]. The first `rank` left singular vectors U of W S are kept, S being the identity, a
+/// diagonal or a Cholesky factor. A = U √Σ; B = √Σ Vᵀ S⁻¹ = Σ^-½ Uᵀ W needs no inverse of S, so B stays small
+/// where S is nearly singular.
+///
+/// Cost: O(out in min(out, in)) for the SVD, in³/3 for whitening; randomized about 12 out in rank. Guarantee:
+/// plain has the smallest ‖W - A B‖ of that rank, whitened the smallest ‖(W - A B) Xᵀ‖ on the calibration
+/// data, each up to the rounding of A and B to `value_type`. Bits per weight: value bits * rank (out + in) /
+/// (out in), so `ratio` times the value bits. Factors that `value_type` cannot hold leave the layer dense.
+///
+///     tersor::calib::statistics inputs(in_features);
+///     inputs.add(X);                                                          // X: [tokens, in]
+///     auto svd_llm = tersor::lowrank::svd{.method = tersor::lowrank::svd_method::whitened, .ratio = 0.8};
+///     auto result = svd_llm(W, inputs);                                       // W: [out, in], any tensor
+///     type result.op.apply(x, y);
+struct svd {
+  svd_method method = svd_method::plain;
+  index rank = 0;
+  double ratio = 0.8;
+  index rank_align = 1;
+  double alpha = 0.5;
+  activation_scale asvd_scale = activation_scale::abs_mean;
+  gram_damping damping = gram_damping::smallest_eigenvalue;
+  index oversampling = 8;
+  index power_iterations = 2;
+  dtype value_type = dtype::bf16;
+
+  static constexpr solve::stage_kind kind = solve::stage_kind::compressor;
+  /// The most that any method asks for; `needed()` says what this one does.
+  static constexpr solve::calibration_need needs = solve::calibration_need::gram;
+  static constexpr solve::technique_info info{
+      .id = "svd",
+      .family = "lowrank",
+      .title = "Truncated SVD: plain, randomized, ASVD and SVD-LLM",
+      .arxiv = "2403.07378",
+      .header = "tersor/lowrank/svd.hpp",
+      .guarantee =
+          "of all factors of that rank, plain has the smallest weight error and whitened the smallest "
+          "output error on the calibration data"};
+  static constexpr auto options() {
+    return std::tuple{
+        option{"method", &svd::method, {.help = "coordinates in which the weight is cut"}},
+        option{
+            "rank", &svd::rank, {.help = "columns of A; 0: from ratio", .symbol = "r", .min = 0, .max = 1e6}},
+        option{
+            "ratio",
+            &svd::ratio,
+            {.help = "share of the parameters that is kept, where rank is 0: r = ratio out in / (out + in)",
+             .symbol = "ρ",
+             .min = 1e-6,
+             .max = 1}},
+        option{"rank_align",
+               &svd::rank_align,
+               {.help = "a rank from ratio is rounded up to a multiple of this", .min = 1, .max = 65536}},
+        option{"alpha",
+               &svd::alpha,
+               {.help = "asvd: exponent of the activations' size", .symbol = "α", .min = 0, .max = 4}},
+        option{"asvd_scale", &svd::asvd_scale, {.help = "asvd: size of an input channel's activations"}},
+        option{"damping", &svd::damping, {.help = "whitened: what is added to a singular Gram matrix"}},
+        option{"oversampling",
+               &svd::oversampling,
+               {.help = "randomized: extra columns of the sketch", .symbol = "p", .min = 0, .max = 1e6}},
+        option{"power_iterations",
+               &svd::power_iterations,
+               {.help = "randomized: passes that sharpen the sketch", .symbol = "q", .min = 0, .max = 100}},
+        option{"value_type", &svd::value_type, {.help = "stored type of the factors"}}};
+  }
+  void validate() const { validate_options(*this, info.id); }
+
+  /// What this method asks of the calibration.
+  constexpr solve::calibration_need needed() const {
+    switch (method) {
+      case svd_method::asvd:
+        return solve::calibration_need::sums;
+      case svd_method::whitened:
+        return solve::calibration_need::gram;
+      default:
+        return solve::calibration_need::none;
+    }
+  }
+
+  /// The rank of the factors of a weight [out, in]: `rank`, which must not exceed min(out, in), or from
+  /// `ratio`, aligned, then within 1 .. min(out, in).
+  index rank_for(index out, index in) const {
+    const index most = std::min(out, in);
+    require(rank <= most, "svd: rank", rank, "at most ", most, " for a weight of ", out, " x ", in);
+    if (rank > 0) return rank;
+    const index r = rank_of_ratio(out, in);
+    return std::clamp<index>((r + rank_align - 1) / rank_align * rank_align, std::min<index>(1, most), most);
+  }
+
+  /// @param w [out, in], any tensor type; @param inputs of the layer: needed by asvd and whitened, adds a
+  /// weighted error to the report of the others.
+  template <matrix_like W>
+  solve::compressed<op::any_operator> operator()(const W& w, const calib::statistics* inputs = nullptr,
+                                                 const context& ctx = {}) const {
+    return solve::compress_weight<op::any_operator>(*this, w, inputs, ctx);
+  }
+  template <matrix_like W>
+  solve::compressed<op::any_operator> operator()(const W& w, const calib::statistics& inputs,
+                                                 const context& ctx = {}) const {
+    return (*this)(w, &inputs, ctx);
+  }
+
+  /// `op::low_rank`; `op::dense` where a factor does not fit `value_type`, with a note.
+  solve::outcome compress(const solve::layer& l, const context& ctx = {}) const {
+    validate();
+    solve::check_layer(l);
+    require(l.sparsity.empty(), concat("svd: sparsity of ", l.name), "entries that must stay zero",
+            "none: low-rank factors cannot keep them (prune after svd, or add svd with '+')");
+    if (needed() != solve::calibration_need::none) l.require_inputs(info.id);
+    const auto w = l.weight.view();
+    const svd_factors f = factorize(w, l.inputs, ctx);
+    solve::outcome result;
+    if (rank == 0 && rank_of_ratio(w.rows(), w.cols()) < 1)
+      result.notes.push_back(concat("svd: ratio ", ratio, " is less than rank 1, which was kept"));
+    if (f.damping > 0)
+      result.notes.push_back(concat("svd: singular Gram matrix, ", f.damping, " added to its diagonal"));
+    if (!fits(f.a.view()) || !fits(f.b.view())) {
+      const dtype stored = fits(w) ? value_type : dtype::f32;
+      result.op = op::dense(w, stored);
+      result.notes.push_back(
+          concat("svd: factors out of the range of ", name(value_type), ", layer left dense"));
+      return result;
+    }
+    op::low_rank factors(f.a.view(), f.b.view(), value_type);
+    if (factors.rank() * (w.rows() + w.cols()) >= w.size())
+      result.notes.push_back(concat("svd: rank ", factors.rank(), " saves nothing: ",
+                                    factors.rank() * (w.rows() + w.cols()), " values instead of ", w.size()));
+    result.op = std::move(factors);
+    return result;
+  }
+
+  /// The algorithm itself. @param w [out, in], finite; @param inputs as for the call. Randomness from
+  /// `ctx.seed`.
+  svd_factors factorize(matrix_view<const float> w, const calib::statistics* inputs = nullptr,
+                        const context& ctx = {}) const {
+    validate();
+    const index r = rank_for(w.rows(), w.cols());
+    svd_factors f;
+    if (method == svd_method::randomized) {
+      const auto d = linalg::randomized_svd<float>(
+          w, r, {.oversampling = oversampling, .power_iterations = power_iterations, .seed = ctx.seed}, ctx);
+      split(f,
+            linalg::svd_result<double>{copy_as<double>(d.u.view()), to_vector<double>(d.s),
+                                       copy_as<double>(d.vt.view())},
+            r);
+      // A B = U Uᵀ W is a projection of W, so what is missing is the difference of the squares.
+      for (index i = 0; i < w.rows(); ++i)
+        for (index j = 0; j < w.cols(); ++j) f.truncation += static_cast<double>(w(i, j)) * w(i, j);
+      for (double s : f.singular) f.truncation -= s * s;
+      f.truncation = std::sqrt(std::max(f.truncation, 0.0));
+      return f;
+    }
+    matrix<double> x = copy_as<double>(w);
+    if (needed() != solve::calibration_need::none) {
+      require(inputs && !inputs->empty(), "svd: calibration", "empty",
+              "at least one sequence for this method");
+      require(inputs->in_features() == w.cols(), "svd: in_features of the statistics", inputs->in_features(),
+              w.cols());
+    }
+    if (method == svd_method::asvd) {
+      f.scale =
+          asvd_scale == activation_scale::abs_mean ? inputs->sum_sequence_mean_abs() : inputs->max_abs();
+      for (double& s : f.scale) s = std::pow(s, alpha) + 1e-6;
+      for (index i = 0; i < x.rows(); ++i)
+        for (index j = 0; j < x.cols(); ++j) x(i, j) *= f.scale[static_cast<std::size_t>(j)];
+    } else if (method == svd_method::whitened) {
+      auto s = whitening_factor(inputs->gram(), damping, ctx);
+      x = linalg::multiply(x, s.factor, ctx);
+      f.whitening = std::move(s.factor);
+      f.damping = s.damping;
+    }
+    auto d = linalg::svd<double>(x.view(), ctx);
+    double cut = 0;
+    for (std::size_t k = d.s.size(); k-- > static_cast<std::size_t>(r);) cut += d.s[k] * d.s[k];
+    f.truncation = std::sqrt(cut);
+    if (method != svd_method::plain) {  // √Σ Vᵀ S⁻¹ = Σ^-½ Uᵀ W
+      d.vt = linalg::multiply(d.u.view().transposed(), copy_as<double>(w), ctx);
+      const double negligible =
+          static_cast<double>(std::max(w.rows(), w.cols())) * std::numeric_limits<double>::epsilon();
+      for (index k = 0; k < d.vt.rows(); ++k) {
+        double& s = d.s[static_cast<std::size_t>(k)];
+        if (s <= negligible * d.s[0]) s = 0;
+        for (double& v : d.vt.row(k)) v = s == 0 ? 0 : v / s;
+      }
+    }
+    split(f, d, r);
+    return f;
+  }
+
+ private:
+  /// int(ratio out in / (out + in)), in the order of rounding of each official program.
+  index rank_of_ratio(index out, index in) const {
+    const double kept = static_cast<double>(out) * static_cast<double>(in) * ratio;
+    return static_cast<index>((method == svd_method::asvd ? std::floor(kept) : kept) /
+                              static_cast<double>(std::max<index>(out + in, 1)));
+  }
+  static void split(svd_factors& f, const linalg::svd_result<double>& d, index r) {
+    f.singular.assign(d.s.begin(), d.s.begin() + r);
+    f.a = matrix<float>(d.u.rows(), r);
+    f.b = matrix<float>(r, d.vt.cols());
+    for (index k = 0; k < r; ++k) {
+      const double root = std::sqrt(f.singular[static_cast<std::size_t>(k)]);
+      for (index i = 0; i < f.a.rows(); ++i) f.a(i, k) = static_cast<float>(d.u(i, k) * root);
+      for (index j = 0; j < f.b.cols(); ++j) f.b(k, j) = static_cast<float>(root * d.vt(k, j));
+    }
+  }
+  bool fits(matrix_view<const float> x) const {
+    for (index i = 0; i < x.rows(); ++i)
+      for (index j = 0; j < x.cols(); ++j) {
+        const float v = x(i, j);
+        if (!std::isfinite(value_type == dtype::f16    ? static_cast<float>(f16(v))
+                           : value_type == dtype::bf16 ? static_cast<float>(bf16(v))
+                                                       : v))
+          return false;
+      }
+    return true;
+  }
+};
+
+/// SVD-LLM's local update: with B [rank, in] fixed, the A [out, rank] that best maps the layer's inputs x
+/// [tokens, in], as the compressed layers before it produce them, to the outputs y [tokens, out] of the dense
+/// layer on its own inputs: least squares of minimum norm, so no other A has a smaller ‖x Bᵀ Aᵀ - y‖. Error
+/// on NaN or infinity. Cost of an SVD of [tokens, rank].
+template <matrix_like B, matrix_like X, matrix_like Y>
+matrix<float> local_update(const B& b, const X& x, const Y& y, const context& ctx = {}) {
+  const auto right = to_matrix<double>(b), inputs = to_matrix<double>(x), target = to_matrix<double>(y);
+  require(inputs.cols() == right.cols(), "local_update: columns of x", inputs.cols(), right.cols(),
+          ", the columns of b");
+  require(target.rows() == inputs.rows(), "local_update: rows of y", target.rows(), inputs.rows(),
+          ", the rows of x");
+  require_finite(right.view(), "local_update: b");
+  require_finite(inputs.view(), "local_update: x");
+  require_finite(target.view(), "local_update: y");
+  const auto z = linalg::multiply(inputs, right.view().transposed(), ctx);
+  const auto left = linalg::least_squares<double>(z.view(), target.view(), 0, ctx).x;
+  return copy_as<float>(left.view().transposed());
+}
+
+}  // namespace tersor::lowrank

@@ -1,0 +1,137 @@
+// tersor - Wanda: weights times the norm of their inputs
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <tersor/solve/stage.hpp>
+#include <tersor/solve/update.hpp>
+
+namespace tersor::prune {
+
+using solve::operator|;
+using solve::operator+;
+
+/// What Wanda decided.
+struct wanda_selection {
+  matrix<std::uint8_t> kept;  ///< [out, in], 1 = kept
+  double alpha = 0;           ///< share of each row's score that was removed; 0 without `use_variant`
+};
+
+/// Wanda (arXiv:2306.11695; official code locuslab/wanda): the score of a weight is |w| times the norm of its
+/// input over the calibration data, compared inside each output row. Kept weights do not change.
+///
+/// Cost: O(out in). Guarantee: where the inputs are uncorrelated, the least output error of all masks with
+/// that count in each row. Bits per weight for b-bit values: 1 + (1 - sparsity) b as a bitmap, 1 + b / 2 for
+/// 2:4.
+///
+///     tersor::calib::statistics inputs(in_features, {.gram = false});         // column sums are enough
+///     inputs.add(X);                                                          // X: [tokens, in], each
+///     sequence auto result = tersor::prune::wanda{.pattern = {2, 4}}(W, inputs);       // W: [out, in], any
+///     tensor type result.op.apply(x, y);
+struct wanda {
+  double sparsity = 0.5;
+  solve::nm_pattern pattern{};
+  bool use_variant = false;
+  dtype value_type = dtype::bf16;
+
+  static constexpr solve::stage_kind kind = solve::stage_kind::compressor;
+  static constexpr solve::calibration_need needs = solve::calibration_need::sums;
+  static constexpr solve::technique_info info{
+      .id = "wanda",
+      .family = "prune",
+      .title = "Wanda: pruning by weights and activations",
+      .arxiv = "2306.11695",
+      .header = "tersor/prune/wanda.hpp",
+      .guarantee = "least output error of all masks of the same row counts where inputs are uncorrelated"};
+  static constexpr auto options() {
+    return std::tuple{
+        option{
+            "sparsity",
+            &wanda::sparsity,
+            {.help = "share of each row removed; unused with a pattern", .symbol = "s", .min = 0, .max = 1}},
+        option{"pattern", &wanda::pattern, {.help = "n kept of every m inputs", .symbol = "n:m"}},
+        option{"use_variant",
+               &wanda::use_variant,
+               {.help = "remove an equal share of every row's score instead of an equal count"}},
+        option{"value_type", &wanda::value_type, {.help = "stored type of the kept weights"}}};
+  }
+  solve::selection_rule rule() const { return {sparsity, pattern, solve::selection_scope::per_row}; }
+  void validate() const {
+    validate_options(*this, info.id);
+    rule().validate(info.id);
+    require(!use_variant || pattern.empty(), "wanda: use_variant", use_variant, "false with a pattern");
+  }
+
+  /// |w_ij| sqrt(a_j). @param w [out, in]; @param energy a [in], `calib::statistics::energy()`.
+  static matrix<float> score(matrix<float> w, std::span<const double> energy) {
+    require(static_cast<index>(energy.size()) == w.cols(), "wanda: length of energy", energy.size(),
+            w.cols());
+    std::vector<float> norm;
+    for (const double a : energy) norm.push_back(static_cast<float>(std::sqrt(a)));
+    for (index r = 0; r < w.rows(); ++r)
+      for (index j = 0; j < w.cols(); ++j) w(r, j) = std::fabs(w(r, j)) * norm[static_cast<std::size_t>(j)];
+    return w;
+  }
+
+  /// Chooses by scores [out, in].
+  wanda_selection select(matrix<float> score, const solve::sparsity& before = {},
+                         const context& ctx = {}) const {
+    validate();
+    if (!use_variant) return {solve::select(std::move(score), rule(), before, ctx), 0};
+    if (!before.empty()) score = solve::masked(std::move(score), before.kept);
+    return equal_shares(score, ctx);
+  }
+
+  /// @param w [out, in], any tensor type; @param inputs of the layer; no Gram matrix is needed.
+  template <matrix_like W>
+  solve::compressed<op::any_operator> operator()(const W& w, const calib::statistics& inputs,
+                                                 const context& ctx = {}) const {
+    return solve::compress_weight<op::any_operator>(*this, w, &inputs, ctx);
+  }
+
+  solve::outcome compress(const solve::layer& l, const context& ctx = {}) const {
+    validate();
+    solve::check_layer(l);
+    auto chosen = select(score(l.weight, l.require_inputs(info.id).energy()), l.sparsity, ctx);
+    return solve::pruned_outcome(info.id, l.weight.view(),
+                                 solve::constrain(std::move(chosen.kept), pattern, l.sparsity), pattern,
+                                 value_type);
+  }
+
+ private:
+  /// Removes of every row its smallest scores while their running sum is at most alpha times the row's sum;
+  /// alpha by bisection in [0, 0.8] from 0.4 until the share removed is within 0.001 of `sparsity`, or the
+  /// interval shorter than 0.001.
+  wanda_selection equal_shares(const matrix<float>& score, const context& ctx) const {
+    matrix<double> running(score.rows(), score.cols());  // sums over each row in ascending order
+    parallel_for(score.rows(), ctx, [&](index r) {
+      for (index j = 0; j < score.cols(); ++j)
+        require(!std::isnan(score(r, j)), concat("score[", r, ", ", j, "]"), score(r, j), "a number");
+      std::vector<float> sorted(score.row(r).begin(), score.row(r).end());
+      std::ranges::sort(sorted);
+      double sum = 0;
+      for (index j = 0; j < score.cols(); ++j)
+        running(r, j) = sum += static_cast<double>(sorted[static_cast<std::size_t>(j)]);
+    });
+    const auto count = [&](index r, double alpha) -> index {
+      const auto sums = running.row(r);
+      return sums.empty() ? 0 : std::ranges::upper_bound(sums, alpha * sums.back()) - sums.begin();
+    };
+    const auto share = [&](double alpha) {
+      index removed = 0;
+      for (index r = 0; r < score.rows(); ++r) removed += count(r, alpha);
+      return static_cast<double>(removed) / static_cast<double>(std::max<index>(score.size(), 1));
+    };
+    double alpha = 0.4, low = 0.0, high = 0.8, now = share(alpha);
+    while (std::fabs(now - sparsity) > 0.001 && high - low >= 0.001) {
+      (now > sparsity ? high : low) = alpha;
+      alpha = 0.5 * (low + high);
+      now = share(alpha);
+    }
+    matrix<std::uint8_t> kept(score.rows(), score.cols(), 1);
+    for (index r = 0; r < score.rows(); ++r)
+      solve::remove_smallest(score.row(r), count(r, alpha), kept.row(r));
+    return {std::move(kept), alpha};
+  }
+};
+
+}  // namespace tersor::prune

@@ -1,0 +1,235 @@
+// tersor - selectors: which entries a score removes, exactly as many as were asked for
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>  // std::nth_element
+#include <numeric>    // std::iota
+
+#include <tersor/core/options.hpp>
+#include <tersor/solve/layer.hpp>
+
+namespace tersor::solve {
+
+/// n entries are KEPT of every m consecutive inputs of a row; written "2:4". m = 0, written "none":
+/// unstructured. (The programs of SparseGPT and Wanda write the number removed; both agree for 2:4.)
+struct nm_pattern {
+  int n = 0, m = 0;
+  bool empty() const { return m == 0; }
+  friend bool operator==(const nm_pattern&, const nm_pattern&) = default;
+};
+
+/// What the entries that are removed are compared with.
+enum class selection_scope {
+  per_tensor,  ///< all of the matrix
+  per_row      ///< their own output row
+};
+constexpr auto option_names(selection_scope) {
+  using row = std::pair<std::string_view, selection_scope>;
+  return std::array<row, 2>{
+      {{"per_tensor", selection_scope::per_tensor}, {"per_row", selection_scope::per_row}}};
+}
+
+/// How many are removed, and among which.
+struct selection_rule {
+  double sparsity = 0.5;  ///< share removed, in [0, 1); unused with a pattern
+  nm_pattern pattern{};   ///< if not empty: in every group of m inputs
+  selection_scope scope = selection_scope::per_tensor;
+
+  /// Errors begin with `id`, the technique's name.
+  void validate(std::string_view id) const {
+    require(sparsity >= 0 && sparsity < 1, concat(id, ": sparsity"), sparsity, "at least 0 and below 1");
+    require(pattern.empty() || (pattern.n >= 1 && pattern.n <= pattern.m && pattern.m <= 256),
+            concat(id, ": pattern"), concat(pattern.n, ":", pattern.m), "n:m with 1 <= n <= m <= 256");
+  }
+};
+
+/// floor(sparsity * entries).
+inline index removed_count(double sparsity, index entries) {
+  return static_cast<index>(sparsity * static_cast<double>(entries));
+}
+
+/// Clears `kept` at the k smallest of `score`, of equal ones at the lowest index first; other entries of
+/// `kept` stay as they are. Error on NaN. Cost O(size), memory one copy of the scores.
+inline void remove_smallest(std::span<const float> score, index k, std::span<std::uint8_t> kept) {
+  require(kept.size() == score.size(), "remove_smallest: size of kept", kept.size(), score.size());
+  require(k >= 0 && k <= static_cast<index>(score.size()), "remove_smallest: k", k, "0 .. ", score.size());
+  for (std::size_t i = 0; i < score.size(); ++i)
+    require(!std::isnan(score[i]), concat("score[", i, "]"), score[i], "a number");
+  if (k == 0) return;
+  std::vector<float> sorted(score.begin(), score.end());
+  std::nth_element(sorted.begin(), sorted.begin() + (k - 1), sorted.end());
+  const float threshold = sorted[static_cast<std::size_t>(k - 1)];
+  index equal = k;  // how many of those that equal the threshold go
+  for (const float s : score) equal -= s < threshold;
+  for (std::size_t i = 0; i < score.size(); ++i)
+    if (score[i] < threshold || (score[i] == threshold && equal-- > 0)) kept[i] = 0;
+}
+
+/// kept[i] = 1 at the n largest scores of one group, of equal ones at the lowest index first, else 0; all of
+/// a group of n or fewer. Scores must not be NaN.
+inline void keep_largest(std::span<const float> score, int n, std::span<std::uint8_t> kept) {
+  std::fill(kept.begin(), kept.end(), std::uint8_t{0});
+  for (int k = 0; k < n; ++k) {
+    std::size_t best = score.size();
+    for (std::size_t j = 0; j < score.size(); ++j)
+      if (kept[j] == 0 && (best == score.size() || score[j] > score[best])) best = j;
+    if (best == score.size()) return;
+    kept[best] = 1;
+  }
+}
+
+/// Removes floor(sparsity * N) of the N entries of score [out, in] or of each of its rows.
+/// @return [out, in], 1 = kept.
+inline matrix<std::uint8_t> select_smallest(const matrix<float>& score, double sparsity,
+                                            selection_scope scope, const context& ctx = {}) {
+  matrix<std::uint8_t> kept(score.rows(), score.cols(), 1);
+  if (scope == selection_scope::per_tensor) {
+    remove_smallest(score.values(), removed_count(sparsity, score.size()), kept.values());
+  } else {
+    const index k = removed_count(sparsity, score.cols());
+    parallel_chunks(score.rows(), 16, ctx, [&](index r0, index r1) {
+      for (index r = r0; r < r1; ++r) remove_smallest(score.row(r), k, kept.row(r));
+    });
+  }
+  return kept;
+}
+
+/// Keeps n of every m consecutive columns; a last group of fewer than m columns keeps min(n, its width).
+inline matrix<std::uint8_t> select_nm(const matrix<float>& score, nm_pattern pattern,
+                                      const context& ctx = {}) {
+  selection_rule{.pattern = pattern}.validate("select_nm");
+  require(!pattern.empty(), "select_nm: pattern", "none", "n:m");
+  matrix<std::uint8_t> kept(score.rows(), score.cols());
+  parallel_chunks(score.rows(), 16, ctx, [&](index r0, index r1) {
+    for (index r = r0; r < r1; ++r)
+      for (index j = 0; j < score.cols(); j += pattern.m) {
+        const auto first = static_cast<std::size_t>(j);
+        const auto width = static_cast<std::size_t>(std::min<index>(pattern.m, score.cols() - j));
+        const auto group = score.row(r).subspan(first, width);
+        for (std::size_t i = 0; i < width; ++i)
+          require(!std::isnan(group[i]), concat("score[", r, ", ", first + i, "]"), group[i], "a number");
+        keep_largest(group, pattern.n, kept.row(r).subspan(first, width));
+      }
+  });
+  return kept;
+}
+
+/// Applies a rule to non-negative scores [out, in]. Entries that `before` has removed go first and count as
+/// removed.
+inline matrix<std::uint8_t> select(matrix<float> score, const selection_rule& rule,
+                                   const sparsity& before = {}, const context& ctx = {}) {
+  if (!before.empty()) {
+    require_shape(before.kept.view(), score.rows(), score.cols(), "select: kept entries of the layer");
+    for (index i = 0; i < score.size(); ++i)
+      if (before.kept.data()[i] == 0) score.data()[i] = -1.0F;
+  }
+  return rule.pattern.empty() ? select_smallest(score, rule.sparsity, rule.scope, ctx)
+                              : select_nm(score, rule.pattern, ctx);
+}
+
+/// The constraint that a mask puts on later stages, together with what `before` had already removed: n:m
+/// where every group really keeps n entries, else unstructured. With `permutation`, groups run over the
+/// columns permutation[0], permutation[1], ...
+inline sparsity constrain(matrix<std::uint8_t> kept, nm_pattern pattern, const sparsity& before,
+                          std::vector<std::int32_t> permutation = {}) {
+  if (!before.empty())
+    for (index i = 0; i < kept.size(); ++i)
+      kept.data()[i] = static_cast<std::uint8_t>(kept.data()[i] != 0 && before.kept.data()[i] != 0);
+  bool full = !pattern.empty();
+  for (index r = 0; r < kept.rows() && full; ++r)
+    for (index j = 0; j < kept.cols() && full; j += pattern.m) {
+      const index width = std::min<index>(pattern.m, kept.cols() - j);
+      index n = 0;
+      for (index i = j; i < j + width; ++i)
+        n += kept(r, permutation.empty() ? i : permutation[static_cast<std::size_t>(i)]) != 0;
+      full = n == std::min<index>(pattern.n, width);
+    }
+  if (!full) return {std::move(kept), 0, 0, {}};
+  return {std::move(kept), pattern.n, pattern.m, std::move(permutation)};
+}
+
+/// One of several tensors that are compared with each other.
+struct scored_tensor {
+  std::span<const float> score;  ///< of all its entries, in any order
+  float weight = 1;              ///< multiplies the scores
+};
+
+/// Removes the floor(sparsity * N) smallest of weight * score over the N entries of all tensors, of equal
+/// ones the first tensor's and lowest index first, but of no tensor more than floor(max_prune * its entries),
+/// and never its last entry: where a tensor has reached that, the next smallest of the others go. Error if
+/// the tensors together may not lose so many. @return for each tensor, 1 = kept.
+inline std::vector<std::vector<std::uint8_t>> select_global(std::span<const scored_tensor> tensors,
+                                                            double sparsity, double max_prune = 0.995) {
+  selection_rule{.sparsity = sparsity}.validate("select_global");
+  require(max_prune >= 0 && max_prune <= 1, "select_global: max_prune", max_prune, "0 .. 1");
+  std::vector<std::vector<std::uint8_t>> kept;
+  std::vector<std::vector<float>> score;
+  std::vector<index> limit, removed(tensors.size());
+  index entries = 0, removable = 0;
+  for (std::size_t t = 0; t < tensors.size(); ++t) {
+    const auto size = static_cast<index>(tensors[t].score.size());
+    require(std::isfinite(tensors[t].weight) && tensors[t].weight >= 0, concat("tensors[", t, "].weight"),
+            tensors[t].weight, "a finite number >= 0");
+    limit.push_back(std::max<index>(0, std::min(removed_count(max_prune, size), size - 1)));
+    entries += size;
+    removable += limit.back();
+    score.emplace_back(tensors[t].score.begin(), tensors[t].score.end());
+    for (float& s : score.back()) {
+      require(!std::isnan(s), concat("score of tensors[", t, "]"), s, "a number");
+      s *= tensors[t].weight;
+    }
+    kept.emplace_back(score.back().size(), std::uint8_t{1});
+  }
+  const index wanted = removed_count(sparsity, entries);
+  require(wanted <= removable, "select_global: sparsity", sparsity, "at most ", removable, " of ", entries,
+          " entries, which is what max_prune allows");
+
+  // A tensor whose share is above its limit loses exactly its limit; the others share the rest. Their shares
+  // only grow by that, so a tensor at its limit stays there.
+  std::vector<bool> at_limit(tensors.size());
+  for (bool changed = true; changed;) {
+    changed = false;
+    index rest = wanted;
+    std::vector<float> pool;
+    for (std::size_t t = 0; t < tensors.size(); ++t) {
+      if (at_limit[t])
+        rest -= limit[t];
+      else
+        pool.insert(pool.end(), score[t].begin(), score[t].end());
+    }
+    std::vector<std::uint8_t> pool_kept(pool.size(), 1);
+    remove_smallest(pool, rest, pool_kept);
+    std::size_t first = 0;
+    for (std::size_t t = 0; t < tensors.size(); ++t) {
+      if (at_limit[t]) continue;
+      const auto share = std::span(pool_kept).subspan(first, score[t].size());
+      first += score[t].size();
+      removed[t] = std::ranges::count(share, std::uint8_t{0});
+      if (removed[t] > limit[t]) at_limit[t] = changed = true;
+    }
+  }
+  for (std::size_t t = 0; t < tensors.size(); ++t)
+    remove_smallest(score[t], at_limit[t] ? limit[t] : removed[t], kept[t]);
+  return kept;
+}
+
+}  // namespace tersor::solve
+
+/// "2:4" (kept : group); "" or "none" for no pattern.
+template <>
+struct tersor::option_text<tersor::solve::nm_pattern> {
+  static std::optional<solve::nm_pattern> parse(std::string_view text) {
+    if (text.empty() || text == "none") return solve::nm_pattern{};
+    const auto colon = text.find(':');
+    if (colon == std::string_view::npos) return std::nullopt;
+    const auto n = option_text<int>::parse(text.substr(0, colon));
+    const auto m = option_text<int>::parse(text.substr(colon + 1));
+    if (!n || !m || *m < 1) return std::nullopt;
+    return solve::nm_pattern{*n, *m};
+  }
+  static std::string format(const solve::nm_pattern& p) { return p.empty() ? "none" : concat(p.n, ":", p.m); }
+  static std::string range(const option_doc&) { return "none|n:m with 1 <= n <= m <= 256"; }
+  static bool in_range(const solve::nm_pattern& p, const option_doc&) {
+    return p == solve::nm_pattern{} || (p.n >= 1 && p.n <= p.m && p.m <= 256);
+  }
+};

@@ -1,0 +1,157 @@
+// tersor - updaters: what the kept weights do to make up for the removed ones
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <tersor/solve/column_feedback.hpp>
+#include <tersor/solve/grid.hpp>
+#include <tersor/solve/select.hpp>
+
+namespace tersor::solve {
+
+enum class weight_update {
+  none,          ///< kept weights stay as they are
+  feedback,      ///< SparseGPT's column-by-column compensation: in³ + out in² for all rows
+  least_squares  ///< the optimum for the mask, row by row: O(in³) for each row
+};
+constexpr auto option_names(weight_update) {
+  using row = std::pair<std::string_view, weight_update>;
+  return std::array<row, 3>{{{"none", weight_update::none},
+                             {"feedback", weight_update::feedback},
+                             {"least_squares", weight_update::least_squares}}};
+}
+
+/// U with UᵀU = (H + damping I)⁻¹, in the precision of the weights, and what it took.
+struct hessian_factor {
+  matrix<float> factor;     ///< [in, in], upper triangular
+  double damping = 0;       ///< added to the diagonal of H
+  int retries = 0;          ///< times the damping had to be raised
+  std::vector<index> dead;  ///< inputs that were always zero; their weights have been set to zero
+};
+inline hessian_factor factor_hessian(matrix<double> h, matrix<float>& w, double relative_damping,
+                                     const context& ctx = {}) {
+  require_shape(h.view(), w.cols(), w.cols(), "h");
+  hessian_factor f;
+  f.dead = repair_dead_inputs(h, w);
+  auto inverse =
+      linalg::inverse_cholesky_upper(std::as_const(h).view(), {.relative_damping = relative_damping}, ctx);
+  f.damping = inverse.damping;
+  f.retries = inverse.retries;
+  h = {};
+  f.factor = copy_as<float>(inverse.factor.view());
+  return f;
+}
+
+/// Weights after an update for a given mask. D = W - Ŵ (dead columns of W zero), H with its damping.
+struct updated_weight {
+  matrix<float> weight;          ///< [out, in]
+  std::vector<double> row_loss;  ///< [out], d H dᵀ / 2 for the row d of D
+  double damping = 0;
+  int retries = 0;
+  std::vector<index> dead;
+};
+
+/// Remarks on a factorisation that a report should carry.
+inline void note_damping(std::vector<std::string>& notes, std::string_view id, int retries, double damping,
+                         const std::vector<index>& dead) {
+  if (retries > 0) notes.push_back(concat(id, ": damping raised ", retries, " times, to ", damping));
+  if (!dead.empty()) notes.push_back(concat(id, ": ", dead.size(), " inputs were always zero"));
+}
+
+/// w where kept, else 0.
+inline matrix<float> masked(matrix<float> w, const matrix<std::uint8_t>& kept) {
+  require_shape(kept.view(), w.rows(), w.cols(), "kept");
+  for (index i = 0; i < w.size(); ++i)
+    if (kept.data()[i] == 0) w.data()[i] = 0.0F;
+  return w;
+}
+
+/// SparseGPT's update for a fixed mask: columns from the left, each removed weight's output error goes into
+/// the columns that are still to come (removed ones included, which pass it on). Exact least squares where
+/// every row removes a prefix of the columns.
+/// @param w, kept [out, in]; @param h Hessian [in, in] before damping.
+inline updated_weight feedback_update(matrix<float> w, const matrix<std::uint8_t>& kept, matrix<double> h,
+                                      double relative_damping = 0.01, index block_size = 128,
+                                      const context& ctx = {}) {
+  require_shape(kept.view(), w.rows(), w.cols(), "kept");
+  require(block_size >= 1, "block_size", block_size, "at least 1");
+  struct fixed_mask {
+    const matrix<std::uint8_t>& kept;
+    void begin_panel(index, index, matrix_view<const float>) {}
+    void begin_column(index, index, const feedback_row&) {}
+    float quantize(index row, index j, float v) const { return kept(row, j) != 0 ? v : 0.0F; }
+  } policy{kept};
+  updated_weight u;
+  const auto f = factor_hessian(std::move(h), w, relative_damping, ctx);
+  u.row_loss = column_feedback(w, f.factor, block_size, policy, ctx);
+  u.weight = std::move(w);
+  u.damping = f.damping;
+  u.retries = f.retries;
+  u.dead = f.dead;
+  return u;
+}
+
+/// The kept weights that minimise tr((W - Ŵ)(H + damping I)(W - Ŵ)ᵀ) for the mask: w_S + H_SS⁻¹ H_SP w_P in
+/// each row, S kept and P removed. In double. Cost |S|³ / 3 for each row: meant for small layers and as the
+/// bound of the faster update.
+inline updated_weight least_squares_update(matrix<float> w, const matrix<std::uint8_t>& kept,
+                                           matrix<double> h, double relative_damping = 0.01,
+                                           const context& ctx = {}) {
+  require_shape(kept.view(), w.rows(), w.cols(), "kept");
+  require_shape(h.view(), w.cols(), w.cols(), "h");
+  require_finite(h.view(), "h");
+  const index in = w.cols();
+  updated_weight u;
+  u.dead = repair_dead_inputs(h, w);
+  double mean = 0;
+  for (index j = 0; j < in; ++j) mean += h(j, j) / static_cast<double>(in);
+  u.damping = relative_damping * mean;
+  for (index j = 0; j < in; ++j) h(j, j) += u.damping;
+
+  u.weight = w;
+  u.row_loss.resize(static_cast<std::size_t>(w.rows()));
+  std::vector<int> retries(static_cast<std::size_t>(w.rows()));
+  parallel_for(w.rows(), ctx, [&](index r) {
+    std::vector<index> s, p;
+    for (index j = 0; j < in; ++j) (kept(r, j) != 0 ? s : p).push_back(j);
+    if (p.empty()) return;
+    const auto n = static_cast<index>(s.size());
+    const auto at = [](const std::vector<index>& v, index i) { return v[static_cast<std::size_t>(i)]; };
+    matrix<double> sub(n, n), change(n, 1);
+    for (index i = 0; i < n; ++i) {
+      for (index j = 0; j < n; ++j) sub(i, j) = h(at(s, i), at(s, j));
+      for (const index j : p) change(i, 0) += h(at(s, i), j) * static_cast<double>(w(r, j));
+    }
+    if (n > 0) {
+      const auto factored = linalg::cholesky(std::as_const(sub).view());
+      retries[static_cast<std::size_t>(r)] = factored.retries;
+      linalg::solve_lower(factored.factor, change.view());
+      linalg::solve_upper<double>(factored.factor.view().transposed(), change.view());
+    }
+    for (index i = 0; i < n; ++i)
+      u.weight(r, at(s, i)) = static_cast<float>(static_cast<double>(w(r, at(s, i))) + change(i, 0));
+    for (const index j : p) u.weight(r, j) = 0.0F;
+    std::vector<double> d(static_cast<std::size_t>(in));
+    for (index j = 0; j < in; ++j)
+      d[static_cast<std::size_t>(j)] = static_cast<double>(w(r, j)) - static_cast<double>(u.weight(r, j));
+    double loss = 0;
+    for (index i = 0; i < in; ++i)
+      for (index j = 0; j < in; ++j)
+        loss += 0.5 * d[static_cast<std::size_t>(i)] * h(i, j) * d[static_cast<std::size_t>(j)];
+    u.row_loss[static_cast<std::size_t>(r)] = loss;
+  });
+  for (const int n : retries) u.retries = std::max(u.retries, n);
+  return u;
+}
+
+/// What a pruner returns: w's kept entries as `value_type`, beside the constraint for the stages after it. A
+/// note says where a pattern could not be stored as such because earlier stages had emptied groups.
+inline outcome pruned_outcome(std::string_view id, matrix_view<const float> w, sparsity s, nm_pattern pattern,
+                              dtype value_type) {
+  outcome result{sparse_operator(w, s, value_type), std::move(s), {}};
+  if (!pattern.empty() && result.sparsity.m == 0)
+    result.notes.push_back(concat(id, ": stored as a bitmap, some groups keep fewer than ", pattern.n, " of ",
+                                  pattern.m, " entries"));
+  return result;
+}
+
+}  // namespace tersor::solve

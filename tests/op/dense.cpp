@@ -1,0 +1,40 @@
+// tersor - tests of op/dense.hpp
+// SPDX-License-Identifier: MIT
+#include <tersor/op/dense.hpp>
+
+#include "operator_checks.hpp"
+
+namespace {
+
+using namespace tersor_test;
+using tersor::index;  // hides the one of <strings.h>
+
+TEST_CASE("dense: products, storage and loading in every type and shape", "[dense]") {
+  for (const dtype type : {dtype::f32, dtype::f16, dtype::bf16})
+    for (const auto& [rows, cols] :
+         {std::pair<index, index>{1, 1}, {1, 9}, {9, 1}, {7, 5}, {64, 33}, {130, 4100}}) {
+      if (type == dtype::f16 && cols == 4100) continue;
+      const auto w = random_matrix<float>(rows, cols, 1);
+      const op::dense o(w.view(), type);
+      check_operator(o, static_cast<std::size_t>(rows * cols) * (type == dtype::f32 ? 4 : 2));
+      const double half_ulp = type == dtype::f32 ? 0 : type == dtype::f16 ? 0x1p-11 : 0x1p-8;
+      const auto stored = o.to_dense();
+      for (index i = 0; i < w.size(); ++i)
+        REQUIRE(std::abs(stored.data()[i] - w.data()[i]) <= half_ulp * std::abs(w.data()[i]) + 0x1p-25);
+    }
+}
+
+TEST_CASE("dense: extents of 0", "[dense]") {
+  for (const auto& [rows, cols] : {std::pair<index, index>{0, 0}, {0, 4}, {4, 0}})
+    for (const dtype type : {dtype::f32, dtype::bf16})
+      check_operator(op::dense(matrix<float>(rows, cols).view(), type), 0);
+}
+
+TEST_CASE("dense: errors", "[dense]") {
+  CHECK_THROWS_AS(op::dense(2, 3, real_array(dtype::f32, 5)), tersor::error);
+  CHECK_THROWS_AS(op::dense(matrix<float>(2, 2, 1e6F).view(), dtype::f16), tersor::error);
+  CHECK_THROWS_AS(op::dense(matrix<float>(2, 2).view(), dtype::u8), tersor::error);
+  check_every_damage(op::dense(random_matrix<float>(6, 5, 2).view(), dtype::f16));
+}
+
+}  // namespace
