@@ -29,7 +29,7 @@ tersor::prune::nm_mask options_of(const conformance::test_case& c) {
 template <std::size_t Rank>
 std::vector<std::uint8_t> convolution(const std::vector<float>& w, const std::vector<tersor::index>& shape,
                                       tersor::solve::nm_pattern pattern) {
-  std::array<index, Rank> extents;
+  std::array<tersor::index, Rank> extents;
   std::ranges::copy(shape, extents.begin());
   return tersor::prune::nm_convolution_mask(tersor::tensor_view<const float, Rank>(w.data(), extents),
                                             pattern);

@@ -81,7 +81,7 @@ TEST_CASE("element_store: codes take the grid of their row and column", "[elemen
 }
 
 TEST_CASE("element_store: errors", "[element_store]") {
-  const grid_kind k{.bits = 3, .group_size = 4, .scattered = true};
+  const grid_kind k{.bits = 3, .group_size = 4};
   const auto s = random_grid(5, 10, k, 7);
   const auto codes = random_codes(15, 3, 8);
   CHECK_THROWS_AS(op::element_store(std::vector<std::uint8_t>{8}, s.grid), tersor::error);

@@ -35,14 +35,8 @@ static_assert(op::linear_operator<op::any_operator>);
 static_assert(!op::linear_operator<matrix<float>>);
 
 TEST_CASE("decoded_operator: tile after tile equals the whole", "[operator]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{0, 3},
-                                   {3, 0},
-                                   {1, 1},
-                                   {1, 50},
-                                   {50, 1},
-                                   {33, 20000},
-                                   {17, 16385},
-                                   {300, 900}})
+  for (const auto& [rows, cols] :
+       {std::pair<index, index>{0, 3}, {3, 0}, {1, 1}, {1, 50}, {50, 1}, {33, 9000}, {300, 900}})
     check_operator(computed(rows, cols), 0);
   check_every_damage(computed(4, 5));
 }

@@ -65,8 +65,7 @@ TEST_CASE("quantized: products over many tiles, and of one row or column", "[qua
 }
 
 TEST_CASE("quantized: errors", "[quantized]") {
-  const grid_kind k{.bits = 3, .group_size = 4, .scattered = true};
-  const auto s = random_quantized(6, 10, k);
+  const auto s = random_quantized(6, 10, {.bits = 3, .group_size = 4});
   check_every_damage(s.o);
   auto bad = save(s.o);
   bad.attributes["rows"] = "7";
@@ -74,7 +73,11 @@ TEST_CASE("quantized: errors", "[quantized]") {
   bad = save(s.o);
   bad.attributes["bits"] = "4";
   check_damaged<op::quantized>(bad, "layer.");
-  bad = save(s.o);
+  const auto scattered = random_quantized(6, 10, {.bits = 3, .group_size = 4, .scattered = true});
+  bad = save(scattered.o);
+  bad.tensors.erase("g_idx");
+  check_damaged<op::quantized>(bad, "tensor g_idx");
+  bad = save(scattered.o);
   bad.tensors["g_idx"].bytes[0] = std::byte{77};
   check_damaged<op::quantized>(bad, "layer: g_idx");
   auto codes = s.codes;

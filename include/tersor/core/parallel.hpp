@@ -2,16 +2,14 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <algorithm>  // std::min
-#include <atomic>     // std::atomic
-#include <exception>  // std::exception_ptr
-#include <mutex>      // std::mutex
-#include <thread>     // std::thread
-#include <vector>     // std::vector
-
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
+#include <algorithm>           // std::min
+#include <atomic>              // std::atomic
+#include <condition_variable>  // std::condition_variable
+#include <exception>           // std::exception_ptr
+#include <functional>          // std::function
+#include <mutex>               // std::mutex
+#include <thread>              // std::thread
+#include <vector>              // std::vector
 
 #include <tersor/core/context.hpp>
 #include <tersor/core/view.hpp>
@@ -20,7 +18,7 @@ namespace tersor {
 
 namespace detail {
 
-/// True inside a parallel loop: an inner loop then runs on the calling thread.
+/// True on a thread that is running a task of a parallel loop: an inner loop then stays on that thread.
 inline thread_local bool inside_parallel = false;
 
 struct parallel_scope {
@@ -31,55 +29,117 @@ struct parallel_scope {
   parallel_scope& operator=(const parallel_scope&) = delete;
 };
 
+/// Threads that are started once and sleep between loops. Starting threads anew costs more than a small loop,
+/// and threads that spin while they wait (as OpenMP's do) slow down whatever else the machine runs.
+class thread_pool {
+ public:
+  static thread_pool& instance() {
+    static thread_pool pool;
+    return pool;
+  }
+  /// Runs work() on the calling thread and on `helpers` others, and returns when all are done. False, having
+  /// done nothing, if another loop has the pool.
+  bool run(index helpers, const std::function<void()>& work) {
+    const std::unique_lock<std::mutex> owner(in_use_, std::try_to_lock);
+    if (!owner) return false;
+    {
+      const std::lock_guard<std::mutex> guard(lock_);
+      while (static_cast<index>(threads_.size()) < helpers) threads_.emplace_back([this] { serve(); });
+      work_ = &work;
+      wanted_ = helpers;
+      unfinished_ = helpers;
+    }
+    wake_.notify_all();
+    work();
+    std::unique_lock<std::mutex> guard(lock_);
+    done_.wait(guard, [&] { return unfinished_ == 0; });
+    work_ = nullptr;
+    return true;
+  }
+  thread_pool(const thread_pool&) = delete;
+  thread_pool& operator=(const thread_pool&) = delete;
+
+ private:
+  thread_pool() = default;
+  ~thread_pool() {
+    {
+      const std::lock_guard<std::mutex> guard(lock_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    for (auto& t : threads_) t.join();
+  }
+  void serve() {
+    for (;;) {
+      const std::function<void()>* work = nullptr;
+      {
+        std::unique_lock<std::mutex> guard(lock_);
+        wake_.wait(guard, [&] { return stopping_ || wanted_ > 0; });
+        if (stopping_) return;
+        --wanted_;
+        work = work_;
+      }
+      (*work)();
+      const std::lock_guard<std::mutex> guard(lock_);
+      if (--unfinished_ == 0) done_.notify_one();
+    }
+  }
+  std::mutex in_use_, lock_;
+  std::condition_variable wake_, done_;
+  std::vector<std::thread> threads_;
+  const std::function<void()>* work_ = nullptr;
+  index wanted_ = 0, unfinished_ = 0;
+  bool stopping_ = false;
+};
+
 }  // namespace detail
 
 /// Runs task(i) for i in [0, count) on up to `ctx.threads` threads (0: all of the machine). Tasks are handed
 /// out in any order, so a task must write only what belongs to its own i; a result that needs a sum over
 /// tasks stores one partial value per i and adds them up in order afterwards. Then results are the same bits
-/// for any number of threads. The first exception, by index, is rethrown. Nested loops run serially.
+/// for any number of threads. The first exception, by index, is rethrown. Nested loops run on the thread of
+/// their task.
 template <class Task>
 void parallel_for(index count, const context& ctx, Task&& task) {
   if (count <= 0) return;
   const index threads = std::min<index>(count, ctx.thread_count());
-  if (threads <= 1 || detail::inside_parallel) {
-    for (index i = 0; i < count; ++i) task(i);
-    return;
-  }
-  std::exception_ptr first;
-  index first_index = count;
-  std::mutex lock;
-  std::atomic<index> next{0};
-  auto work = [&] {
-    detail::parallel_scope scope;
-    for (index i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
+  if (threads > 1 && !detail::inside_parallel) {
+    std::exception_ptr first;
+    index first_index = count;
+    std::mutex lock;
+    std::atomic<index> next{0};
+    const std::function<void()> work = [&] {
+      const detail::parallel_scope scope;
+      for (index i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
 #if TERSOR_HAS_EXCEPTIONS
-      try {
-        task(i);
-      } catch (...) {
-        std::lock_guard<std::mutex> guard(lock);
-        if (i < first_index) {
-          first_index = i;
-          first = std::current_exception();
+        try {
+          task(i);
+        } catch (...) {
+          const std::lock_guard<std::mutex> guard(lock);
+          if (i < first_index) {
+            first_index = i;
+            first = std::current_exception();
+          }
         }
+#else
+        task(i);
+#endif
       }
-#else
-      task(i);
-#endif
-    }
-  };
-#if defined(_OPENMP)
-#pragma omp parallel num_threads(static_cast <int>(threads))
-  work();
-#else
-  std::vector<std::thread> team;
-  team.reserve(static_cast<std::size_t>(threads - 1));
-  for (index t = 1; t < threads; ++t) team.emplace_back(work);
-  work();
-  for (auto& t : team) t.join();
-#endif
+    };
+    if (detail::thread_pool::instance().run(threads - 1, work)) {
 #if TERSOR_HAS_EXCEPTIONS
-  if (first) std::rethrow_exception(first);
+      if (first) std::rethrow_exception(first);
 #endif
+      return;
+    }
+  }
+  if (ctx.thread_count() >
+      1) {  // one task, a nested loop or a busy pool: what is inside may still be parallel
+    for (index i = 0; i < count; ++i) task(i);
+  } else {
+    const detail::parallel_scope scope;
+    for (index i = 0; i < count; ++i) task(i);
+  }
 }
 
 /// Runs task(begin, end) over [0, count) cut in chunks of `grain` (the last may be shorter). The cut depends

@@ -40,7 +40,8 @@ class block_model {
   /// as the inputs of that stage of linears have been observed; `hidden` is then of no use.
   virtual void run_block(index block, matrix<float>& hidden, const input_observer* observer, index last_stage,
                          const context& ctx) const = 0;
-  /// May a linear's weights be clipped by its own output error? Not for queries and keys, whose product counts.
+  /// May a linear's weights be clipped by its own output error? Not for queries and keys, whose product
+  /// counts.
   virtual bool clips_weights(const std::string& name) const = 0;
   virtual const op::any_operator& linear(const std::string& name) const = 0;
   virtual void set_linear(const std::string& name, op::any_operator op) = 0;

@@ -36,7 +36,7 @@ void for_each_logits(const llama& m, const matrix<float>& hidden, index count, F
   constexpr index step = 128;
   for (index t0 = 0; t0 < count; t0 += step) {
     const index rows = std::min(step, count - t0);
-    const auto logits = m.logits(hidden.view().rows(t0, rows));
+    const auto logits = m.logits(hidden.view().rows(t0, rows), {.threads = 1});
     for (index t = 0; t < rows; ++t) f(t0 + t, logits.row(t));
   }
 }
@@ -90,7 +90,7 @@ inline divergence_result divergence(const llama& reference, const llama& m, std:
     const auto a = reference.forward(window, nullptr, {.threads = 1}),
                b = m.forward(window, nullptr, {.threads = 1});
     detail::for_each_logits(reference, a, n - 1, [&](index t, std::span<const float> p) {
-      const auto row = m.logits(b.view().rows(t, 1));
+      const auto row = m.logits(b.view().rows(t, 1), {.threads = 1});
       const auto q = row.row(0);
       const double lp = log_sum_exp(p), lq = log_sum_exp(q);
       double sum = 0.0;

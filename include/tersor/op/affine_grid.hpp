@@ -101,10 +101,10 @@ class affine_grid {
     require(bits_ >= 1 && bits_ <= 8, concat(where, ": bits"), bits_, "1 .. 8");
     require(group_size_ >= 1, concat(where, ": group_size"), group_size_, "at least 1");
     require(units_ == rows || units_ == 1, concat(where, ": units"), units_, "1 or ", rows);
-    require(groups_ >= 0 && groups_ <= std::max<index>(cols, 1), concat(where, ": groups"), groups_, "at most ",
-            cols);
-    require(zero_point_ >= 0 && zero_point_ < (1 << bits_), concat(where, ": zero_point"), zero_point_, "0 .. ",
-            (1 << bits_) - 1);
+    require(groups_ >= 0 && groups_ <= std::max<index>(cols, 1), concat(where, ": groups"), groups_,
+            "at most ", cols);
+    require(zero_point_ >= 0 && zero_point_ < (1 << bits_), concat(where, ": zero_point"), zero_point_,
+            "0 .. ", (1 << bits_) - 1);
   }
   void finish(std::string_view where, index cols) {
     groups_ = units_ == 0 ? 0 : scales_.size() / units_;

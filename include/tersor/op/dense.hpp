@@ -27,7 +27,9 @@ class dense : public decoded_operator<dense> {
     if (values_.type() != dtype::f32) return decoded_operator::apply(x, y, ctx);
     detail::require_operands(kind(), x, cols_, y, rows_);
     const matrix_view<const float> w(reinterpret_cast<const float*>(values_.bytes().data()), {rows_, cols_});
-    linalg::gemm<float>(1.0F, x, w.transposed(), 0.0F, y, ctx);
+    detail::with_contiguous_rows(x, y, [&](matrix_view<const float> input, matrix_view<float> output) {
+      linalg::gemm<float>(1.0F, input, w.transposed(), 0.0F, output, ctx);
+    });
   }
 
   /// Rows [r0, r1) of W into w, whose rows are contiguous.

@@ -27,16 +27,20 @@ class low_rank : public described_operator<low_rank> {
   void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
     detail::require_operands(kind(), x, cols_, y, rows_);
     const auto left = a(), right = b();
-    matrix<float> z(x.rows(), rank_);
-    linalg::gemm<float>(1.0F, x, right.view().transposed(), 0.0F, z.view(), ctx);
-    linalg::gemm<float>(1.0F, z.view(), left.view().transposed(), 0.0F, y, ctx);
+    detail::with_contiguous_rows(x, y, [&](matrix_view<const float> input, matrix_view<float> output) {
+      matrix<float> z(x.rows(), rank_);
+      linalg::gemm<float>(1.0F, input, right.view().transposed(), 0.0F, z.view(), ctx);
+      linalg::gemm<float>(1.0F, z.view(), left.view().transposed(), 0.0F, output, ctx);
+    });
   }
   void apply_transposed(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
     detail::require_operands(kind(), x, rows_, y, cols_);
     const auto left = a(), right = b();
-    matrix<float> z(x.rows(), rank_);
-    linalg::gemm<float>(1.0F, x, left.view(), 0.0F, z.view(), ctx);
-    linalg::gemm<float>(1.0F, z.view(), right.view(), 0.0F, y, ctx);
+    detail::with_contiguous_rows(x, y, [&](matrix_view<const float> input, matrix_view<float> output) {
+      matrix<float> z(x.rows(), rank_);
+      linalg::gemm<float>(1.0F, input, left.view(), 0.0F, z.view(), ctx);
+      linalg::gemm<float>(1.0F, z.view(), right.view(), 0.0F, output, ctx);
+    });
   }
   matrix<float> to_dense() const {
     const auto left = a(), right = b();

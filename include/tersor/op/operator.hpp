@@ -5,6 +5,7 @@
 #include <algorithm>    // std::clamp
 #include <concepts>     // std::convertible_to
 #include <string_view>  // std::string_view
+#include <utility>      // std::as_const
 
 #include <tersor/core/context.hpp>
 #include <tersor/core/matrix.hpp>
@@ -42,6 +43,22 @@ inline void require_operands(std::string_view kind, matrix_view<const float> x, 
           concat(y.rows(), " x ", y.cols()), x.rows(), " x ", out);
 }
 
+/// Calls product(x, y) with operands whose rows are contiguous, copying others: BLAS may round the products
+/// of column-major matrices in another order, and every layout is to give the same bits.
+template <class Product>
+void with_contiguous_rows(matrix_view<const float> x, matrix_view<float> y, const Product& product) {
+  const auto by_rows = [](matrix_view<const float> v) {
+    return (v.cols() <= 1 || v.strides[1] == 1) && (v.rows() <= 1 || v.strides[0] >= v.cols());
+  };
+  matrix<float> x_copy, y_copy;
+  if (!by_rows(x)) x_copy = copy_as<float>(x);
+  const auto input = by_rows(x) ? x : std::as_const(x_copy).view();
+  if (by_rows(y)) return product(input, y);
+  y_copy = matrix<float>(y.rows(), y.cols());
+  product(input, y_copy.view());
+  copy(y_copy.view(), y);
+}
+
 /// Rows decoded at a time: enough for the product to run at its full rate, few enough to stay in cache.
 inline index decode_rows(index rows, index cols) {
   return std::clamp<index>(262144 / std::max<index>(cols, 1), 16, std::max<index>(rows, 16));
@@ -77,25 +94,30 @@ class decoded_operator : public described_operator<Op> {
   void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
     const Op& op = this->self();
     detail::require_operands(Op::kind(), x, op.cols(), y, op.rows());
-    parallel_chunks(op.rows(), detail::decode_rows(op.rows(), op.cols()), ctx, [&](index r0, index r1) {
-      matrix<float> w(r1 - r0, op.cols());
-      op.decode(r0, r1, w.view());
-      linalg::gemm<float>(1.0F, x, w.view().transposed(), 0.0F, y.block(0, r0, y.rows(), r1 - r0), ctx);
+    detail::with_contiguous_rows(x, y, [&](matrix_view<const float> input, matrix_view<float> output) {
+      parallel_chunks(op.rows(), detail::decode_rows(op.rows(), op.cols()), ctx, [&](index r0, index r1) {
+        matrix<float> w(r1 - r0, op.cols());
+        op.decode(r0, r1, w.view());
+        linalg::gemm<float>(1.0F, input, w.view().transposed(), 0.0F,
+                            output.block(0, r0, output.rows(), r1 - r0), ctx);
+      });
     });
   }
   void apply_transposed(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
     const Op& op = this->self();
     detail::require_operands(Op::kind(), x, op.rows(), y, op.cols());
-    for (index t = 0; t < y.rows(); ++t)
-      for (index j = 0; j < y.cols(); ++j) y(t, j) = 0.0F;
-    // tile after tile in order: the sum is the same for any number of threads
-    const index step = detail::decode_rows(op.rows(), op.cols());
-    for (index r0 = 0; r0 < op.rows(); r0 += step) {
-      const index r1 = std::min(op.rows(), r0 + step);
-      matrix<float> w(r1 - r0, op.cols());
-      op.decode(r0, r1, w.view());
-      linalg::gemm<float>(1.0F, x.block(0, r0, x.rows(), r1 - r0), w.view(), 1.0F, y, ctx);
-    }
+    detail::with_contiguous_rows(x, y, [&](matrix_view<const float> input, matrix_view<float> output) {
+      for (index t = 0; t < output.rows(); ++t)
+        for (index j = 0; j < output.cols(); ++j) output(t, j) = 0.0F;
+      // tile after tile in order: the sum is the same for any number of threads
+      const index step = detail::decode_rows(op.rows(), op.cols());
+      for (index r0 = 0; r0 < op.rows(); r0 += step) {
+        const index r1 = std::min(op.rows(), r0 + step);
+        matrix<float> w(r1 - r0, op.cols());
+        op.decode(r0, r1, w.view());
+        linalg::gemm<float>(1.0F, input.block(0, r0, input.rows(), r1 - r0), w.view(), 1.0F, output, ctx);
+      }
+    });
   }
   matrix<float> to_dense() const {
     const Op& op = this->self();

@@ -56,8 +56,7 @@ class sparse_bitmap : public decoded_operator<sparse_bitmap> {
   friend class described_operator<sparse_bitmap>;
   template <class Self, class Archive>
   static void describe(Self& self, Archive& a) {
-    a.attribute("rows", self.rows_);
-    a.attribute("cols", self.cols_);
+    a.extents(self.rows_, self.cols_);
     a.tensor("bitmap", self.bitmap_, {(self.rows_ * self.cols_ + 7) / 8});
     if constexpr (Archive::loading) self.count_rows();
     element_store::describe(self.values_, a, self.rows_, self.cols_, self.first_.back());

@@ -22,7 +22,7 @@ class sparse_nm : public decoded_operator<sparse_nm> {
   /// @param values in row-major order of the kept entries.
   sparse_nm(int n, int m, const matrix<std::uint8_t>& kept, element_store values)
       : n_(n), m_(m), rows_(kept.rows()), cols_(kept.cols()), values_(std::move(values)) {
-    check_pattern();
+    check_pattern("sparse_nm");
     std::vector<std::uint8_t> bits;
     for (index r = 0; r < rows_; ++r)
       for (index j0 = 0; j0 < cols_; j0 += m_) {
@@ -95,29 +95,28 @@ class sparse_nm : public decoded_operator<sparse_nm> {
   friend class described_operator<sparse_nm>;
   template <class Self, class Archive>
   static void describe(Self& self, Archive& a) {
-    a.attribute("rows", self.rows_);
-    a.attribute("cols", self.cols_);
+    a.extents(self.rows_, self.cols_);
     a.attribute("n", self.n_);
     a.attribute("m", self.m_);
-    if constexpr (Archive::loading) self.check_pattern();
+    if constexpr (Archive::loading) self.check_pattern(a.in.where());
     const index groups = self.rows_ * ((self.cols_ + self.m_ - 1) / self.m_);
     a.tensor("positions", self.positions_, {(groups * self.group_bits() + 7) / 8});
     if constexpr (Archive::loading) self.check_positions(a.in.where());
     element_store::describe(self.values_, a, self.rows_, self.cols_, self.rows_ * self.kept_per_row());
   }
-  void check_pattern() const {
-    require(m_ >= 1 && m_ <= 256 && n_ >= 1 && n_ <= m_, "sparse_nm: pattern", concat(n_, ":", m_),
+  void check_pattern(std::string_view where) const {
+    require(m_ >= 1 && m_ <= 256 && n_ >= 1 && n_ <= m_, concat(where, ": pattern"), concat(n_, ":", m_),
             "1 <= n <= m <= 256");
-    require(rows_ >= 0 && cols_ >= 0, "sparse_nm: shape", concat(rows_, " x ", cols_), "no negative extent");
   }
   void check_positions(const std::string& where) const {
     for (index r = 0; r < rows_; ++r) {
       const auto c = columns(r);
-      bool ascending = static_cast<index>(c.size()) == kept_per_row();
-      for (std::size_t k = 0; k < c.size(); ++k)
-        ascending = ascending && c[k] < cols_ && (k == 0 || c[k - 1] < c[k]);
-      require(ascending, concat(where, ".positions, row ", r), "damaged",
-              "ascending positions inside each group");
+      bool sound = static_cast<index>(c.size()) == kept_per_row();
+      for (std::size_t k = 0; k < c.size(); ++k)  // stored entry k belongs to group k / n
+        sound = sound && c[k] < cols_ && c[k] / m_ == static_cast<std::int32_t>(k) / n_ &&
+                (k == 0 || c[k - 1] < c[k]);
+      require(sound, concat(where, ".positions, row ", r), "damaged",
+              "ascending positions of n entries in each group");
     }
   }
   int index_bits() const { return static_cast<int>(std::bit_width(static_cast<unsigned>(m_ - 1))); }

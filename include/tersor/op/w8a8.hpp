@@ -93,7 +93,10 @@ class w8a8 : public described_operator<w8a8> {
   /// Gradients go through the weights alone (straight through the activation quantizer).
   void apply_transposed(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
     detail::require_operands(kind(), x, rows_, y, cols_);
-    linalg::gemm<float>(1.0F, x, to_dense().view(), 0.0F, y, ctx);
+    const auto w = to_dense();
+    detail::with_contiguous_rows(x, y, [&](matrix_view<const float> input, matrix_view<float> output) {
+      linalg::gemm<float>(1.0F, input, w.view(), 0.0F, output, ctx);
+    });
   }
   matrix<float> to_dense() const {
     matrix<float> w(rows_, cols_);

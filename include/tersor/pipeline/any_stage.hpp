@@ -11,14 +11,16 @@ namespace tersor::pipeline {
 
 /// A transformation proposes scales for a site, and may then adjust single weights (AWQ's clips).
 template <class T>
-concept scaling_transformation =
-    solve::transformation<T> && requires(const T& t, const solve::scale_site& site, const context& ctx) {
-      { t.scales(site, ctx) } -> std::convertible_to<std::vector<float>>;
-    };
+concept scaling_transformation = solve::transformation<T> &&
+    requires(const T& t, const solve::scale_site& site, const context& ctx) {
+  { t.scales(site, ctx) } -> std::convertible_to<std::vector<float>>;
+};
 template <class T>
-concept adjusting_transformation =
-    requires(const T& t, matrix<float>& w, matrix_view<const float> x, const std::optional<solve::grid_target>& next,
-             const context& ctx) { t.adjust(w, x, next, ctx); };
+concept adjusting_transformation = requires(const T& t, matrix<float>& w, matrix_view<const float> x,
+                                            const std::optional<solve::grid_target>& next,
+                                            const context& ctx) {
+  t.adjust(w, x, next, ctx);
+};
 
 /// Holds one technique with its options.
 class any_stage {
@@ -39,7 +41,9 @@ class any_stage {
   std::optional<solve::grid_target> grid() const { return held_->grid(); }
 
   solve::outcome compress(const solve::layer& l, const context& ctx) const { return held_->compress(l, ctx); }
-  std::vector<float> scales(const solve::scale_site& site, const context& ctx) const { return held_->scales(site, ctx); }
+  std::vector<float> scales(const solve::scale_site& site, const context& ctx) const {
+    return held_->scales(site, ctx);
+  }
   bool adjusts() const { return held_->adjusts(); }
   void adjust(matrix<float>& w, matrix_view<const float> x, const std::optional<solve::grid_target>& next,
               const context& ctx) const {

@@ -22,7 +22,8 @@ struct catalog_entry {
   solve::technique_info info;
   solve::stage_kind kind;
   std::vector<option_row> options;
-  std::function<any_stage(std::span<const option_value>)> make;  ///< unknown options and bad values are errors
+  std::function<any_stage(std::span<const option_value>)>
+      make;  ///< unknown options and bad values are errors
 };
 
 /// A list of techniques. `standard_catalog()` holds the library's; add your own with `add<my_technique>()`.
@@ -30,7 +31,8 @@ class catalog {
  public:
   template <solve::technique T>
   catalog& add() {
-    for (const auto& e : entries_) require(e.info.id != T::info.id, "catalog: id", e.info.id, "an id that is not taken");
+    for (const auto& e : entries_)
+      require(e.info.id != T::info.id, "catalog: id", e.info.id, "an id that is not taken");
     entries_.push_back({T::info, T::kind, option_table<T>(), [](std::span<const option_value> values) {
                           T technique{};
                           for (const auto& v : values) set_option(technique, T::info.id, v.name, v.value);

@@ -16,8 +16,8 @@ enum class propagation {
 };
 
 struct schedule_options {
-  /// Linears of a block in four stages, (k, v, q), (o), (up, gate), (down), each calibrated on the compressed stages before
-  /// it; else all on one forward pass.
+  /// Linears of a block in four stages, (k, v, q), (o), (up, gate), (down), each calibrated on the compressed
+  /// stages before it; else all on one forward pass.
   bool true_sequential = true;
   propagation propagate = propagation::compressed;
 };
@@ -101,8 +101,8 @@ class block_schedule {
     return result;
   }
 
-  /// Calls f(name, x) with the inputs of the named linears, sequence after sequence in order. Layers with the same input
-  /// are called once, under the first one's name; `same_as` says whose input the others have.
+  /// Calls f(name, x) with the inputs of the named linears, sequence after sequence in order. Layers with the
+  /// same input are called once, under the first one's name; `same_as` says whose input the others have.
   template <class F>
   void observe(index block, const std::vector<std::string>& names, index last_stage, index sequences,
                std::map<std::string, std::string>& same_as, F&& f) const {
@@ -122,7 +122,8 @@ class block_schedule {
         auto state = hidden_[static_cast<std::size_t>(first + i)];
         const model::input_observer observer = [&](const std::string& name, matrix_view<const float> x) {
           if (std::ranges::find(names, name) == names.end()) return;
-          // the observer of one sequence is called in the order of the layers: a repeated input is the last one
+          // the observer of one sequence is called in the order of the layers: a repeated input is the last
+          // one
           const bool repeated = !inputs[k].empty() && inputs[k].back().data == x.data;
           same[k][name] = repeated ? inputs[k].back().name : name;
           if (!repeated) inputs[k].push_back({name, x.data, copy_as<float>(x)});
@@ -163,7 +164,8 @@ class block_schedule {
     observe(block, {site.name}, -1, 0, same, [&](const std::string& name, matrix<float> x) {
       if (!inputs) inputs.emplace(x.cols(), calib::statistics_options{.gram = false});
       inputs->add(x, concat("input of ", name), ctx_);
-      if (wanted == 0 || static_cast<index>(site.samples.size()) < wanted) site.samples.push_back(std::move(x));
+      if (wanted == 0 || static_cast<index>(site.samples.size()) < wanted)
+        site.samples.push_back(std::move(x));
     });
     site.inputs = &*inputs;
     for (const auto& consumer : group.consumers) {
@@ -204,7 +206,8 @@ class block_schedule {
   }
 
   /// Calibrates and compresses the named linears, which are in `last_stage` of the block or before it.
-  void compress(index block, const std::vector<std::string>& all, index last_stage, compression_report& report) {
+  void compress(index block, const std::vector<std::string>& all, index last_stage,
+                compression_report& report) {
     std::vector<std::string> names;
     for (const auto& name : all)
       if (!chains_.at(name).empty()) names.push_back(name);
@@ -237,7 +240,8 @@ class block_schedule {
   schedule_options options_;
   const context& ctx_;
   std::map<std::string, stage_chain> chains_;
-  std::map<std::string, matrix<float>> reference_;  // weights before an adjustment, against which errors are measured
+  std::map<std::string, matrix<float>>
+      reference_;  // weights before an adjustment, against which errors are measured
   solve::calibration_need need_ = solve::calibration_need::none;
   std::vector<matrix<float>> hidden_;  // inputs of the current block; empty: nothing asks for calibration
   long long done_ = 0, total_ = 0;
@@ -245,16 +249,19 @@ class block_schedule {
 
 }  // namespace detail
 
-/// Compresses the linears of `m` in place, block after block. @param calibration token ids, one sequence each; may be
-/// empty if no stage needs data. Memory beside the model: the hidden states of the calibration sequences (the inputs of
-/// one block) and the statistics of one stage. On an error the model is left half compressed: load it again.
-inline compression_report compress(model::block_model& m, const recipe& r, std::span<const std::vector<int>> calibration,
+/// Compresses the linears of `m` in place, block after block. @param calibration token ids, one sequence
+/// each; may be empty if no stage needs data. Memory beside the model: the hidden states of the calibration
+/// sequences (the inputs of one block) and the statistics of one stage. On an error the model is left half
+/// compressed: load it again.
+inline compression_report compress(model::block_model& m, const recipe& r,
+                                   std::span<const std::vector<int>> calibration,
                                    const schedule_options& options = {}, const context& ctx = {}) {
   return detail::block_schedule(m, r, calibration, options, ctx).run();
 }
 
 /// Full windows of a token stream, as calibration sequences; `max_windows` 0: all.
-inline std::vector<std::vector<int>> windows_of(std::span<const int> ids, index window, index max_windows = 0) {
+inline std::vector<std::vector<int>> windows_of(std::span<const int> ids, index window,
+                                                index max_windows = 0) {
   require(window >= 1, "calibration window", window, "at least 1");
   std::vector<std::vector<int>> windows;
   for (index first = 0; first + window <= static_cast<index>(ids.size()); first += window) {

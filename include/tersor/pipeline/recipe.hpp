@@ -6,7 +6,8 @@
 
 namespace tersor::pipeline {
 
-/// One link of a chain: a stage, or compressors whose operators add up, each fitted to what the ones before it left.
+/// One link of a chain: a stage, or compressors whose operators add up, each fitted to what the ones before
+/// it left.
 struct link {
   std::vector<any_stage> terms;
 
@@ -21,7 +22,9 @@ struct link {
     for (std::size_t k = 1; k < terms.size(); ++k) {
       struct {
         const any_stage& stage;
-        solve::outcome compress(const solve::layer& rest, const context& c) const { return stage.compress(rest, c); }
+        solve::outcome compress(const solve::layer& rest, const context& c) const {
+          return stage.compress(rest, c);
+        }
       } next{terms[k]};
       result = solve::add_residual(l, std::move(result), next, ctx);
     }
@@ -82,7 +85,8 @@ struct stage_chain {
         t.validate();
         const bool transformation = t.kind() == solve::stage_kind::transformation;
         require(!transformation || l.terms.size() == 1, "spec: '+'", t.id(), "compressors on both sides");
-        require(!transformation || !compressed, "spec: '|'", t.id(), "transformations before the first compressor");
+        require(!transformation || !compressed, "spec: '|'", t.id(),
+                "transformations before the first compressor");
         compressed = compressed || !transformation;
       }
     }
@@ -113,9 +117,9 @@ inline bool matches_glob(std::string_view pattern, std::string_view text) {
 
 /// Chains for layers by name; the last rule whose glob matches decides.
 ///
-/// As text: `name(key=value,...)`, `|` chains stages on the same weights, `+` adds an operator fitted to what is left,
-/// `GLOB: chain` overrides for the layers that match, `dense` leaves them alone; rules are separated by `;`, `,` or line
-/// ends: "awq|gptq(bits=3)+svd(rank=16); *.down_proj: gptq(bits=8)".
+/// As text: `name(key=value,...)`, `|` chains stages on the same weights, `+` adds an operator fitted to what
+/// is left, `GLOB: chain` overrides for the layers that match, `dense` leaves them alone; rules are separated
+/// by `;`, `,` or line ends: "awq|gptq(bits=3)+svd(rank=16); *.down_proj: gptq(bits=8)".
 class recipe {
  public:
   struct rule {
@@ -145,7 +149,8 @@ class recipe {
   const std::vector<rule>& rules() const { return rules_; }
   std::string text() const {
     std::string s;
-    for (const auto& r : rules_) s += concat(s.empty() ? "" : "; ", r.glob == "*" ? "" : r.glob + ": ", r.chain.text());
+    for (const auto& r : rules_)
+      s += concat(s.empty() ? "" : "; ", r.glob == "*" ? "" : r.glob + ": ", r.chain.text());
     return s;
   }
   /// The chain of a layer; empty if no rule matches.
@@ -176,7 +181,8 @@ class recipe {
   static void append(stage_chain& chain, const solve::residual<A, B>& r) {
     stage_chain terms;
     append(terms, r.first);
-    require(terms.links.size() == 1, "recipe: left side of '+'", terms.text(), "one compressor or a sum of them");
+    require(terms.links.size() == 1, "recipe: left side of '+'", terms.text(),
+            "one compressor or a sum of them");
     append_term(terms, r.second);
     chain.links.push_back(std::move(terms.links.front()));
   }
@@ -184,7 +190,8 @@ class recipe {
   static void append_term(stage_chain& terms, const T& t) {
     stage_chain more;
     append(more, t);
-    require(more.links.size() == 1, "recipe: right side of '+'", more.text(), "one compressor or a sum of them");
+    require(more.links.size() == 1, "recipe: right side of '+'", more.text(),
+            "one compressor or a sum of them");
     for (auto& term : more.links.front().terms) terms.links.front().terms.push_back(std::move(term));
   }
   std::vector<rule> rules_;
@@ -258,7 +265,8 @@ class spec_parser {
     skip_blanks();
     const std::size_t first = at_;
     auto part = [&](char c) {
-      return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || (value && (c == '.' || c == '-' || c == '+' || c == ':'));
+      return std::isalnum(static_cast<unsigned char>(c)) || c == '_' ||
+             (value && (c == '.' || c == '-' || c == '+' || c == ':'));
     };
     while (at_ < text_.size() && part(text_[at_])) ++at_;
     if (at_ == first) mistake(what);
@@ -284,8 +292,8 @@ class spec_parser {
     return true;
   }
   [[noreturn]] void mistake(std::string_view expected) const {
-    fail(concat("spec, character ", at_ + 1), at_ < text_.size() ? concat("\"", text_.substr(at_, 24), "\"") : "the end",
-         std::string(expected));
+    fail(concat("spec, character ", at_ + 1),
+         at_ < text_.size() ? concat("\"", text_.substr(at_, 24), "\"") : "the end", std::string(expected));
   }
   std::string_view text_;
   const catalog& techniques_;

@@ -17,9 +17,10 @@ using solve::operator+;
 /// Cost: O(out in). Guarantee: of all masks with that count in that scope, the one of least ‖W - Ŵ‖_F. Bits
 /// per weight for b-bit values: 1 + (1 - sparsity) b as a bitmap, 1 + b / 2 for 2:4.
 ///
-///     auto result = tersor::prune::magnitude{.sparsity = 0.5}(W);             // W: [out, in], any tensor
-///     type auto small = tersor::prune::magnitude{.pattern = {2, 4}}(W);            // 2 kept of every 4
-///     inputs result.op.apply(x, y);                                                  // x: [tokens, in]
+///     auto result = tersor::prune::magnitude{.sparsity = 0.5}(W);   // W: [out, in], any tensor type
+///     auto small = tersor::prune::magnitude{.pattern = {2, 4}}(W);  // 2 kept of every 4 inputs
+///     result.op.apply(x, y);                                        // x: [tokens, in]
+///     double error = result.report.relative_error;
 struct magnitude {
   double sparsity = 0.5;
   solve::nm_pattern pattern{};

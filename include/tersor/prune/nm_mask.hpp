@@ -113,9 +113,10 @@ inline matrix<std::uint8_t> transposable_mask_greedy(const matrix<float>& score,
 /// n / m or 1, whichever is less; 2:4 with 16-bit values 9.0. A last group of fewer than m inputs keeps
 /// min(n, its width).
 ///
-///     auto result = tersor::prune::nm_mask{.pattern = {2, 4}}(W);              // W: [out, in], any tensor
-///     type auto kept = tersor::prune::nm_mask{.layout = tersor::prune::nm_layout::transposable}.mask(score);
-///     result.op.apply(x, y);                                                   // x: [tokens, in]
+///     using namespace tersor::prune;
+///     auto result = nm_mask{.pattern = {2, 4}}(W);  // W: [out, in], any tensor type
+///     auto kept = nm_mask{.layout = nm_layout::transposable}.mask(score);
+///     result.op.apply(x, y);  // x: [tokens, in]
 struct nm_mask {
   solve::nm_pattern pattern{2, 4};
   nm_layout layout = nm_layout::rows;

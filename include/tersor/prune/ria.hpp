@@ -53,10 +53,9 @@ inline double kept_score(const matrix<float>& score, solve::nm_pattern pattern, 
 /// sparsity) b as a bitmap, 1 + b / 2 for 2:4, and 32 / out with a permutation.
 ///
 ///     tersor::calib::statistics inputs(in_features);
-///     inputs.add(X);                                                          // X: [tokens, in], each
-///     sequence auto result = tersor::prune::ria{.pattern = {2, 4}, .permute = true}(W, inputs);
-///     result.op.apply(x, y);                                                  // channels are reordered
-///     inside
+///     inputs.add(X);  // X: [tokens, in], one call for each sequence
+///     auto result = tersor::prune::ria{.pattern = {2, 4}, .permute = true}(W, inputs);
+///     result.op.apply(x, y);  // the channels are reordered inside
 struct ria {
   double sparsity = 0.5;
   solve::nm_pattern pattern{};

@@ -267,9 +267,9 @@ inline sp24_matrix<float> to_sp24(const op::sparse_nm& op) {
 /// Cost: one pass. Guarantee: the weight comes back bit by bit (-0 may become 0), but for the rounding to
 /// `value_type`. Bits per weight: value bits / 2 + 1.
 ///
-///     auto half = tersor::prune::sp24_encode(W.view());                       // W: [out, in], 2 of every 4
-///     are 0 auto meta = tersor::prune::sp24_gpu_metadata<std::uint16_t>(half);      // for sparse tensor
-///     cores auto result = tersor::prune::sp24_store{}(W);                           // or as an operator
+///     auto half = tersor::prune::sp24_encode(W.view());  // W: [out, in], 2:4
+///     auto meta = tersor::prune::sp24_gpu_metadata<std::uint16_t>(half);
+///     auto result = tersor::prune::sp24_store{}(W);  // or as an operator
 ///     result.op.apply(x, y);
 struct sp24_store {
   dtype value_type = dtype::f32;

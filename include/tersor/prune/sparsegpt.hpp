@@ -34,9 +34,9 @@ struct sparsegpt_solution {
 /// bitmap, 1 + b / 2 for 2:4, and (16 + bits) / in_features for the grids.
 ///
 ///     tersor::calib::statistics inputs(in_features);
-///     inputs.add(X);                                                          // X: [tokens, in], each
-///     sequence auto result = tersor::prune::sparsegpt{.pattern = {2, 4}}(W, inputs);   // W: [out, in], any
-///     tensor type result.op.apply(x, y);
+///     inputs.add(X);  // X: [tokens, in], one call for each sequence
+///     auto result = tersor::prune::sparsegpt{.pattern = {2, 4}}(W, inputs);
+///     result.op.apply(x, y);
 struct sparsegpt {
   double sparsity = 0.5;
   solve::nm_pattern pattern{};

@@ -23,10 +23,10 @@ struct wanda_selection {
 /// that count in each row. Bits per weight for b-bit values: 1 + (1 - sparsity) b as a bitmap, 1 + b / 2 for
 /// 2:4.
 ///
-///     tersor::calib::statistics inputs(in_features, {.gram = false});         // column sums are enough
-///     inputs.add(X);                                                          // X: [tokens, in], each
-///     sequence auto result = tersor::prune::wanda{.pattern = {2, 4}}(W, inputs);       // W: [out, in], any
-///     tensor type result.op.apply(x, y);
+///     tersor::calib::statistics inputs(in_features, {.gram = false});
+///     inputs.add(X);  // X: [tokens, in], one call for each sequence
+///     auto result = tersor::prune::wanda{.pattern = {2, 4}}(W, inputs);
+///     result.op.apply(x, y);
 struct wanda {
   double sparsity = 0.5;
   solve::nm_pattern pattern{};

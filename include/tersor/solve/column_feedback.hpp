@@ -1,5 +1,5 @@
-// tersor - column error feedback: quantize or prune one input channel at a time, let the later ones make up
-// for it SPDX-License-Identifier: MIT
+// tersor - column error feedback: what one input channel loses, the later ones make up for
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <algorithm>  // std::copy

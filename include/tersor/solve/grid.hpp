@@ -1,5 +1,5 @@
-// tersor - grid fit: the scale and zero point of a unit of weights, with or without a search for the best
-// clip SPDX-License-Identifier: MIT
+// tersor - grid fit: scale and zero point of a unit of weights, with or without a clip search
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <array>     // std::array

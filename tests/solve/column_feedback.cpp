@@ -1,0 +1,137 @@
+// tersor - tests of solve/column_feedback.hpp
+// SPDX-License-Identifier: MIT
+#include <tersor/solve/column_feedback.hpp>
+
+#include "../prune/samples.hpp"
+
+namespace {
+
+using namespace tersor_test;
+using namespace tersor::solve;
+using tersor::index;  // hides the one of <strings.h>
+
+/// Some map of a weight that depends on its place: zero, rounded, moved, or left alone.
+struct arbitrary_policy {
+  void begin_panel(index, index, matrix_view<const float>) {}
+  void begin_column(index, index, const feedback_row&) {}
+  static float quantize(index r, index j, float w) {
+    switch (tersor::random_generator(static_cast<std::uint64_t>(1000 * r + j)).uniform_index(4)) {
+      case 0:
+        return 0.0F;
+      case 1:
+        return std::round(4.0F * w) / 4.0F;
+      case 2:
+        return w + 0.1F;
+      default:
+        return w;
+    }
+  }
+};
+
+matrix<float> factor_of(const matrix<double>& h) {
+  return tersor::copy_as<float>(tersor::linalg::inverse_cholesky_upper(h.view()).factor.view());
+}
+
+TEST_CASE("column_feedback: the losses are the error weighted by H, for any policy", "[column_feedback]") {
+  for (const auto& [out, in] : {std::pair<index, index>{1, 1}, {4, 7}, {20, 40}, {3, 64}})
+    for (const index block : {index{1}, index{5}, index{16}, index{128}})
+      for (std::uint64_t seed = 0; seed < 3; ++seed) {
+        INFO(out << " x " << in << ", panels of " << block);
+        const auto stats = statistics_of(correlated_inputs(3 * in, in, seed));
+        auto h = stats.hessian();
+        for (index j = 0; j < in; ++j) h(j, j) += 0.01;
+        const auto original = random_matrix<float>(out, in, seed + 50);
+        auto w = original;
+        arbitrary_policy policy;
+        const auto loss = column_feedback(w, factor_of(h), block, policy, {});
+        for (index r = 0; r < out; ++r) {
+          const auto row = [&](const matrix<float>& x) {
+            return tersor::copy_as<float>(x.view().rows(r, 1));
+          };
+          const double expected = error_of(row(original), row(w), h) / 2;
+          CHECK(std::abs(loss[static_cast<std::size_t>(r)] - expected) <= 1e-4 * expected + 1e-9);
+        }
+      }
+}
+
+TEST_CASE("column_feedback: the same bits for any number of threads", "[column_feedback]") {
+  const index out = 70, in = 90;
+  const auto h = with_damping(statistics_of(correlated_inputs(200, in, 1)).hessian(), 0.01);
+  const auto factor = factor_of(h);
+  auto first = random_matrix<float>(out, in, 2);
+  const auto original = first;
+  arbitrary_policy policy;
+  const auto loss = column_feedback(first, factor, 32, policy, threads(1));
+  for (const int n : {2, 3, 8}) {
+    auto again = original;
+    CHECK(column_feedback(again, factor, 32, policy, threads(n)) == loss);
+    CHECK(again == first);
+  }
+}
+
+/// Compares what a policy is shown with the weights that later arrive.
+struct observer {
+  matrix<float> seen, start;  // of column j, as shown when column j - j % reach began
+  index reach;
+  double worst = 0;
+  void begin_panel(index, index, matrix_view<const float>) {}
+  void begin_column(index r, index j, const feedback_row& row) {
+    if (j % reach != 0) return;
+    std::vector<float> v(static_cast<std::size_t>(std::min(reach, seen.cols() - j)));
+    row.current(j, v);
+    for (std::size_t k = 0; k < v.size(); ++k) seen(r, j + static_cast<index>(k)) = v[k];
+    row.at_panel_start(j, v);
+    for (std::size_t k = 0; k < v.size(); ++k) start(r, j + static_cast<index>(k)) = v[k];
+  }
+  float quantize(index r, index j, float w) {
+    if (j % reach == 0)  // nothing lies between being shown and being used
+      worst = std::max(worst, std::abs(static_cast<double>(w) - static_cast<double>(seen(r, j))));
+    return j % reach == reach - 1 ? std::round(w) : w;  // only a group's last column makes an error
+  }
+};
+
+TEST_CASE("column_feedback: a policy sees weights with all feedback so far, also beyond the panel",
+          "[column_feedback]") {
+  const index in = 36;
+  const auto h = with_damping(statistics_of(correlated_inputs(100, in, 1)).hessian(), 0.01);
+  const auto factor = factor_of(h);
+  for (const index reach : {index{1}, index{4}, index{9}})
+    for (const index block : {index{1}, index{3}, index{7}, index{36}}) {
+      INFO("groups of " << reach << ", panels of " << block);
+      auto w = random_matrix<float>(5, in, 2);
+      observer policy{matrix<float>(5, in), matrix<float>(5, in), reach};
+      column_feedback(w, factor, block, policy, threads(1));
+      CHECK(policy.worst == 0.0);
+      // errors occur at a group's end only, so a whole group was shown as it was used
+      for (index r = 0; r < 5; ++r)
+        for (index j = 0; j < in; ++j)
+          if (j % reach != reach - 1) CHECK(std::abs(policy.seen(r, j) - w(r, j)) <= 2e-5F);
+    }
+}
+
+TEST_CASE("column_feedback: the stale view is that of the panel's start", "[column_feedback]") {
+  const index in = 16;
+  const auto factor = factor_of(with_damping(statistics_of(correlated_inputs(100, in, 1)).hessian(), 0.01));
+  auto w = random_matrix<float>(5, in, 2);
+  const auto original = w;
+  observer policy{matrix<float>(5, in), matrix<float>(5, in), 4};
+  column_feedback(w, factor, in, policy, threads(1));
+  CHECK(policy.start == original);  // one panel: its start is the input
+  CHECK(policy.seen != original);
+}
+
+TEST_CASE("column_feedback: dead inputs", "[column_feedback]") {
+  matrix<double> h(3, 3);
+  h(0, 0) = 2;
+  h(2, 2) = 5;
+  auto w = random_matrix<float>(2, 3, 1);
+  const auto before = w;
+  CHECK(repair_dead_inputs(h, w) == std::vector<index>{1});
+  CHECK(h(1, 1) == 1.0);
+  for (index r = 0; r < 2; ++r) {
+    CHECK(w(r, 1) == 0.0F);
+    CHECK((w(r, 0) == before(r, 0) && w(r, 2) == before(r, 2)));
+  }
+}
+
+}  // namespace

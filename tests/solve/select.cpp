@@ -1,0 +1,225 @@
+// tersor - tests of solve/select.hpp
+// SPDX-License-Identifier: MIT
+#include <tersor/solve/select.hpp>
+
+#include "../prune/samples.hpp"
+
+namespace {
+
+using namespace tersor_test;
+using namespace tersor::solve;
+using tersor::index;  // hides the one of <strings.h>
+
+matrix<float> scores(index rows, index cols, std::uint64_t seed) {
+  auto s = random_matrix<float>(rows, cols, seed);
+  for (float& v : s.values()) v = std::abs(v);
+  return s;
+}
+
+double kept_sum(const matrix<float>& s, const matrix<std::uint8_t>& kept) {
+  double sum = 0;
+  for (index i = 0; i < s.size(); ++i)
+    if (kept.data()[i]) sum += static_cast<double>(s.data()[i]);
+  return sum;
+}
+
+TEST_CASE("select: exactly k of a constant matrix, lowest index first", "[select]") {
+  for (index k = 0; k <= 12; ++k) {
+    const std::vector<float> constant(12, 1.0F);
+    std::vector<std::uint8_t> kept(12, 1);
+    remove_smallest(constant, k, kept);
+    for (index i = 0; i < 12; ++i) CHECK(kept[static_cast<std::size_t>(i)] == (i >= k));
+  }
+  const std::vector<float> ties{2, 1, 2, 1, 0, 2};
+  std::vector<std::uint8_t> kept(6, 1);
+  remove_smallest(ties, 4, kept);  // 0, both 1, the first 2
+  CHECK(kept == std::vector<std::uint8_t>{0, 0, 1, 0, 0, 1});
+}
+
+TEST_CASE("select: counts for any shape and share", "[select]") {
+  for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {3, 4}, {7, 33}, {40, 5}})
+    for (const double s : {0.0, 0.1, 0.3, 0.5, 0.99}) {
+      const auto x = scores(rows, cols, 3);
+      CHECK(removed(select(x, {.sparsity = s})) == static_cast<index>(s * static_cast<double>(rows * cols)));
+      const auto by_row = select(x, {.sparsity = s, .scope = selection_scope::per_row});
+      for (index r = 0; r < rows; ++r)
+        CHECK(std::ranges::count(by_row.row(r), std::uint8_t{0}) ==
+              static_cast<index>(s * static_cast<double>(cols)));
+      if (s == 0.0) CHECK(removed(by_row) == 0);
+      if (rows == 1) CHECK(by_row == select(x, {.sparsity = s}));
+    }
+}
+
+TEST_CASE("select: no other mask of the same count keeps more (3 x 4, all masks)", "[select]") {
+  for (std::uint64_t seed = 0; seed < 5; ++seed) {
+    const auto x = scores(3, 4, seed);
+    for (index k = 0; k < 12; ++k) {
+      matrix<std::uint8_t> kept(3, 4, 1);
+      remove_smallest(x.values(), k, kept.values());
+      double best = 0;
+      for (unsigned bits = 0; bits < 4096; ++bits) {
+        if (std::popcount(bits) != 12 - k) continue;
+        matrix<std::uint8_t> mask(3, 4);
+        for (index i = 0; i < 12; ++i) mask.data()[i] = (bits >> i) & 1U;
+        best = std::max(best, kept_sum(x, mask));
+      }
+      CHECK(std::abs(kept_sum(x, kept) - best) <= 1e-12);
+    }
+  }
+}
+
+TEST_CASE("select: follows a permutation of the entries where there are no ties", "[select]") {
+  const auto x = scores(1, 50, 8);
+  std::vector<std::int32_t> order(50);
+  std::iota(order.begin(), order.end(), 0);
+  tersor::random_generator(3).shuffle(std::span(order));
+  const auto direct = select(x, {.sparsity = 0.4}),
+             moved = select(tersor::gather_columns(x, order), {.sparsity = 0.4});
+  CHECK(tersor::gather_columns(direct, order) == moved);
+}
+
+TEST_CASE("select: n:m keeps n of every group, the largest, of equal ones the first", "[select]") {
+  for (const auto& [n, m] : {std::pair<int, int>{2, 4}, {1, 4}, {4, 8}, {3, 5}, {4, 4}, {1, 1}})
+    for (const index cols : {index{1}, index{8}, index{11}, index{40}}) {
+      const auto x = scores(6, cols, 2);
+      const auto kept = select_nm(x, {n, m});
+      for (index r = 0; r < 6; ++r)
+        for (index j = 0; j < cols; j += m) {
+          const index width = std::min<index>(m, cols - j);
+          double sum = 0, best = 0;
+          index count = 0;
+          for (index i = 0; i < width; ++i)
+            if (kept(r, j + i)) {
+              ++count;
+              sum += static_cast<double>(x(r, j + i));
+            }
+          CHECK(count == std::min<index>(n, width));
+          for (unsigned bits = 0; bits < (1U << width); ++bits) {
+            if (std::popcount(bits) != count) continue;
+            double other = 0;
+            for (index i = 0; i < width; ++i)
+              if ((bits >> i) & 1U) other += static_cast<double>(x(r, j + i));
+            best = std::max(best, other);
+          }
+          CHECK(std::abs(sum - best) <= 1e-12);
+        }
+    }
+  const auto constant = select_nm(matrix<float>(1, 6, 1.0F), {2, 4});
+  CHECK(std::ranges::equal(constant.values(), std::vector<std::uint8_t>{1, 1, 0, 0, 1, 1}));
+}
+
+TEST_CASE("select: the same for any number of threads", "[select]") {
+  const auto x = scores(100, 64, 1);
+  for (const selection_rule& rule : {selection_rule{.sparsity = 0.3},
+                                     {.sparsity = 0.3, .scope = selection_scope::per_row},
+                                     {.pattern = {2, 4}}})
+    CHECK(select(x, rule, {}, threads(1)) == select(x, rule, {}, threads(4)));
+}
+
+TEST_CASE("select: what is removed stays removed and counts", "[select]") {
+  const auto x = scores(12, 20, 4);
+  const auto before = random_mask(12, 20, 0.7, 5);
+  const auto kept = select(x, {.sparsity = 0.5}, {before, 0, 0});
+  CHECK(removed(kept) == 120);
+  for (index i = 0; i < x.size(); ++i) CHECK((before.data()[i] || !kept.data()[i]));
+  // more had been removed than is asked for
+  const auto little = constrain(select(x, {.sparsity = 0.01}, {before, 0, 0}), {}, {before, 0, 0});
+  CHECK(little.kept == before);
+
+  // groups that were emptied cannot have the pattern any more
+  const auto half = select_nm(x, {2, 4});
+  const auto full = constrain(half, {2, 4}, {});
+  CHECK((full.n == 2 && full.m == 4));
+  matrix<std::uint8_t> holes(12, 20, 1);
+  holes(3, 8) = holes(3, 9) = holes(3, 10) = 0;
+  const auto broken = constrain(select(x, {.pattern = {2, 4}}, {holes, 0, 0}), {2, 4}, {holes, 0, 0});
+  CHECK((broken.n == 0 && broken.m == 0));
+  CHECK((broken.kept(3, 8) == 0 && broken.kept(3, 9) == 0 && broken.kept(3, 10) == 0 &&
+         broken.kept(3, 11) == 1));
+  holes(3, 10) = 1;  // two are left: the pattern holds
+  const auto enough = constrain(select(x, {.pattern = {2, 4}}, {holes, 0, 0}), {2, 4}, {holes, 0, 0});
+  CHECK(enough.m == 4);
+  CHECK((enough.kept(3, 10) == 1 && enough.kept(3, 11) == 1));
+}
+
+TEST_CASE("select: global, against a walk over all entries in order", "[select]") {
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    tersor::random_generator g(seed);
+    std::vector<std::vector<float>> values(1 + g.uniform_index(5));
+    std::vector<float> weights;
+    std::vector<scored_tensor> tensors;
+    index entries = 0;
+    for (auto& v : values) {
+      v.resize(1 + g.uniform_index(40));
+      weights.push_back(static_cast<float>(g.uniform() < 0.3 ? 0.01 : 1.0));
+      for (float& x : v) x = static_cast<float>(g.uniform_index(12));  // many ties
+      entries += static_cast<index>(v.size());
+    }
+    for (std::size_t t = 0; t < values.size(); ++t) tensors.push_back({values[t], weights[t]});
+    const double max_prune = 0.8;
+    std::vector<index> left;
+    index removable = 0;
+    for (const auto& v : values) {
+      const auto n = static_cast<index>(v.size());
+      left.push_back(std::min(n - 1, static_cast<index>(0.8 * static_cast<double>(n))));
+      removable += left.back();
+    }
+    for (const double s : {0.0, 0.2, 0.5, 0.7}) {
+      const index wanted = static_cast<index>(s * static_cast<double>(entries));
+      if (wanted > removable) {
+        CHECK_THROWS_AS(select_global(tensors, s, max_prune), tersor::error);
+        continue;
+      }
+      struct entry {
+        float score;
+        std::size_t tensor, place;
+      };
+      std::vector<entry> all;
+      for (std::size_t t = 0; t < values.size(); ++t)
+        for (std::size_t i = 0; i < values[t].size(); ++i) all.push_back({values[t][i] * weights[t], t, i});
+      std::ranges::stable_sort(all, {}, &entry::score);
+      std::vector<std::vector<std::uint8_t>> expected;
+      for (const auto& v : values) expected.emplace_back(v.size(), std::uint8_t{1});
+      auto room = left;
+      index k = wanted;
+      for (const auto& e : all)
+        if (k > 0 && room[e.tensor] > 0) {
+          --room[e.tensor];
+          --k;
+          expected[e.tensor][e.place] = 0;
+        }
+      CHECK(select_global(tensors, s, max_prune) == expected);
+    }
+  }
+}
+
+TEST_CASE("select: errors", "[select]") {
+  auto x = scores(3, 8, 1);
+  x(1, 2) = std::numeric_limits<float>::quiet_NaN();
+  CHECK_THROWS_AS(select(x, {.sparsity = 0.5}), tersor::error);
+  CHECK_THROWS_AS(select(x, {.sparsity = 0.5, .scope = selection_scope::per_row}), tersor::error);
+  CHECK_THROWS_AS(select(x, {.pattern = {2, 4}}), tersor::error);
+  const scored_tensor bad[] = {{x.values()}};
+  CHECK_THROWS_AS(select_global(bad, 0.5), tersor::error);
+  CHECK_THROWS_AS(select_nm(scores(1, 4, 1), {5, 4}), tersor::error);
+  CHECK_THROWS_AS(select_nm(scores(1, 4, 1), {}), tersor::error);
+  CHECK_THROWS_AS(select(scores(1, 4, 1), {.sparsity = 0.5}, {matrix<std::uint8_t>(4, 1), 0, 0}),
+                  tersor::error);
+  CHECK_THROWS_AS((selection_rule{.sparsity = 1.0}.validate("x")), tersor::error);
+  CHECK_THROWS_AS((selection_rule{.sparsity = std::nan("")}.validate("x")), tersor::error);
+}
+
+TEST_CASE("select: patterns as text", "[select]") {
+  using text = tersor::option_text<nm_pattern>;
+  CHECK(text::parse("2:4") == nm_pattern{2, 4});
+  CHECK(text::parse("none") == nm_pattern{});
+  CHECK(text::parse("") == nm_pattern{});
+  for (const char* bad : {"2", "2:", ":4", "2:4:8", "a:b", "2:0", "2:-4", " 2:4"}) CHECK(!text::parse(bad));
+  for (const nm_pattern p : {nm_pattern{}, {2, 4}, {4, 8}}) CHECK(text::parse(text::format(p)) == p);
+  CHECK(text::in_range({2, 4}, {""}));
+  CHECK_FALSE(text::in_range({5, 4}, {""}));
+  CHECK_FALSE(text::in_range({0, 4}, {""}));
+  CHECK_FALSE(text::in_range({2, 300}, {""}));
+}
+
+}  // namespace
