@@ -18,12 +18,6 @@ find_package(fmt CONFIG QUIET)
 
 # Wanted by tersor::precompiled.
 if(TERSOR_BUILD_PRECOMPILED)
-  if(TERSOR_WITH_OPENMP)
-    find_package(OpenMP COMPONENTS CXX QUIET)
-    if(NOT OpenMP_CXX_FOUND)
-      message(STATUS "tersor: OpenMP not found, parallel loops run on std::thread")
-    endif()
-  endif()
   if(NOT TERSOR_WITH_BLAS STREQUAL "OFF")
     set(BLA_VENDOR OpenBLAS)  # it has CBLAS and LAPACK in one library
     if(TERSOR_WITH_BLAS STREQUAL "AUTO")

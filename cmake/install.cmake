@@ -17,9 +17,6 @@ endforeach()
 
 # What tersor::precompiled was built with, found again by its users.
 set(tersor_precompiled_with "")
-if(OpenMP_CXX_FOUND)
-  list(APPEND tersor_precompiled_with OpenMP)
-endif()
 if(BLAS_FOUND)
   list(APPEND tersor_precompiled_with BLAS)
 endif()

@@ -20,16 +20,13 @@ if(nlohmann_json_FOUND AND fmt_FOUND)
 endif()
 
 # The factorizations that are slow to compile, compiled once for float and double; optional. What changes the meaning
-# of a header (OpenMP, BLAS) is public here, so that all of a program agrees.
+# of a header (BLAS) is public here, so that all of a program agrees.
 if(TERSOR_BUILD_PRECOMPILED AND EXISTS ${PROJECT_SOURCE_DIR}/src/precompiled.cpp)
   add_library(tersor_precompiled STATIC ${PROJECT_SOURCE_DIR}/src/precompiled.cpp)
   add_library(tersor::precompiled ALIAS tersor_precompiled)
   set_target_properties(tersor_precompiled PROPERTIES EXPORT_NAME precompiled POSITION_INDEPENDENT_CODE ON)
   target_link_libraries(tersor_precompiled PUBLIC tersor)
   target_compile_definitions(tersor_precompiled PUBLIC TERSOR_PRECOMPILED)
-  if(OpenMP_CXX_FOUND)
-    target_link_libraries(tersor_precompiled PUBLIC OpenMP::OpenMP_CXX)
-  endif()
   if(BLAS_FOUND)
     target_link_libraries(tersor_precompiled PUBLIC BLAS::BLAS)
     target_compile_definitions(tersor_precompiled PUBLIC TERSOR_USE_BLAS)

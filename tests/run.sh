@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: MIT
 #
 # --label core runs only the tests of tests/core (a regular expression of labels).
-# Environment: CXX, JOBS (2), BUILD_DIR (build/tests), BUILD_FLAGS (-O2 -g0), CMAKE_ARGS (words for cmake),
+# Environment: CXX, JOBS (2), BUILD_DIR (build/tests), BUILD_FLAGS (-O1 -g0), CMAKE_ARGS (words for cmake),
 # SKIP_LABEL (labels that are not run), BUILD_ONLY=1.
 set -eu
 cd "$(dirname "$0")/.."
@@ -30,7 +30,7 @@ generator=
 # No -DNDEBUG: assertions are on in the library too.
 # shellcheck disable=SC2086  # CMAKE_ARGS is a list of words
 cmake -S . -B "$build" ${generator:+-G "$generator"} -DCMAKE_BUILD_TYPE=Release \
-  -DCMAKE_CXX_FLAGS_RELEASE="${BUILD_FLAGS:--O2 -g0}" -DTERSOR_BUILD_TESTS=ON -DTERSOR_BUILD_EXAMPLES=OFF \
+  -DCMAKE_CXX_FLAGS_RELEASE="${BUILD_FLAGS:--O1 -g0}" -DTERSOR_BUILD_TESTS=ON -DTERSOR_BUILD_EXAMPLES=OFF \
   ${CMAKE_ARGS:-}
 cmake --build "$build" -j "$jobs"
 [ -n "${BUILD_ONLY:-}" ] || ctest "$@"

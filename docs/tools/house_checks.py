@@ -15,6 +15,11 @@ TESTED_ELSEWHERE = {
     "tersor.hpp": "tests/compile",
     "all.hpp": "tests/compile",
     "core/version.hpp": "tests/consumer",
+    "io/unicode_classes.hpp": "tests/io/tokenizer.cpp",
+    "linalg/blas.hpp": "tests/linalg/gemm.cpp",
+    "linalg/eigen_product.hpp": "tests/linalg/gemm.cpp",
+    "io/operator_archive.hpp": "tests/model/llama_checkpoint.cpp",
+    "solve/report.hpp": "tests/solve/layer.cpp",
 }
 DATA = ("data", "vectors")
 breaches = []

@@ -20,3 +20,10 @@
 #include <tersor/model/llama.hpp>
 #include <tersor/model/llama_checkpoint.hpp>
 #include <tersor/model/llama_config.hpp>
+
+#include <tersor/pipeline/any_stage.hpp>
+#include <tersor/pipeline/catalog.hpp>
+#include <tersor/pipeline/compress.hpp>
+#include <tersor/pipeline/format.hpp>
+#include <tersor/pipeline/recipe.hpp>
+#include <tersor/pipeline/report_json.hpp>

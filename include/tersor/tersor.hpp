@@ -53,10 +53,30 @@
 #include <tersor/calib/statistics.hpp>
 
 #include <tersor/solve/column_feedback.hpp>
+#include <tersor/solve/equivalent.hpp>
 #include <tersor/solve/grid.hpp>
 #include <tersor/solve/layer.hpp>
 #include <tersor/solve/report.hpp>
+#include <tersor/solve/select.hpp>
 #include <tersor/solve/stage.hpp>
+#include <tersor/solve/update.hpp>
 
+#include <tersor/lowrank/asvd_search.hpp>
+#include <tersor/lowrank/local_update.hpp>
+#include <tersor/lowrank/svd.hpp>
+#include <tersor/lowrank/whitening.hpp>
+
+#include <tersor/prune/magnitude.hpp>
+#include <tersor/prune/nm_mask.hpp>
+#include <tersor/prune/ria.hpp>
+#include <tersor/prune/sp24_store.hpp>
+#include <tersor/prune/sparsegpt.hpp>
+#include <tersor/prune/wanda.hpp>
+
+#include <tersor/quant/awq.hpp>
+#include <tersor/quant/awq_layout.hpp>
 #include <tersor/quant/gptq.hpp>
+#include <tersor/quant/gptq_layout.hpp>
 #include <tersor/quant/rtn.hpp>
+#include <tersor/quant/smoothquant.hpp>
+#include <tersor/quant/w8a8.hpp>

@@ -1,5 +1,5 @@
-// tersor - conformance: RIA against biomedical-cybernetics/Relative-importance-and-activation-pruning
-// lib/prune.py SPDX-License-Identifier: MIT
+// tersor - conformance: RIA against the program of its authors, lib/prune.py
+// SPDX-License-Identifier: MIT
 #include <tersor/prune/ria.hpp>
 
 #include "vectors.hpp"

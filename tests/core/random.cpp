@@ -31,7 +31,7 @@ TEST_CASE("the sequence of a seed is fixed, and its forks are independent of wha
   CHECK(a.fork(1).fork(2)() != a.fork(2).fork(1)());
 }
 
-TEST_CASE("uniform numbers fill [0, 1) evenly", "[random]") {
+TEST_CASE("uniform numbers fill (0, 1) evenly", "[random]") {
   random_generator g(7);
   const int n = 100000;
   std::array<int, 10> histogram{};

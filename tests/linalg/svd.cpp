@@ -97,7 +97,7 @@ TEST_CASE("singular values from 1 to 1e-14 and extreme scales", "[svd]") {
   }
 }
 
-TEST_CASE("SVD does not depend on layout or threads; NaN is an error", "[svd]") {
+TEST_CASE("SVD does not depend on layout or threads, NaN is an error", "[svd]") {
   const auto a = random_matrix<float>(90, 300, 6);
   const auto at = tersor::copy_as<float>(a.view().transposed());
   const auto one = linalg::svd(a, threads(1)), other = linalg::svd(at.view().transposed(), threads(3));

@@ -75,7 +75,7 @@ TEST_CASE("the inverse of a triangle, in place", "[triangular]") {
   }
 }
 
-TEST_CASE("threads do not change a bit; a zero pivot and wrong shapes are errors", "[triangular]") {
+TEST_CASE("threads do not change a bit, a zero pivot and wrong shapes are errors", "[triangular]") {
   const auto l = lower(150, 0), b = random_matrix(150, 700, 7);
   auto one = b, other = b;
   linalg::solve_lower(l, one, threads(1));

@@ -40,7 +40,7 @@ TEST_CASE("product: products, storage and loading", "[product]") {
   }
 }
 
-TEST_CASE("product: one part is that part; products nest", "[product]") {
+TEST_CASE("product: one part is that part, and products nest", "[product]") {
   const op::dense w(random_matrix<float>(5, 6, 1).view()), v(random_matrix<float>(6, 3, 2).view());
   check_operator(op::product<>(op::operator_parts<>({w})), 5 * 6 * 4, 6);
   const op::product<> inner(op::operator_parts<>({w, v}));

@@ -58,10 +58,4 @@ inline matrix<double> with_damping(matrix<double> h, double damping) {
   return h;
 }
 
-inline matrix<float> masked(matrix<float> w, const matrix<std::uint8_t>& kept) {
-  for (index i = 0; i < w.size(); ++i)
-    if (kept.data()[i] == 0) w.data()[i] = 0.0F;
-  return w;
-}
-
 }  // namespace tersor_test

@@ -58,6 +58,8 @@ class statistics {
     require(other.in_ == in_, "statistics::merge: in_features", other.in_, in_);
     require(other.options_.gram == options_.gram, "statistics::merge: gram", other.options_.gram,
             options_.gram);
+    require(other.options_.reservoir_rows == options_.reservoir_rows, "statistics::merge: reservoir_rows",
+            other.options_.reservoir_rows, options_.reservoir_rows);
     for (std::size_t j = 0; j < size(); ++j) {
       sum_[j] += other.sum_[j];
       sum_squares_[j] += other.sum_squares_[j];

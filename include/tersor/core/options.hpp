@@ -70,7 +70,7 @@ struct option_text {
       return "true|false";
     } else if constexpr (std::is_enum_v<V>) {
       std::string s;
-      for (const auto& [n, e] : option_names(V{})) s += (s.empty() ? "" : "|") + std::string(n);
+      for (const auto& [n, e] : option_names(V{})) s += concat(s.empty() ? "" : "|", n);
       return s;
     } else {
       return concat(doc.min, " .. ", doc.max);

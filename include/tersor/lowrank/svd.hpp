@@ -6,9 +6,8 @@
 #include <cmath>      // std::sqrt, std::pow, std::floor
 #include <limits>     // std::numeric_limits
 
-#include <tersor/linalg/cholesky.hpp>
-#include <tersor/linalg/eigh.hpp>
-#include <tersor/linalg/least_squares.hpp>
+#include <tersor/linalg/svd.hpp>
+#include <tersor/lowrank/whitening.hpp>
 #include <tersor/op/dense.hpp>
 #include <tersor/op/low_rank.hpp>
 #include <tersor/solve/stage.hpp>
@@ -44,18 +43,6 @@ constexpr auto option_names(activation_scale) {
       {{"abs_mean", activation_scale::abs_mean}, {"abs_max", activation_scale::abs_max}}};
 }
 
-/// What is added to the diagonal of a Gram matrix without a Cholesky factor; ten times that after each
-/// further failure.
-enum class gram_damping {
-  smallest_eigenvalue,  ///< 1e-6 minus the smallest eigenvalue, as the official program
-  relative  ///< 1e-8 times the mean of the diagonal: does not depend on the scale of the activations
-};
-constexpr auto option_names(gram_damping) {
-  using row = std::pair<std::string_view, gram_damping>;
-  return std::array<row, 2>{
-      {{"smallest_eigenvalue", gram_damping::smallest_eigenvalue}, {"relative", gram_damping::relative}}};
-}
-
 /// W ≈ A B before rounding to the stored type, and how it was found.
 struct svd_factors {
   matrix<float> a;               ///< [out, rank], U √Σ
@@ -66,26 +53,6 @@ struct svd_factors {
   matrix<double> whitening;   ///< whitened: S [in, in], lower, S Sᵀ = XᵀX + damping I
   double damping = 0;         ///< whitened: 0 unless XᵀX is singular
 };
-
-/// S, lower, with S Sᵀ = gram + damping I; damping is 0 where gram [n, n] has a Cholesky factor. A zero gram
-/// gives the identity. Cost n³/3, with `smallest_eigenvalue` 4/3 n³ more where gram is singular.
-inline linalg::cholesky_result whitening_factor(const matrix<double>& gram, gram_damping damping,
-                                                const context& ctx = {}) {
-  const index n = gram.rows();
-  double mean = 0;
-  for (index j = 0; j < n; ++j) mean += gram(j, j) / static_cast<double>(n);
-  if (mean == 0) {
-    linalg::cholesky_result identity{matrix<double>(n, n), 1, 1};
-    for (index j = 0; j < n; ++j) identity.factor(j, j) = 1;
-    return identity;
-  }
-  auto result = linalg::cholesky(gram.view(), {}, ctx);  // on failure: its damping is the relative one
-  if (result.retries == 0 || damping == gram_damping::relative) return result;
-  const double lambda = 1e-6 - linalg::smallest_eigenvalue(gram.view());
-  result = linalg::cholesky(gram.view(), {.relative_damping = lambda / mean, .max_retries = 30}, ctx);
-  ++result.retries;
-  return result;
-}
 
 /// Truncated SVD (Eckart-Young), its randomized form (arXiv:0909.4061), ASVD (arXiv:2312.05821; official code
 /// hahnyuan/ASVD4LLM) and SVD-LLM (arXiv:2403.07378; official code AIoT-MLSys-Lab/SVD-LLM): W ≈ A B, A [out,
@@ -99,10 +66,10 @@ inline linalg::cholesky_result whitening_factor(const matrix<double>& gram, gram
 /// (out in), so `ratio` times the value bits. Factors that `value_type` cannot hold leave the layer dense.
 ///
 ///     tersor::calib::statistics inputs(in_features);
-///     inputs.add(X);                                                          // X: [tokens, in]
-///     auto svd_llm = tersor::lowrank::svd{.method = tersor::lowrank::svd_method::whitened, .ratio = 0.8};
-///     auto result = svd_llm(W, inputs);                                       // W: [out, in], any tensor
-///     type result.op.apply(x, y);
+///     inputs.add(X);                         // X: [tokens, in], one call per sequence
+///     tersor::lowrank::svd svd_llm{.method = tersor::lowrank::svd_method::whitened, .ratio = 0.8};
+///     auto result = svd_llm(W, inputs);      // W: [out, in], any tensor type
+///     result.op.apply(x, y);                 // x: [tokens, in], y: [tokens, out]
 struct svd {
   svd_method method = svd_method::plain;
   index rank = 0;
@@ -308,24 +275,5 @@ struct svd {
     return true;
   }
 };
-
-/// SVD-LLM's local update: with B [rank, in] fixed, the A [out, rank] that best maps the layer's inputs x
-/// [tokens, in], as the compressed layers before it produce them, to the outputs y [tokens, out] of the dense
-/// layer on its own inputs: least squares of minimum norm, so no other A has a smaller ‖x Bᵀ Aᵀ - y‖. Error
-/// on NaN or infinity. Cost of an SVD of [tokens, rank].
-template <matrix_like B, matrix_like X, matrix_like Y>
-matrix<float> local_update(const B& b, const X& x, const Y& y, const context& ctx = {}) {
-  const auto right = to_matrix<double>(b), inputs = to_matrix<double>(x), target = to_matrix<double>(y);
-  require(inputs.cols() == right.cols(), "local_update: columns of x", inputs.cols(), right.cols(),
-          ", the columns of b");
-  require(target.rows() == inputs.rows(), "local_update: rows of y", target.rows(), inputs.rows(),
-          ", the rows of x");
-  require_finite(right.view(), "local_update: b");
-  require_finite(inputs.view(), "local_update: x");
-  require_finite(target.view(), "local_update: y");
-  const auto z = linalg::multiply(inputs, right.view().transposed(), ctx);
-  const auto left = linalg::least_squares<double>(z.view(), target.view(), 0, ctx).x;
-  return copy_as<float>(left.view().transposed());
-}
 
 }  // namespace tersor::lowrank

@@ -1,5 +1,5 @@
-// tersor - the functions between a transformer's linear layers: norms, rotary positions, attention,
-// activations SPDX-License-Identifier: MIT
+// tersor - what stands between a transformer's linear layers: norms, rotary positions, attention
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <algorithm>  // std::max_element
@@ -15,8 +15,8 @@
 
 namespace tersor::model {
 
-/// e^x to within 2 units in the last place, for |x| < 1e9; 0 below -88, infinity above 89. Only integers are compared, so
-/// that loops over it vectorise under the compilers' default floating-point rules.
+/// e^x to within 2 units in the last place, for |x| < 1e9; 0 below -88, infinity above 89. Only integers are
+/// compared, so that loops over it vectorise under the compilers' default floating-point rules.
 inline float exp_approx(float x) {
   const float k = (x * 1.44269504F + 12582912.0F) - 12582912.0F;  // nearest integer, in the adder
   const float r = (x - k * 0.693359375F) + k * 2.12194440e-4F;    // ln 2 in two parts

@@ -186,7 +186,7 @@ class llama final : public block_model {
   }
 
  private:
-  static std::string prefix(index block) { return "model.layers." + std::to_string(block) + "."; }
+  static std::string prefix(index block) { return concat("model.layers.", block, "."); }
   template <class T>
   static const T& at(const std::map<std::string, T>& map, const std::string& name) {
     const auto found = map.find(name);

@@ -96,6 +96,8 @@ class llama_file {
     writer_.metadata("format", "pt");
     operators.finish();
   }
+  /// Adds an entry to the file's metadata.
+  void metadata(std::string key, std::string value) { writer_.metadata(std::move(key), std::move(value)); }
   llama_file(const llama_file&) = delete;
   llama_file& operator=(const llama_file&) = delete;
 
@@ -110,10 +112,10 @@ class llama_file {
 
 /// Writes model.safetensors beside copies of the source folder's config and tokenizer files. The folder
 /// appears under its name only when it is complete; an existing one is refused unless `force`.
-inline void save_llama(const llama& m, const std::filesystem::path& source,
+inline void save_llama(const llama_file& file, const std::filesystem::path& source,
                        const std::filesystem::path& destination, bool force = false) {
   io::output_folder out(destination, force);
-  llama_file(m).write(out.path() / "model.safetensors");
+  file.write(out.path() / "model.safetensors");
   const auto folder = std::filesystem::is_directory(source) ? source : source.parent_path();
   for (const char* name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
                            "special_tokens_map.json"})

@@ -4,7 +4,12 @@
 
 #include <functional>  // std::function
 
+#include <tersor/lowrank/svd.hpp>
 #include <tersor/pipeline/any_stage.hpp>
+#include <tersor/prune/magnitude.hpp>
+#include <tersor/prune/ria.hpp>
+#include <tersor/prune/sparsegpt.hpp>
+#include <tersor/prune/wanda.hpp>
 #include <tersor/quant/awq.hpp>
 #include <tersor/quant/gptq.hpp>
 #include <tersor/quant/rtn.hpp>
@@ -60,6 +65,8 @@ class catalog {
 inline catalog standard_catalog() {
   catalog c;
   c.add<quant::rtn>().add<quant::gptq>().add<quant::awq>().add<quant::smoothquant>().add<quant::w8a8>();
+  c.add<prune::magnitude>().add<prune::wanda>().add<prune::ria>().add<prune::sparsegpt>();
+  c.add<lowrank::svd>();
   return c;
 }
 

@@ -14,7 +14,7 @@ struct link {
   bool is_transformation() const { return terms.front().kind() == solve::stage_kind::transformation; }
   std::string text() const {
     std::string s;
-    for (const auto& t : terms) s += (s.empty() ? "" : "+") + t.text();
+    for (const auto& t : terms) s += concat(s.empty() ? "" : "+", t.text());
     return s;
   }
   solve::outcome compress(const solve::layer& l, const context& ctx) const {
@@ -39,7 +39,7 @@ struct stage_chain {
   bool empty() const { return links.empty(); }
   std::string text() const {
     std::string s;
-    for (const auto& l : links) s += (s.empty() ? "" : "|") + l.text();
+    for (const auto& l : links) s += concat(s.empty() ? "" : "|", l.text());
     return s.empty() ? "dense" : s;
   }
   solve::calibration_need needs() const {
@@ -150,7 +150,8 @@ class recipe {
   std::string text() const {
     std::string s;
     for (const auto& r : rules_)
-      s += concat(s.empty() ? "" : "; ", r.glob == "*" ? "" : r.glob + ": ", r.chain.text());
+      s +=
+          concat(s.empty() ? "" : "; ", r.glob == "*" ? std::string() : concat(r.glob, ": "), r.chain.text());
     return s;
   }
   /// The chain of a layer; empty if no rule matches.

@@ -41,7 +41,7 @@ inline double kept_score(const matrix<float>& score, solve::nm_pattern pattern, 
   return sum;
 }
 
-/// RIA (Zhang et al., ICLR 2024; official code
+/// RIA (Zhang et al., ICLR 2024, no paper on arXiv; official code
 /// biomedical-cybernetics/Relative-importance-and-activation-pruning): the score of a weight is its share of
 /// its column's and of its row's absolute sum, times a power of its input's norm, so that no channel is
 /// emptied. For n:m, `permute` first deals the input channels out to the groups such that strong ones do not

@@ -35,7 +35,7 @@ struct awq {
   int clip_grid = 20;
   float max_shrink = 0.5F;
   index clip_tokens = 512;
-  index search_sequences = 16;
+  index search_sequences = 8;
 
   static constexpr solve::stage_kind kind = solve::stage_kind::transformation;
   static constexpr solve::calibration_need needs = solve::calibration_need::sums;
@@ -92,6 +92,10 @@ struct awq {
     validate();
     require(site.inputs && !site.samples.empty(), concat("awq: calibration of ", site.name), "empty",
             "at least one sequence");
+    for (std::size_t k = 0; k < site.weights.size(); ++k)
+      require_finite(site.weights[k].view(), concat("awq: weight ", k, " of ", site.name));
+    for (std::size_t k = 0; k < site.samples.size(); ++k)
+      require_finite(site.samples[k].view(), concat("awq: sample ", k, " of ", site.name));
     const auto activation = site.inputs->mean_abs();
     const auto samples = static_cast<index>(site.samples.size());
     std::vector<matrix<float>> expected(site.samples.size());
@@ -131,7 +135,7 @@ struct awq {
       best.losses.push_back(loss / count);
       // no scaling (step 0) always competes; a loss that is not finite never wins
       if (step == 0 || best.losses.back() < least) {
-        least = best.losses.back();
+        if (!std::isnan(best.losses.back())) least = best.losses.back();
         best.exponent = exponent;
         best.scales = s;
       }
@@ -147,12 +151,14 @@ struct awq {
     validate();
     require(x.cols() == w.cols(), "awq: columns of x", x.cols(), w.cols());
     require(x.rows() > 0, "awq: tokens of the clip search", x.rows(), "at least 1");
+    require_finite(w, "awq: w");
+    require_finite(x, "awq: x");
     const auto grid = target(next);
     const index g = solve::resolve_group_size(grid.group_size, w.cols()),
                 groups = solve::group_count(w.cols(), g);
     const index stride = std::max<index>(1, x.rows() / clip_tokens);
     const auto n = static_cast<float>((1 << grid.rule.bits) - 1);
-    const int candidates = static_cast<int>(static_cast<double>(max_shrink) * clip_grid + 1e-6);
+    const int candidates = solve::detail::clip_candidates(max_shrink, clip_grid);
     matrix<float> clips(w.rows(), groups);
     for (index group = 0; group < groups; ++group) {
       const index first = group * g, width = std::min(g, w.cols() - first);

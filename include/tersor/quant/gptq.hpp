@@ -39,9 +39,9 @@ struct gptq_solution {
 /// act_order with groups that are not static adds 32 / out for g_idx.
 ///
 ///     tersor::calib::statistics inputs(in_features);
-///     inputs.add(X);                                                          // X: [tokens, in], one per
-///     sequence auto result = tersor::quant::gptq{.bits = 4, .group_size = 128}(W, inputs);
-///     result.op.apply(x, y);
+///     inputs.add(X);                                               // X: [tokens, in], once per sequence
+///     auto result = tersor::quant::gptq{.bits = 4}(W, inputs);     // W: [out, in], any tensor type
+///     result.op.apply(x, y);                                       // x: [tokens, in], y: [tokens, out]
 struct gptq {
   int bits = 4;
   index group_size = 128;
@@ -153,13 +153,20 @@ struct gptq {
     validate();
     const index out = w.rows(), in = w.cols();
     require_shape(h.view(), in, in, "gptq: h");
+    require_finite(w.view(), "gptq: w");
+    if (kept) require_shape(kept->view(), out, in, "gptq: kept");
     gptq_solution s;
     const index g = solve::resolve_group_size(group_size, in);
     const bool by_row = group_size < 0, dynamic = !by_row && !static_groups;
     s.codes = matrix<std::uint8_t>(out, in);
-    if (by_row) s.grids = solve::fit_grids(w.view(), g, false, rule(), ctx);
+    if (by_row) s.grids = solve::fit_grids(w.view(), g, false, rule(), ctx);  // on all weights, as released
     s.dead = solve::repair_dead_inputs(h, w);
-    if (!by_row) s.grids = solve::fit_grids(w.view(), g, false, rule(), ctx);
+    if (dynamic) {  // filled when a group begins
+      const index groups = solve::group_count(in, g);
+      s.grids = {g, matrix<float>(out, groups), matrix<float>(out, groups)};
+    } else if (!by_row) {
+      s.grids = solve::fit_grids(w.view(), g, false, rule(), ctx);
+    }
 
     std::vector<index> order(static_cast<std::size_t>(in));
     std::iota(order.begin(), order.end(), index{0});
@@ -216,6 +223,9 @@ struct gptq {
         state.current(position, unit);
       else
         state.at_panel_start(position, unit);
+      if (kept)  // what is not stored needs no code, whatever feedback it carries
+        for (std::size_t k = 0; k < unit.size(); ++k)
+          if ((*kept)(row, order[static_cast<std::size_t>(position) + k]) == 0) unit[k] = 0.0F;
       const auto fit = solve::fit_grid(unit, options.rule());
       s.grids.scale(row, position / group_size) = fit.scale;
       s.grids.zero(row, position / group_size) = fit.zero;

@@ -19,9 +19,9 @@ using solve::operator+;
 /// / 2 for every weight without a clip search; with it, never a larger sum |w - w^|^norm. Bits per weight:
 /// bits + (16 + bits) / group_size, bits + 16 / group_size for symmetric grids.
 ///
-///     auto result = tersor::quant::rtn{.bits = 4, .group_size = 128}(W);   // W: [out, in], any tensor type
-///     result.op.apply(x, y);                                               // x: [tokens, in], y: [tokens,
-///     out] double error = result.report.relative_error;
+///     auto result = tersor::quant::rtn{.bits = 4}(W);     // W: [out, in], any tensor type
+///     result.op.apply(x, y);                              // x: [tokens, in], y: [tokens, out]
+///     double error = result.report.relative_error;
 struct rtn {
   int bits = 4;
   index group_size = 128;

@@ -45,16 +45,22 @@ struct smoothquant {
   std::vector<float> scales(std::span<const float> activation_max,
                             std::span<const matrix<float>> weights) const {
     validate();
+    require(!weights.empty(), "smoothquant: weights", weights.size(), "at least one");
     std::vector<float> s(activation_max.size());
+    std::vector<float> weight_max(s.size(), 1e-5F);
+    for (std::size_t k = 0; k < weights.size(); ++k) {
+      const auto& w = weights[k];
+      require(w.cols() == static_cast<index>(s.size()), concat("smoothquant: columns of weight ", k),
+              w.cols(), s.size());
+      require_finite(w.view(), concat("smoothquant: weight ", k));
+      for (index r = 0; r < w.rows(); ++r)
+        for (std::size_t j = 0; j < s.size(); ++j)
+          weight_max[j] = std::max(weight_max[j], std::fabs(w(r, static_cast<index>(j))));
+    }
     for (std::size_t j = 0; j < s.size(); ++j) {
-      float m = 0.0F;
-      for (const auto& w : weights) {
-        require(w.cols() == static_cast<index>(s.size()), "smoothquant: columns of a weight", w.cols(),
-                s.size());
-        for (index r = 0; r < w.rows(); ++r) m = std::max(m, std::fabs(w(r, static_cast<index>(j))));
-      }
-      m = std::max(m, 1e-5F);
-      const float a = activation_max[j];
+      const float m = weight_max[j], a = activation_max[j];
+      require(std::isfinite(a) && a >= 0.0F, concat("smoothquant: activation_max[", j, "]"), a,
+              "a finite number >= 0");
       s[j] =
           a == 0.0F && !compat_dead ? 1.0F : std::max(std::pow(a, alpha) / std::pow(m, 1.0F - alpha), 1e-5F);
     }

@@ -1,5 +1,5 @@
-// tersor - equivalent transformation: scales moved between the producer of activations and the layers that
-// read them SPDX-License-Identifier: MIT
+// tersor - equivalent transformation: scales moved from activations into the layers that read them
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <functional>  // std::function
@@ -32,6 +32,8 @@ inline void divide_rows(matrix<float>& w, std::span<float> bias, std::span<const
   const index first = w.rows() - static_cast<index>(s.size());
   require(first >= 0, "divide_rows: length of s", s.size(), "at most ", w.rows(),
           ", the rows of the producer");
+  require(bias.empty() || static_cast<index>(bias.size()) == w.rows(), "divide_rows: length of bias",
+          bias.size(), w.rows());
   for (std::size_t j = 0; j < s.size(); ++j)
     for (float& v : w.row(first + static_cast<index>(j))) v /= s[j];
   if (!bias.empty()) divide_channels(bias.subspan(static_cast<std::size_t>(first)), s);

@@ -36,7 +36,7 @@ struct grid_rule {
   float norm = 2.4F;              ///< of the clip search
   int grid = 100;                 ///< steps of the clip search over the full range
   float max_shrink = 0.8F;        ///< share of those steps that is tried
-  dtype scale_type = dtype::f16;  ///< scales are rounded to it before codes are computed
+  dtype scale_type = dtype::f16;  ///< scales are rounded up to it before codes are computed
   bool compat_one_sided =
       false;  ///< sym_unsigned as released: a unit without negative weights keeps its lower bound 0
 };
@@ -55,12 +55,31 @@ inline float grid_value(float w, unit_grid g, float n) { return g.scale * (grid_
 
 namespace detail {
 
+/// The smallest number of `type` that is not below `scale`: rounded up, so that the codes still reach both
+/// ends of the range and no weight is further than half a step from its value. Positive, also for a unit
+/// whose weights are too small for the type.
 inline float stored_scale(float scale, dtype type) {
-  const float s = round_to(type, scale, "scale");
-  // A unit of tiny weights may round to a scale of zero: the smallest number of the type keeps the grid
-  // defined.
+  float s = round_to(type, scale, "scale");
+  if (s < scale) {
+    s = type == dtype::f16
+            ? static_cast<float>(f16::from_bits(static_cast<std::uint16_t>(f16(s).bits + 1)))
+            : static_cast<float>(bf16::from_bits(static_cast<std::uint16_t>(bf16(s).bits + 1)));
+    require(!std::isinf(s), "scale", scale, "a number in the range of ", name(type));
+  }
   if (s > 0.0F) return s;
   return type == dtype::f16 ? 0x1p-24F : std::numeric_limits<float>::min();
+}
+
+/// (hi - lo) / n, also where the difference itself is out of range.
+inline float step_of_range(float lo, float hi, float n) {
+  const float range = hi - lo;
+  return std::isinf(range) ? hi / n - lo / n : range / n;
+}
+
+/// How many of the candidates 1, 1 - 1 / grid, 1 - 2 / grid ... a clip search tries: the share `max_shrink`
+/// of them, a float that may lie a rounding error below the number that was written.
+inline int clip_candidates(float max_shrink, int grid) {
+  return static_cast<int>(static_cast<double>(max_shrink) * grid * (1.0 + 1e-7));
 }
 
 /// The grid of the closed range [lo, hi], p times shrunk; `zero` is kept for symmetric schemes.
@@ -71,12 +90,12 @@ inline unit_grid grid_of_range(float lo, float hi, float p, const grid_rule& rul
     case grid_scheme::affine0: {
       lo *= p;
       hi *= p;
-      g.scale = stored_scale((hi - lo) / n, rule.scale_type);
+      g.scale = stored_scale(step_of_range(lo, hi, n), rule.scale_type);
       g.zero = std::min(std::max(round_half_even(-lo / g.scale), 0.0F), n);
       break;
     }
     case grid_scheme::sym_unsigned:
-      g.scale = stored_scale((p * hi - p * lo) / n, rule.scale_type);
+      g.scale = stored_scale(step_of_range(p * lo, p * hi, n), rule.scale_type);
       g.zero = (n + 1.0F) / 2.0F;
       break;
     case grid_scheme::sym_signed: {
@@ -88,7 +107,7 @@ inline unit_grid grid_of_range(float lo, float hi, float p, const grid_rule& rul
     case grid_scheme::affine_minmax:
       lo *= p;
       hi *= p;
-      g.scale = stored_scale(std::max(hi - lo, 1e-5F) / n, rule.scale_type);
+      g.scale = stored_scale(std::max(step_of_range(lo, hi, n), 1e-5F / n), rule.scale_type);
       g.zero = std::min(std::max(-round_half_even(lo / g.scale), 0.0F), n);
       break;
   }
@@ -124,7 +143,7 @@ inline unit_grid fit_grid(std::span<const float> x, const grid_rule& rule) {
   if (!rule.clip_search) return best;
   const auto n = static_cast<float>((1 << rule.bits) - 1);
   double least = std::numeric_limits<double>::infinity();
-  const int candidates = static_cast<int>(static_cast<double>(rule.max_shrink) * rule.grid + 1e-6);
+  const int candidates = detail::clip_candidates(rule.max_shrink, rule.grid);
   for (int i = 0; i < candidates; ++i) {
     const auto p = static_cast<float>(1.0 - static_cast<double>(i) / rule.grid);
     const unit_grid g = detail::grid_of_range(lo, hi, p, rule);

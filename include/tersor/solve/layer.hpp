@@ -45,11 +45,13 @@ struct outcome {
   std::vector<std::string> notes;
 };
 
-/// Checks that every compressor makes: a weight with entries, all finite.
+/// Checks that every compressor makes: a weight with entries, all finite, and a constraint of its shape.
 inline void check_layer(const layer& l) {
   require(l.weight.rows() > 0 && l.weight.cols() > 0, l.name, concat(l.weight.rows(), " x ", l.weight.cols()),
           "at least one row and one column");
   require_finite(l.weight.view(), l.name);
+  if (!l.sparsity.empty())
+    require_shape(l.sparsity.kept.view(), l.weight.rows(), l.weight.cols(), concat("sparsity of ", l.name));
 }
 
 /// ‖(W − Ŵ) Xᵀ‖_F / ‖W Xᵀ‖_F from the Gram matrix of X; 0 where the numerator is 0.

@@ -130,7 +130,7 @@ struct residual {
 
 template <stage First, stage Second>
 constexpr chain<First, Second> operator|(First first, Second second) {
-  static_assert(!(First::kind == stage_kind::compressor && Second::kind != stage_kind::compressor),
+  static_assert(First::kind != stage_kind::compressor || compressor<Second>,
                 "tersor: a transformation must come before the compressors of a chain");
   return {std::move(first), std::move(second)};
 }

@@ -1,0 +1,135 @@
+// tersor - the main job: one small language model, compressed in many ways, measured in one table
+// SPDX-License-Identifier: MIT
+//
+//   sh examples/run.sh [--windows N] [--threads N]
+//
+// Each row starts from the dense model in examples/data/lm, compresses all linear layers of its blocks
+// (calibrated on calibration.txt where the method needs data) and evaluates the perplexity on evaluation.txt,
+// a book the model has not seen. Sizes are bytes of the file that `tersor compress --out` writes.
+#include <fmt/format.h>
+
+#include <cstring>
+
+#include "openblas_kernels.hpp"
+
+#include <tersor/model/evaluate.hpp>
+#include <tersor/model/llama_checkpoint.hpp>
+#include <tersor/pipeline/compress.hpp>
+
+namespace {
+
+struct job {
+  const char* size;  ///< rows of one size compete
+  const char* spec;
+};
+constexpr job jobs[] = {
+    {"16 bit", "dense"},
+    {"8 bit", "smoothquant|w8a8"},
+    {"4 bit", "rtn(bits=4)"},
+    {"4 bit", "gptq(bits=4)"},
+    {"4 bit", "awq|rtn(bits=4)"},
+    {"3 bit", "rtn(bits=3)"},
+    {"3 bit", "gptq(bits=3)"},
+    {"3 bit", "awq|rtn(bits=3)"},
+    {"3 bit", "awq|gptq(bits=3)"},
+    {"3 bit +", "gptq(bits=3)+svd(method=whitened,rank=16)"},
+    {"2 bit", "gptq(bits=2)"},
+    {"2:4", "magnitude(pattern=2:4)"},
+    {"2:4", "wanda(pattern=2:4)"},
+    {"2:4", "sparsegpt(pattern=2:4)"},
+    {"50 %", "magnitude(sparsity=0.5,scope=per_row)"},
+    {"50 %", "wanda(sparsity=0.5)"},
+    {"50 %", "sparsegpt(sparsity=0.5)"},
+    {"rank 0.8", "svd(method=whitened,ratio=0.8)"},
+    {"rank 0.6", "svd(method=whitened,ratio=0.6)"},
+};
+
+struct row {
+  job what;
+  double bits = 0, kilobytes = 0, perplexity = 0, error = 0, seconds = 0;
+};
+
+void print(const row& r, bool best) {
+  fmt::print("| {:<8} | {:<44} | {:>6.3f} | {:>8.0f} | {:>10.4f}{} | {:>6.4f} | {:>6.1f} |\n", r.what.size,
+             r.what.spec, r.bits, r.kilobytes, r.perplexity, best ? "*" : " ", r.error, r.seconds);
+  std::fflush(stdout);
+}
+
+int run(tersor::index windows, int threads) {
+  const std::filesystem::path folder = std::filesystem::path(TERSOR_SOURCE_DIR) / "examples" / "data" / "lm";
+  const tersor::context ctx{.threads = threads};
+  const auto dense = tersor::model::load_llama(folder);
+  const tersor::io::tokenizer tokenizer(folder);
+  auto ids_of = [&](const char* name) {
+    std::vector<int> ids{dense.config().bos_token_id};
+    const auto body = tokenizer.encode(tersor::io::read_text_file(folder / name));
+    ids.insert(ids.end(), body.begin(), body.end());
+    return ids;
+  };
+  const auto evaluation = ids_of("evaluation.txt");
+  const auto calibration = tersor::pipeline::windows_of(ids_of("calibration.txt"), 1024);
+
+  fmt::print(
+      "| size     | method                                       |   bits | file, KB | perplexity  |  error "
+      "|      s |\n"
+      "|----------|----------------------------------------------|-------:|---------:|------------:|-------:|"
+      "-------:|\n");
+  std::vector<row> rows;
+  for (const auto& job : jobs) {
+    auto m = dense;
+    row r{.what = job, .bits = 16.0};
+    if (std::strcmp(job.spec, "dense") != 0) {
+      const auto report =
+          tersor::pipeline::compress(m, tersor::pipeline::recipe::parse(job.spec), calibration, {}, ctx);
+      r.bits = report.bits_per_weight();
+      r.seconds = report.seconds;
+      for (const auto& l : report.layers)
+        r.error += l.report.relative_error / static_cast<double>(report.layers.size());
+    }
+    r.kilobytes = static_cast<double>(tersor::model::llama_file(m).file_size()) / 1e3;
+    r.perplexity = tersor::model::perplexity(m, evaluation, {.max_windows = windows}, ctx).perplexity;
+    rows.push_back(r);
+    print(r, false);
+  }
+
+  fmt::print("\nBest of each size:\n");
+  for (const auto& r : rows) {
+    bool best = true, alone = true;
+    for (const auto& other : rows) {
+      if (std::strcmp(other.what.size, r.what.size) != 0 || other.what.spec == r.what.spec) continue;
+      alone = false;
+      best = best && r.perplexity <= other.perplexity;
+    }
+    if (best && !alone) print(r, true);
+  }
+  fmt::print(
+      "\nbits: per weight of the compressed layers, all scales, zero points and positions counted; error: "
+      "mean of\n"
+      "|W - W^| / |W| over the layers; s: seconds of compression, calibration included.\n");
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  choose_openblas_kernels(argv);
+  tersor::index windows = 0;
+  int threads = 0;
+  try {
+    for (int i = 1; i < argc; i += 2) {
+      const std::string name = argv[i];
+      tersor::require((name == "--windows" || name == "--threads") && i + 1 < argc, "argument", name,
+                      "--windows N or --threads N");
+      const auto value = tersor::option_text<int>::parse(argv[i + 1]);
+      tersor::require(value.has_value() && *value >= 0, name, argv[i + 1], "a number, 0 or more");
+      if (name == "--windows")
+        windows = *value;
+      else
+        threads = *value;
+    }
+    return run(windows, threads);
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "main_job: {}\n", e.what());
+    return 1;
+  }
+}

@@ -1,0 +1,114 @@
+// tersor - tersor inspect: every tensor or operator of a file or folder
+// SPDX-License-Identifier: MIT
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "command.hpp"
+
+namespace {
+
+struct row {
+  std::string name, form;
+  std::vector<tersor::index> shape;
+  std::size_t bytes = 0;
+  double bits_per_weight = 0;
+  tersor::io::ordered_json relative_error, weighted_error;  // null where nobody knows
+};
+
+/// The errors that `tersor compress` wrote beside the operators.
+std::map<std::string, tersor::io::json> known_errors(const tersor::io::checkpoint& files) {
+  std::map<std::string, tersor::io::json> errors;
+  for (const auto& file : files.files()) {
+    const auto found = file.metadata().find("tersor.report");
+    if (found == file.metadata().end()) continue;
+    const std::string where = file.path().string() + ": metadata \"tersor.report\"";
+    const auto report = tersor::io::parse_json(found->second, where);
+    for (const auto& l : tersor::io::member(report, "layers", where))
+      errors[tersor::io::get<std::string>(l, "name", where)] = l;
+  }
+  return errors;
+}
+
+std::vector<row> rows_of(const tersor::io::checkpoint& files) {
+  const tersor::io::operator_reader operators(files);
+  const auto errors = known_errors(files);
+  std::vector<row> rows;
+  for (const auto& [name, description] : operators.descriptions()) {
+    const auto op = operators.read(name);
+    row r{name,
+          std::string(op.kind()),
+          {op.rows(), op.cols()},
+          op.storage().bytes(),
+          tersor::op::bits_per_weight(op),
+          {},
+          {}};
+    if (const auto e = errors.find(name); e != errors.end()) {
+      r.relative_error = e->second.value("relative_error", tersor::io::json());
+      r.weighted_error = e->second.value("weighted_error", tersor::io::json());
+    }
+    rows.push_back(std::move(r));
+  }
+  for (const auto tensor : files.names()) {
+    bool part = false;
+    for (auto dot = tensor.rfind('.'); !part && dot != std::string_view::npos && dot > 0;
+         dot = tensor.rfind('.', dot - 1))
+      part = operators.has(std::string(tensor.substr(0, dot)));
+    if (part) continue;
+    const auto& e = files.entry(tensor);
+    rows.push_back({e.name,
+                    std::string(tersor::name(e.dtype)),
+                    e.shape,
+                    static_cast<std::size_t>(e.size()),
+                    static_cast<double>(tersor::bits_of(e.dtype)),
+                    {},
+                    {}});
+  }
+  std::ranges::sort(rows, {}, &row::name);
+  return rows;
+}
+
+}  // namespace
+
+void command::add_inspect(CLI::App& app) {
+  struct options {
+    std::string path;
+    bool json = false;
+  };
+  auto o = std::make_shared<options>();
+  auto* sub = app.add_subcommand("inspect", "Shapes, forms and sizes of what a checkpoint holds");
+  sub->add_option("FILE_OR_DIR", o->path, "A .safetensors file or a model folder")->required();
+  sub->add_flag("--json", o->json, "JSON on standard output");
+  sub->callback([o] {
+    const tersor::io::checkpoint files(o->path);
+    const auto rows = rows_of(files);
+    std::size_t bytes = 0;
+    for (const auto& r : rows) bytes += r.bytes;
+    if (o->json) {
+      tersor::io::ordered_json list = tersor::io::ordered_json::array();
+      for (const auto& r : rows)
+        list.push_back({{"name", r.name},
+                        {"shape", r.shape},
+                        {"form", r.form},
+                        {"bits_per_weight", r.bits_per_weight},
+                        {"bytes", r.bytes},
+                        {"relative_error", r.relative_error},
+                        {"weighted_error", r.weighted_error}});
+      const tersor::io::ordered_json j{{"path", o->path},
+                                       {"tensor_bytes", bytes},
+                                       {"file_bytes", files.file_bytes()},
+                                       {"entries", std::move(list)}};
+      fmt::print("{}\n", j.dump(2));
+      return;
+    }
+    std::size_t width = 4;
+    for (const auto& r : rows) width = std::max(width, r.name.size());
+    fmt::print("{:<{}}  {:<14} {:<14} {:>8} {:>12}  {}\n", "name", width, "shape", "form", "bits", "bytes",
+               "error");
+    for (const auto& r : rows)
+      fmt::print("{:<{}}  {:<14} {:<14} {:>8.3f} {:>12}  {}\n", r.name, width,
+                 fmt::format("{}", fmt::join(r.shape, " x ")), r.form, r.bits_per_weight, r.bytes,
+                 r.relative_error.is_number() ? fmt::format("{:.4f}", r.relative_error.get<double>()) : "");
+    fmt::print("{} entries, {} bytes of tensors, {} bytes of files\n", rows.size(), bytes,
+               files.file_bytes());
+  });
+}

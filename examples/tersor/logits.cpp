@@ -1,0 +1,48 @@
+// tersor - tersor logits: the prediction after a prompt
+// SPDX-License-Identifier: MIT
+#include <fmt/format.h>
+
+#include <numeric>
+
+#include "command.hpp"
+
+void command::add_logits(CLI::App& app) {
+  struct options {
+    std::string model, prompt;
+    bool no_bos = false, json = false;
+    run_options run;
+  };
+  auto o = std::make_shared<options>();
+  auto* sub = app.add_subcommand("logits", "Logits of the token after a prompt");
+  sub->add_option("MODEL", o->model, "Model folder")->required();
+  sub->add_option("--prompt", o->prompt, "Text")->required();
+  sub->add_flag("--no-bos", o->no_bos, "Do not put the beginning-of-sequence token first");
+  sub->add_flag("--json", o->json, "JSON on standard output");
+  o->run.add_to(*sub);
+  sub->callback([o] {
+    const auto ctx = o->run.context();
+    const auto m = tersor::model::load_llama(o->model);
+    const tersor::io::tokenizer tokenizer{std::filesystem::path(o->model)};
+    const auto ids = encode(m, tokenizer, o->prompt, !o->no_bos);
+    tersor::require(!ids.empty(), "prompt", "empty", "at least one token");
+    const auto length = static_cast<tersor::index>(ids.size());
+    tersor::require(length <= m.config().max_position_embeddings, "prompt: tokens", length, "at most ",
+                    m.config().max_position_embeddings, " (max_position_embeddings)");
+    const auto hidden = m.forward(ids, nullptr, ctx);
+    const auto logits = m.logits(hidden.view().rows(hidden.rows() - 1, 1), ctx);
+    const auto row = logits.row(0);
+    if (o->json) {
+      const tersor::io::ordered_json j{{"ids", ids}, {"logits", std::vector<float>(row.begin(), row.end())}};
+      fmt::print("{}\n", j.dump());
+      return;
+    }
+    std::vector<int> order(row.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::ranges::stable_sort(order, [&](int a, int b) {
+      return row[static_cast<std::size_t>(a)] > row[static_cast<std::size_t>(b)];
+    });
+    for (std::size_t k = 0; k < std::min<std::size_t>(10, order.size()); ++k)
+      fmt::print("{:>6} {:>10.4f}  {:?}\n", order[k], row[static_cast<std::size_t>(order[k])],
+                 tokenizer.decode(std::vector<int>{order[k]}));
+  });
+}

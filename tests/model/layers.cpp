@@ -1,0 +1,85 @@
+// tersor - tests of model/layers.hpp
+// SPDX-License-Identifier: MIT
+#include <tersor/model/layers.hpp>
+
+#include "catch.hpp"
+
+#include <tersor/core/random.hpp>
+
+namespace tersor {
+namespace {
+
+TEST_CASE("layers: the exponential is within two units in the last place") {
+  double worst = 0;
+  for (float x = -87.0F; x < 88.0F; x += 0.00137F) {
+    const double exact = std::exp(static_cast<double>(x));
+    worst = std::max(worst, std::abs(static_cast<double>(model::exp_approx(x)) - exact) / exact);
+  }
+  CHECK(worst < 1.2e-7);
+  CHECK(model::exp_approx(0.0F) == 1.0F);
+  CHECK(model::exp_approx(-200.0F) == 0.0F);
+  CHECK(model::exp_approx(-1e8F) == 0.0F);
+}
+
+TEST_CASE("layers: log-sum-exp of shifted and long rows") {
+  CHECK(std::abs(model::log_sum_exp(std::vector<float>(100, 3.0F)) - (3.0 + std::log(100.0))) < 1e-6);
+  random_generator random(2);
+  for (const std::size_t n : {1U, 7U, 8U, 9U, 1000U}) {
+    std::vector<float> x(n);
+    double sum = 0;
+    for (float& v : x) sum += std::exp(static_cast<double>(v = static_cast<float>(3 * random.normal())));
+    CHECK(std::abs(model::log_sum_exp(x) - std::log(sum)) < 1e-6);
+    for (float& v : x) v += 500.0F;
+    CHECK(std::abs(model::log_sum_exp(x) - std::log(sum) - 500.0) < 1e-3);
+  }
+}
+
+TEST_CASE("layers: rotary positions keep lengths and depend on differences of positions only") {
+  const model::rotary r(model::rotary::base_frequencies(8, 10000.0));
+  random_generator random(4);
+  matrix<float> a(1, 16), b(1, 16);
+  for (float& v : a.values()) v = static_cast<float>(random.normal());
+  for (float& v : b.values()) v = static_cast<float>(random.normal());
+  auto product = [&](index p, index q) {
+    auto x = a, y = b;
+    r.apply(x.view(), 2, p);
+    r.apply(y.view(), 2, q);
+    double dot = 0, length = 0;
+    for (index j = 0; j < 8; ++j) {
+      dot += static_cast<double>(x(0, j)) * static_cast<double>(y(0, j));
+      length += static_cast<double>(x(0, j)) * static_cast<double>(x(0, j)) -
+                static_cast<double>(a(0, j)) * static_cast<double>(a(0, j));
+    }
+    CHECK(std::abs(length) < 1e-5);
+    return dot;
+  };
+  CHECK(std::abs(product(5, 2) - product(105, 102)) < 1e-4);
+  auto still = a;
+  r.apply(still.view(), 2, 0);
+  CHECK(still == a);
+}
+
+TEST_CASE("layers: attention to one key returns its value, to equal keys the mean") {
+  matrix<float> q(3, 4, 1.0F), k(3, 4), v(3, 4), out(3, 4);
+  for (index t = 0; t < 3; ++t)
+    for (index j = 0; j < 4; ++j) v(t, j) = static_cast<float>(t + 1);
+  model::causal_attention(q.view(), k.view(), v.view(), 2, 2, out.view());
+  CHECK(out(0, 0) == 1.0F);
+  CHECK(std::abs(out(1, 1) - 1.5F) < 1e-6F);
+  CHECK(std::abs(out(2, 3) - 2.0F) < 1e-6F);
+}
+
+TEST_CASE("layers: RMS norm and SwiGLU") {
+  matrix<float> x(1, 4, 2.0F), y(1, 4);
+  model::rms_norm(x.view(), std::vector<float>{1, 2, 3, 4}, 0.0F, y.view());
+  CHECK(y(0, 0) == 1.0F);
+  CHECK(y(0, 3) == 4.0F);
+  matrix<float> gate(1, 2), up(1, 2, 3.0F);
+  gate(0, 1) = 1.0F;
+  model::swiglu(gate, up);
+  CHECK(gate(0, 0) == 0.0F);
+  CHECK(std::abs(static_cast<double>(gate(0, 1)) - 3.0 / (1.0 + std::exp(-1.0))) < 1e-6);
+}
+
+}  // namespace
+}  // namespace tersor

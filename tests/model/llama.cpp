@@ -1,0 +1,132 @@
+// tersor - tests of model/llama.hpp: against the equations in double
+// SPDX-License-Identifier: MIT
+#include <tersor/model/llama.hpp>
+
+#include "catch.hpp"
+#include "model/samples.hpp"
+
+namespace tersor {
+namespace {
+
+double worst_difference(const matrix<float>& a, const matrix<double>& b) {
+  REQUIRE(a.rows() == b.rows());
+  REQUIRE(a.cols() == b.cols());
+  double worst = 0;
+  for (index i = 0; i < a.size(); ++i)
+    worst = std::max(worst, std::abs(static_cast<double>(a.data()[i]) - b.data()[i]));
+  return worst;
+}
+
+TEST_CASE("llama: logits equal the oracle for every ratio of query to key heads") {
+  const auto [heads, kv_heads] = GENERATE(table<index, index>({{4, 4}, {4, 2}, {4, 1}, {6, 2}, {1, 1}}));
+  auto config = tiny_config(heads, kv_heads);
+  config["attention_bias"] = config["mlp_bias"] = heads == 6;
+  config["tie_word_embeddings"] = heads != 1;
+  const auto m = tiny_llama(static_cast<std::uint64_t>(heads * 10 + kv_heads), config);
+  for (const std::size_t tokens : {1U, 2U, 17U, 64U}) {
+    const auto ids = random_ids(tokens, 50);
+    const auto logits = m.logits(m.forward(ids).view());
+    CHECK(worst_difference(logits, oracle_logits(m, ids)) < 1e-4);
+  }
+}
+
+TEST_CASE("llama: a cache gives the same logits, token by token and in pieces") {
+  const auto m = tiny_llama();
+  const auto ids = random_ids(40, 50);
+  const auto whole = m.logits(m.forward(ids).view());
+  for (const std::size_t piece : {1U, 3U, 16U}) {
+    model::kv_cache cache(m.config());
+    for (std::size_t first = 0; first < ids.size(); first += piece) {
+      const auto count = std::min(piece, ids.size() - first);
+      const auto hidden = m.forward(std::span(ids).subspan(first, count), &cache);
+      const auto logits = m.logits(hidden.view());
+      for (index t = 0; t < logits.rows(); ++t)
+        for (index j = 0; j < logits.cols(); ++j)
+          REQUIRE(std::abs(logits(t, j) - whole(static_cast<index>(first) + t, j)) < 1e-4F);
+    }
+    CHECK(cache.length() == 40);
+  }
+}
+
+TEST_CASE("llama: the same bits for any number of threads") {
+  const auto m = tiny_llama();
+  const auto ids = random_ids(64, 50);
+  const auto one = m.logits(m.forward(ids, nullptr, {.threads = 1}).view(), {.threads = 1});
+  for (const int threads : {2, 3})
+    CHECK(m.logits(m.forward(ids, nullptr, {.threads = threads}).view()) == one);
+}
+
+TEST_CASE("llama: observers see what each linear is given") {
+  const auto m = tiny_llama();
+  auto hidden = m.embed(random_ids(9, 50));
+  std::map<std::string, matrix<float>> seen;
+  const model::input_observer observer = [&](const std::string& name, matrix_view<const float> x) {
+    seen.emplace(name, copy_as<float>(x));
+  };
+  SECTION("all of a block") {
+    m.run_block(0, hidden, &observer, -1, {});
+    std::size_t linears = 0;
+    for (const auto& stage : m.linear_stages(0))
+      for (const auto& name : stage) {
+        ++linears;
+        REQUIRE(seen.contains(name));
+        CHECK(seen.at(name).cols() == m.linear(name).cols());
+      }
+    CHECK(linears == 7);
+    CHECK(seen.size() == 7);
+    CHECK(seen.at("model.layers.0.self_attn.q_proj") == seen.at("model.layers.0.self_attn.v_proj"));
+  }
+  SECTION("up to a stage") {
+    const std::size_t known[] = {3, 4, 6, 7};
+    for (index stage = 0; stage < 4; ++stage) {
+      seen.clear();
+      auto state = hidden;
+      m.run_block(0, state, &observer, stage, {});
+      CHECK(seen.size() == known[stage]);
+    }
+  }
+}
+
+TEST_CASE("llama: dividing the producer and multiplying the consumers leaves the function") {
+  auto m = tiny_llama(3, tiny_config(4, 4));
+  const auto ids = random_ids(20, 50);
+  const auto before = m.logits(m.forward(ids).view());
+  for (index b = 0; b < m.block_count(); ++b) {
+    const auto groups = m.scale_groups(b);
+    CHECK(groups.size() == 4);
+    for (const auto& group : groups) {
+      std::vector<float> s;
+      random_generator random(static_cast<std::uint64_t>(b + 5));
+      for (index j = 0; j < m.linear(group.consumers.front()).cols(); ++j)
+        s.push_back(static_cast<float>(std::exp(random.normal())));
+      m.divide_producer(group, s);
+      for (const auto& consumer : group.consumers) {
+        auto w = m.linear(consumer).to_dense();
+        for (index r = 0; r < w.rows(); ++r)
+          for (index j = 0; j < w.cols(); ++j) w(r, j) *= s[static_cast<std::size_t>(j)];
+        m.set_linear(consumer, op::dense(w.view()));
+      }
+    }
+  }
+  const auto after = m.logits(m.forward(ids).view());
+  double error = 0, norm = 0;
+  for (index i = 0; i < before.size(); ++i) {
+    error += std::pow(static_cast<double>(after.data()[i] - before.data()[i]), 2);
+    norm += std::pow(static_cast<double>(before.data()[i]), 2);
+  }
+  CHECK(std::sqrt(error / norm) < 1e-5);
+}
+
+TEST_CASE("llama: grouped queries have no group between values and output") {
+  CHECK(tiny_llama(1, tiny_config(4, 2)).scale_groups(0).size() == 3);
+}
+
+TEST_CASE("llama: what is wrong is named") {
+  const auto m = tiny_llama();
+  CHECK_THROWS_AS(m.embed(std::vector<int>{50}), error);
+  CHECK_THROWS_AS(m.embed(std::vector<int>{-1}), error);
+  CHECK_THROWS_AS(m.linear("model.layers.0.mlp.side_proj"), error);
+}
+
+}  // namespace
+}  // namespace tersor

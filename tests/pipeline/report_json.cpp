@@ -1,0 +1,40 @@
+// tersor - tests of pipeline/report_json.hpp
+// SPDX-License-Identifier: MIT
+#include <tersor/pipeline/report_json.hpp>
+
+#include "catch.hpp"
+
+namespace tersor {
+namespace {
+
+TEST_CASE("report_json: a layer's row") {
+  pipeline::layer_report l{
+      "a.b", 2, 3, {.relative_error = 0.5, .bytes = 7, .bits_per_weight = 4.25, .seconds = 1.5}};
+  auto j = pipeline::to_json(l);
+  CHECK(j["name"] == "a.b");
+  CHECK(j["bits_per_weight"] == 4.25);
+  CHECK(j["bytes"] == 7);
+  CHECK(j["relative_error"] == 0.5);
+  CHECK(j["weighted_error"].is_null());
+  CHECK(j["seconds"] == 1.5);
+  CHECK_FALSE(pipeline::to_json(l, false).contains("seconds"));
+  l.report.weighted_error = 0.25;
+  l.report.notes = {"note"};
+  j = pipeline::to_json(l);
+  CHECK(j["weighted_error"] == 0.25);
+  CHECK(j["notes"][0] == "note");
+}
+
+TEST_CASE("report_json: the catalog has the fields that tools read") {
+  const auto j = pipeline::to_json(pipeline::standard_catalog());
+  REQUIRE(j.is_array());
+  for (const auto& e : j) {
+    for (const char* key : {"id", "family", "title", "arxiv", "header", "guarantee", "options"})
+      CHECK(e.contains(key));
+    for (const auto& o : e["options"])
+      for (const char* key : {"name", "default", "range"}) CHECK(o.contains(key));
+  }
+}
+
+}  // namespace
+}  // namespace tersor

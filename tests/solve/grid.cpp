@@ -1,0 +1,332 @@
+// tersor - tests of solve/grid.hpp
+// SPDX-License-Identifier: MIT
+#include <tersor/solve/grid.hpp>
+
+#include "../quant/samples.hpp"
+
+namespace {
+
+using namespace tersor_test;
+using namespace tersor::solve;
+using tersor::dtype;
+using tersor::index;  // hides the one of <strings.h>
+namespace op = tersor::op;
+
+float highest(int bits) { return static_cast<float>((1 << bits) - 1); }
+
+std::vector<float> numbers(std::size_t n, std::uint64_t seed, float offset = 0) {
+  tersor::random_generator g(seed);
+  std::vector<float> x(n);
+  for (float& v : x) v = static_cast<float>(g.normal()) + offset;
+  return x;
+}
+
+constexpr std::array every_scheme{grid_scheme::affine0, grid_scheme::sym_unsigned, grid_scheme::sym_signed,
+                                  grid_scheme::affine_minmax};
+
+// Closed forms.
+
+TEST_CASE("grid: a constant unit", "[grid]") {
+  for (int bits = 2; bits <= 8; ++bits)
+    for (const float c : {0.7F, -3.1F}) {
+      INFO(bits << " bits, " << c);
+      const std::vector<float> x(5, c);
+      const float n = highest(bits);
+      const grid_rule f32{.bits = bits, .scale_type = dtype::f32};
+      const auto g = fit_grid(x, f32);  // the range is widened to hold 0
+      CHECK(g.scale == std::fabs(c) / n);
+      CHECK(g.zero == (c > 0 ? 0.0F : n));
+      CHECK(grid_code(c, g, n) == (c > 0 ? n : 0.0F));
+      // AWQ's: no width at all, scale 1e-5 / N (sheet: large values saturate)
+      const auto m =
+          fit_grid(x, {.bits = bits, .scheme = grid_scheme::affine_minmax, .scale_type = dtype::f32});
+      CHECK(m.scale == 1e-5F / n);
+      CHECK(m.zero == (c > 0 ? 0.0F : n));
+      CHECK(grid_code(c, m, n) == (c > 0 ? n : 0.0F));
+    }
+}
+
+TEST_CASE("grid: a unit of zeros, and none at all", "[grid]") {
+  for (int bits = 2; bits <= 8; ++bits)
+    for (const auto scheme : every_scheme)
+      for (const auto type : {dtype::f32, dtype::f16, dtype::bf16})
+        for (const std::size_t size : {0, 1, 6}) {
+          const grid_rule rule{.bits = bits, .scheme = scheme, .scale_type = type};
+          const auto g = fit_grid(std::vector<float>(size), rule);
+          CHECK(g.scale > 0.0F);
+          CHECK(grid_value(0.0F, g, highest(bits)) == 0.0F);
+        }
+  const auto g = fit_grid(std::vector<float>(3), {.bits = 4, .scale_type = dtype::f32});
+  CHECK(g.scale == 2.0F / 15.0F);  // of the range -1 .. 1
+  CHECK(g.zero == 7.0F);           // 1 / s = 7.4999996: the float 2 / 15 lies above the fraction
+}
+
+TEST_CASE("grid: a ramp gets every code", "[grid]") {
+  for (int bits = 2; bits <= 8; ++bits)
+    for (const float s : {0.25F, 1.0F, 8.0F}) {
+      std::vector<float> x;
+      const float n = highest(bits), z = std::floor(n / 3);
+      for (float q = 0; q <= n; ++q) x.push_back(s * (q - z));
+      for (const auto scheme : {grid_scheme::affine0, grid_scheme::affine_minmax}) {
+        const auto g = fit_grid(x, {.bits = bits, .scheme = scheme});
+        CHECK(g.scale == s);
+        CHECK(g.zero == z);
+        for (float q = 0; q <= n; ++q) CHECK(grid_code(x[static_cast<std::size_t>(q)], g, n) == q);
+      }
+    }
+}
+
+TEST_CASE("grid: the symmetric extreme is clipped by half a step", "[grid]") {
+  // sym_unsigned: +a lies at 7.5 steps and becomes 7, -a at -7.5, a tie that goes to the even -8
+  const std::vector<float> x{15.0F, -3.0F, 0.0F, 2.0F};
+  const auto g = fit_grid(x, {.bits = 4, .scheme = grid_scheme::sym_unsigned});
+  CHECK(g.scale == 2.0F);
+  CHECK(g.zero == 8.0F);
+  CHECK(grid_value(15.0F, g, 15) == 14.0F);
+  CHECK(grid_value(-15.0F, g, 15) == -16.0F);
+  // sym_signed: codes -8 .. 7, a is 7 steps
+  const auto h = fit_grid(x, {.bits = 4, .scheme = grid_scheme::sym_signed, .scale_type = dtype::f32});
+  CHECK(h.scale == 15.0F / 7.0F);
+  CHECK(grid_code(15.0F, h, 15) == 15.0F);
+  CHECK(grid_code(-15.0F, h, 15) == 1.0F);
+}
+
+TEST_CASE("grid: one-sided units as released keep a bound of 0", "[grid]") {
+  const std::vector<float> x{0.5F, 3.0F, 1.5F};
+  const auto mirrored = fit_grid(x, {.scheme = grid_scheme::sym_unsigned, .scale_type = dtype::f32});
+  const auto released =
+      fit_grid(x, {.scheme = grid_scheme::sym_unsigned, .scale_type = dtype::f32, .compat_one_sided = true});
+  CHECK(mirrored.scale == 6.0F / 15.0F);
+  CHECK(released.scale == 3.0F / 15.0F);
+  CHECK(grid_value(3.0F, released, 15) == 7.0F * released.scale);  // everything above 7 steps is clipped
+}
+
+// Properties.
+
+TEST_CASE("grid: no weight is further than half a step, zero stays zero, codes are stable", "[grid]") {
+  for (int bits = 2; bits <= 8; ++bits)
+    for (const auto scheme : every_scheme)
+      for (const auto type : {dtype::f32, dtype::f16, dtype::bf16})
+        for (const std::size_t size : {1, 2, 7, 128})
+          for (std::uint64_t seed = 0; seed < 6; ++seed) {
+            const auto x = numbers(size, seed + 100 * size, static_cast<float>(seed) - 2.0F);
+            const float n = highest(bits);
+            const auto g = fit_grid(x, {.bits = bits, .scheme = scheme, .scale_type = type});
+            // the quotient w / s and s itself are rounded: 2 ulp of up to N steps
+            const float step = g.scale * (0.5F + 2.4e-7F * n);
+            // affine_minmax does not cover 0, so z clamps where all weights have one sign
+            const auto [lo, hi] = std::ranges::minmax(x);
+            const bool covered = scheme != grid_scheme::affine_minmax || (lo <= 0 && hi >= 0);
+            bool close = true, stable = true;
+            for (const float w : x) {
+              const float v = grid_value(w, g, n);
+              close = close && std::fabs(v - w) <= step;
+              stable = stable && grid_code(v, g, n) == grid_code(w, g, n);
+            }
+            INFO(bits << " bits, scheme " << static_cast<int>(scheme) << ", " << size << " weights, seed "
+                      << seed);
+            if (covered) CHECK(close);
+            CHECK(stable);
+            CHECK(grid_value(0.0F, g, n) == 0.0F);
+            CHECK(tersor::round_to(type, g.scale) == g.scale);  // it is what is stored
+          }
+}
+
+TEST_CASE("grid: values on a grid come back bit by bit", "[grid]") {
+  for (int bits = 2; bits <= 8; ++bits)
+    for (std::uint64_t seed = 0; seed < 20; ++seed) {
+      tersor::random_generator random(seed);
+      const float n = highest(bits), z = static_cast<float>(random.uniform_index(1u << bits));
+      const float s = std::ldexp(1.0F, static_cast<int>(random.uniform_index(12)) - 8);
+      std::vector<float> codes{0, n}, x;  // both ends are used
+      for (int k = 0; k < 20; ++k) codes.push_back(static_cast<float>(random.uniform_index(1u << bits)));
+      for (const float q : codes) x.push_back(s * (q - z));
+      const auto g = fit_grid(x, {.bits = bits});
+      CHECK(g.scale == s);
+      CHECK(g.zero == z);
+      for (std::size_t k = 0; k < x.size(); ++k) {
+        CHECK(grid_code(x[k], g, n) == codes[k]);
+        CHECK(grid_value(x[k], g, n) == x[k]);
+      }
+    }
+}
+
+TEST_CASE("grid: scaling by a power of two scales the grid", "[grid]") {
+  for (const auto scheme : {grid_scheme::affine0, grid_scheme::sym_unsigned})
+    for (std::uint64_t seed = 0; seed < 10; ++seed) {
+      const auto x = numbers(40, seed);
+      const grid_rule rule{
+          .bits = 3, .scheme = scheme, .clip_search = seed % 2 == 1, .scale_type = dtype::f32};
+      const auto g = fit_grid(x, rule);
+      for (const float c : {0.125F, 4.0F}) {
+        auto scaled = x;
+        for (float& v : scaled) v *= c;
+        const auto h = fit_grid(scaled, rule);
+        CHECK(h.scale == c * g.scale);
+        CHECK(h.zero == g.zero);
+        for (std::size_t k = 0; k < x.size(); ++k) CHECK(grid_code(scaled[k], h, 7) == grid_code(x[k], g, 7));
+      }
+    }
+}
+
+TEST_CASE("grid: a clip search never does worse, and finds outliers", "[grid]") {
+  const auto loss = [](const std::vector<float>& x, unit_grid g, float n, float norm) {
+    double e = 0;
+    for (const float w : x) e += std::pow(std::fabs(static_cast<double>(grid_value(w, g, n) - w)), norm);
+    return e;
+  };
+  index better = 0;
+  for (int bits = 2; bits <= 8; ++bits)
+    for (const auto scheme : every_scheme)
+      for (const float norm : {1.0F, 2.4F})
+        for (std::uint64_t seed = 0; seed < 5; ++seed) {
+          auto x = numbers(64, seed);
+          x[3] *= 6;
+          const grid_rule plain{.bits = bits, .scheme = scheme, .norm = norm};
+          auto searched = plain;
+          searched.clip_search = true;
+          const double before = loss(x, fit_grid(x, plain), highest(bits), norm),
+                       after = loss(x, fit_grid(x, searched), highest(bits), norm);
+          CHECK(after <= before * (1 + 1e-5));  // the search adds up powers of floats
+          better += after < 0.9 * before;
+        }
+  CHECK(better > 100);
+}
+
+TEST_CASE("grid: the number of candidates is the share that was written", "[grid]") {
+  // sheet: i = 0 ... floor(max_shrink grid) - 1, 80 with the defaults
+  CHECK(tersor::solve::detail::clip_candidates(0.8F, 100) == 80);
+  bool exact = true;
+  for (int grid = 1; grid <= 300; ++grid)
+    for (int k = 0; k <= grid; ++k)
+      exact = exact && tersor::solve::detail::clip_candidates(
+                           static_cast<float>(k) / static_cast<float>(grid), grid) == k;
+  CHECK(exact);
+  const std::vector<float> x{1, 5, -2};
+  const auto none = fit_grid(x, {.clip_search = true, .max_shrink = 0});
+  CHECK(none.scale == fit_grid(x, {}).scale);
+}
+
+TEST_CASE("grid: scales at the ends of their type", "[grid]") {
+  for (int bits = 2; bits <= 8; ++bits)
+    for (const auto scheme : {grid_scheme::affine0, grid_scheme::sym_unsigned})
+      for (const auto type : {dtype::f32, dtype::f16, dtype::bf16})
+        for (const float size : {1e-45F, 1e-40F, 1e-30F, 1e-9F, 3e-7F}) {
+          INFO(bits << " bits, " << size);
+          const std::vector<float> x{size, -size / 3, 0.0F};
+          const grid_rule rule{.bits = bits, .scheme = scheme, .scale_type = type};
+          const auto g = fit_grid(x, rule);
+          CHECK(g.scale > 0.0F);
+          CHECK(tersor::round_to(type, g.scale) == g.scale);
+          // among subnormal numbers the step itself is rounded to a multiple of 2^-149
+          const float bound = 0.5001F * g.scale + highest(bits) * 0x1p-149F;
+          for (const float w : x) CHECK(std::fabs(grid_value(w, g, highest(bits)) - w) <= bound);
+        }
+  // 65504 is F16's largest number
+  const grid_rule half{.bits = 2};
+  CHECK(fit_grid(std::vector<float>{3 * 65504.0F}, half).scale == 65504.0F);
+  CHECK(holds(error_text([&] { fit_grid(std::vector<float>{3 * 65505.0F}, half); }), "scale = 65505"));
+  CHECK(holds(error_text([&] { fit_grid(std::vector<float>{3e20F, 0}, half); }), "scale"));
+  // the width of a range may leave float while the step does not
+  for (const auto scheme : every_scheme)
+    for (const auto type : {dtype::f32, dtype::bf16}) {
+      const std::vector<float> x{-3e38F, 1e38F, 3e38F};
+      const auto g = fit_grid(x, {.bits = 4, .scheme = scheme, .scale_type = type});
+      for (const float w : x) CHECK(std::fabs(grid_value(w, g, 15) / 2 - w / 2) <= 0.2501F * g.scale);
+    }
+}
+
+// Matrices.
+
+TEST_CASE("grid: groups of a matrix", "[grid]") {
+  for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {1, 10}, {5, 1}, {7, 30}})
+    for (const index group : {index{-1}, index{1}, index{4}, index{7}, index{1000}}) {
+      INFO(rows << " x " << cols << ", groups of " << group);
+      const auto w = random_matrix<float>(rows, cols, 5);
+      const grid_rule rule{.bits = 3};
+      const auto p = fit_grids(w.view(), group, false, rule, threads(1));
+      const index size = group < 0 ? cols : group;
+      REQUIRE(p.scale.rows() == rows);
+      REQUIRE(p.scale.cols() == (cols + size - 1) / size);
+      const auto codes = quantize(w.view(), p, 3, threads(1));
+      const auto whole = fit_grids(w.view(), -1, false, rule);
+      for (index r = 0; r < rows; ++r)
+        for (index j = 0; j < cols; ++j) {
+          std::vector<float> unit;
+          for (index k = j / size * size; k < std::min(cols, j / size * size + size); ++k)
+            unit.push_back(w(r, k));
+          const auto g = fit_grid(unit, rule);
+          CHECK(p.at(r, j / size).scale == g.scale);
+          CHECK(p.at(r, j / size).zero == g.zero);
+          CHECK(static_cast<float>(codes(r, j)) == grid_code(w(r, j), g, 7));
+          CHECK(g.scale <= whole.at(r, 0).scale);  // a part never has a wider range
+        }
+      for (const int n : {2, 3}) {
+        const auto again = fit_grids(w.view(), group, false, rule, threads(n));
+        CHECK((again.scale == p.scale && again.zero == p.zero));
+        CHECK(quantize(w.view(), again, 3, threads(n)) == codes);
+      }
+      const auto one = fit_grids(w.view(), group, true, rule);
+      REQUIRE(one.scale.size() == 1);
+      CHECK(one.at(rows - 1, 0).scale == fit_grid(w.values(), rule).scale);
+    }
+}
+
+/// What the codes stand for, where they are kept.
+matrix<float> values_of(const matrix<std::uint8_t>& codes, const grid_parameters& p,
+                        const std::vector<std::int32_t>& g_idx, const sparsity& s) {
+  matrix<float> w(codes.rows(), codes.cols());
+  for (index r = 0; r < w.rows(); ++r)
+    for (index j = 0; j < w.cols(); ++j) {
+      const auto g = p.at(r, g_idx.empty() ? j / p.group_size : g_idx[static_cast<std::size_t>(j)]);
+      if (s.empty() || s.kept(r, j) != 0) w(r, j) = g.scale * (static_cast<float>(codes(r, j)) - g.zero);
+    }
+  return w;
+}
+
+TEST_CASE("grid: operators of codes under every kind of constraint", "[grid]") {
+  const index rows = 6, cols = 20;
+  const auto w = random_matrix<float>(rows, cols, 8);
+  for (const index group : {index{-1}, index{5}, index{8}})
+    for (const auto scheme : {grid_scheme::affine0, grid_scheme::sym_unsigned})
+      for (const bool scattered : {false, true}) {
+        const grid_rule rule{.bits = 3, .scheme = scheme};
+        const auto p = fit_grids(w.view(), group, false, rule);
+        const auto codes = quantize(w.view(), p, 3);
+        std::vector<std::int32_t> g_idx;
+        if (scattered)
+          for (index j = 0; j < cols; ++j) g_idx.push_back(static_cast<std::int32_t>(j * 7 % p.scale.cols()));
+        std::vector<sparsity> constraints(5);
+        constraints[1].kept = random_mask(rows, cols, 0.4, 9);
+        constraints[2] = {matrix<std::uint8_t>(rows, cols), 2, 4, {}};
+        for (index r = 0; r < rows; ++r)
+          for (index j = 0; j < cols; ++j) constraints[2].kept(r, j) = (j + r) % 4 < 2;
+        constraints[3] = constraints[2];  // 2:4 in another order of the columns
+        for (index j = 0; j < cols; ++j)
+          constraints[3].permutation.push_back(static_cast<std::int32_t>((j * 3 + 1) % cols));
+        for (index r = 0; r < rows; ++r)
+          for (index j = 0; j < cols; ++j)
+            constraints[3].kept(r, constraints[3].permutation[static_cast<std::size_t>(j)]) =
+                constraints[2].kept(r, j);
+        constraints[4].kept = matrix<std::uint8_t>(rows, cols);  // nothing is kept
+        const std::array<std::string_view, 5> kinds{"quantized", "sparse_bitmap", "sparse_nm", "permuted",
+                                                    "sparse_bitmap"};
+        for (std::size_t k = 0; k < constraints.size(); ++k) {
+          INFO("groups of " << group << ", constraint " << k << ", scattered " << scattered);
+          const auto result = quantized_operator(codes, p, rule, constraints[k], g_idx);
+          CHECK(result.kind() == kinds[k]);
+          CHECK(result.to_dense() == values_of(codes, p, g_idx, constraints[k]));
+        }
+        // the same constraints over reals
+        for (std::size_t k = 1; k < constraints.size(); ++k) {
+          const auto result = sparse_operator(w.view(), constraints[k], dtype::f32);
+          CHECK(result.kind() == kinds[k]);
+          const auto dense = result.to_dense();
+          for (index r = 0; r < rows; ++r)
+            for (index j = 0; j < cols; ++j)
+              CHECK(dense(r, j) == (constraints[k].kept(r, j) != 0 ? w(r, j) : 0.0F));
+        }
+      }
+}
+
+}  // namespace
