@@ -40,7 +40,10 @@ TEST_CASE("w8a8: apply is the integer product, in any layout and with any thread
     for (const bool one_scale : {false, true})
       for (const auto& [rows, cols] :
            {std::pair<index, index>{1, 1}, {1, 40}, {40, 1}, {13, 31}, {40, 2100}}) {
-        const auto [codes, scale, o] = random_w8a8(rows, cols, one_scale, unit);
+        const sample s = random_w8a8(rows, cols, one_scale, unit);
+        const auto& codes = s.codes;
+        const auto& scale = s.scale;
+        const op::w8a8& o = s.o;
         const auto weight = o.to_dense();
         for (index tokens : {0, 1, 4}) {
           const auto x = random_matrix<float>(tokens, cols, 3);

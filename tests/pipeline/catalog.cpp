@@ -20,7 +20,8 @@ TEST_CASE(
   const std::filesystem::path root = TERSOR_SOURCE_DIR;
   const auto docs = io::read_text_file(root / "docs" / "methods.md");
   std::set<std::string_view> ids;
-  for (const auto& e : pipeline::standard_catalog().entries()) {
+  const auto catalog = pipeline::standard_catalog();
+  for (const auto& e : catalog.entries()) {
     INFO(e.info.id);
     CHECK(ids.insert(e.info.id).second);
     const std::string header(e.info.header);

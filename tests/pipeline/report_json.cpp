@@ -8,8 +8,11 @@ namespace tersor {
 namespace {
 
 TEST_CASE("report_json: a layer's row") {
-  pipeline::layer_report l{
-      "a.b", 2, 3, {.relative_error = 0.5, .bytes = 7, .bits_per_weight = 4.25, .seconds = 1.5}};
+  pipeline::layer_report l{"a.b", 2, 3, {}};
+  l.report.relative_error = 0.5;
+  l.report.bytes = 7;
+  l.report.bits_per_weight = 4.25;
+  l.report.seconds = 1.5;
   auto j = pipeline::to_json(l);
   CHECK(j["name"] == "a.b");
   CHECK(j["bits_per_weight"] == 4.25);

@@ -21,8 +21,8 @@ struct statistics_options {
   std::uint64_t seed = 0;    ///< of the sample
 };
 
-/// Statistics of X [tokens, in_features], one `add` per calibration sequence. All sums are kept in double and
-/// do not depend on the number of threads.
+/// Statistics of X [tokens, in_features], one `add` per calibration sequence. All sums are kept in double
+/// (XᵀX in float over at most 1024 tokens at a time) and do not depend on the number of threads.
 class statistics {
  public:
   explicit statistics(index in_features, statistics_options options = {})

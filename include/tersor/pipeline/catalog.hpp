@@ -7,7 +7,9 @@
 #include <tersor/lowrank/svd.hpp>
 #include <tersor/pipeline/any_stage.hpp>
 #include <tersor/prune/magnitude.hpp>
+#include <tersor/prune/nm_mask.hpp>
 #include <tersor/prune/ria.hpp>
+#include <tersor/prune/sp24_store.hpp>
 #include <tersor/prune/sparsegpt.hpp>
 #include <tersor/prune/wanda.hpp>
 #include <tersor/quant/awq.hpp>
@@ -65,7 +67,8 @@ class catalog {
 inline catalog standard_catalog() {
   catalog c;
   c.add<quant::rtn>().add<quant::gptq>().add<quant::awq>().add<quant::smoothquant>().add<quant::w8a8>();
-  c.add<prune::magnitude>().add<prune::wanda>().add<prune::ria>().add<prune::sparsegpt>();
+  c.add<prune::magnitude>().add<prune::nm_mask>().add<prune::wanda>().add<prune::ria>().add<prune::sparsegpt>();
+  c.add<prune::sp24_store>();
   c.add<lowrank::svd>();
   return c;
 }
