@@ -30,8 +30,8 @@ TEST_CASE("equivalent: columns times s and a norm divided by s leave the functio
       auto w = random_matrix<float>(out, in, seed + 3);
       const auto behind_norm = [&] {
         auto x = hidden;
-        for (index t = 0; t < tokens; ++t)
-          for (index j = 0; j < in; ++j) x(t, j) = x(t, j) * gain(0, j) + bias(0, j);
+        for (index t = 0; t < x.rows(); ++t)
+          for (index j = 0; j < x.cols(); ++j) x(t, j) = x(t, j) * gain(0, j) + bias(0, j);
         return x;
       };
       const auto before = product(behind_norm(), w);

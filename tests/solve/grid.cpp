@@ -50,7 +50,7 @@ TEST_CASE("grid: a unit of zeros, and none at all", "[grid]") {
   for (int bits = 2; bits <= 8; ++bits)
     for (const auto scheme : every_scheme)
       for (const auto type : {dtype::f32, dtype::f16, dtype::bf16})
-        for (const std::size_t size : {0, 1, 6}) {
+        for (const std::size_t size : {0U, 1U, 6U}) {
           const grid_rule rule{.bits = bits, .scheme = scheme, .scale_type = type};
           const auto g = fit_grid(std::vector<float>(size), rule);
           CHECK(g.scale > 0.0F);
@@ -107,7 +107,7 @@ TEST_CASE("grid: no weight is further than half a step, zero stays zero, codes a
   for (int bits = 2; bits <= 8; ++bits)
     for (const auto scheme : every_scheme)
       for (const auto type : {dtype::f32, dtype::f16, dtype::bf16})
-        for (const std::size_t size : {1, 2, 7, 128})
+        for (const std::size_t size : {1U, 2U, 7U, 128U})
           for (std::uint64_t seed = 0; seed < 6; ++seed) {
             const auto x = numbers(size, seed + 100 * size, static_cast<float>(seed) - 2.0F);
             const float n = highest(bits);

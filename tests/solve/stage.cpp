@@ -26,8 +26,8 @@ static_assert(compressor<rtn> && compressor<gptq> && !compressor<awq> && !compre
 static_assert(transformation<awq> && transformation<smoothquant> && !transformation<rtn>);
 static_assert(std::is_same_v<decltype(awq{} | rtn{}), chain<awq, rtn>>);
 static_assert(std::is_same_v<decltype(rtn{} + svd{}), residual<rtn, svd>>);
-// + binds closer than |, as in the text form
-static_assert(std::is_same_v<decltype(awq{} | gptq{} + svd{}), chain<awq, residual<gptq, svd>>>);
+// + binds closer than |, as in the text form; compilers ask for the parentheses
+static_assert(std::is_same_v<decltype(awq{} | (gptq{} + svd{})), chain<awq, residual<gptq, svd>>>);
 // a chain of compressors is one, a chain that begins with a transformation works on a model only
 static_assert(compressor<decltype(magnitude{} | rtn{})>);
 static_assert(compressor<decltype((magnitude{} | rtn{}) + svd{})>);
@@ -123,7 +123,7 @@ TEST_CASE("stage: sparse, quantized and low-rank together", "[stage]") {
   const auto inputs = statistics_of(correlated_inputs(3 * in, in, 7));
   const magnitude prune{.pattern = {2, 4}};
   const rtn round{.bits = 4, .group_size = 8};
-  const auto chained = (prune | round + svd{.rank = 4})(w, inputs);
+  const auto chained = (prune | (round + svd{.rank = 4}))(w, inputs);
   const auto* sum = chained.op.as<op::sum<>>();
   REQUIRE(sum != nullptr);
   std::vector<std::string> kinds;

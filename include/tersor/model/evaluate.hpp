@@ -30,15 +30,12 @@ struct perplexity_result {
 
 namespace detail {
 
-/// Calls f(row, logits of that row) for the first `count` rows of final hidden states, a few rows at a time.
+/// Calls f(first row, number of rows) over the first `count` rows, a few at a time, so that logits stay
+/// small.
 template <class F>
-void for_each_logits(const llama& m, const matrix<float>& hidden, index count, F&& f) {
+void for_each_rows(index count, F&& f) {
   constexpr index step = 128;
-  for (index t0 = 0; t0 < count; t0 += step) {
-    const index rows = std::min(step, count - t0);
-    const auto logits = m.logits(hidden.view().rows(t0, rows), {.threads = 1});
-    for (index t = 0; t < rows; ++t) f(t0 + t, logits.row(t));
-  }
+  for (index t0 = 0; t0 < count; t0 += step) f(t0, std::min(step, count - t0));
 }
 
 }  // namespace detail
@@ -56,9 +53,12 @@ inline perplexity_result perplexity(const llama& m, std::span<const int> ids,
     const auto window = ids.subspan(static_cast<std::size_t>(w * n), static_cast<std::size_t>(n));
     const auto hidden = m.forward(window, nullptr, {.threads = 1});
     double nll = 0.0;
-    detail::for_each_logits(m, hidden, n - 1, [&](index t, std::span<const float> logits) {
-      nll += log_sum_exp(logits) -
-             static_cast<double>(logits[static_cast<std::size_t>(window[static_cast<std::size_t>(t + 1)])]);
+    detail::for_each_rows(n - 1, [&](index t0, index rows) {
+      const auto logits = m.logits(hidden.view().rows(t0, rows), {.threads = 1});
+      for (index t = 0; t < rows; ++t) {
+        const auto next = static_cast<std::size_t>(window[static_cast<std::size_t>(t0 + t + 1)]);
+        nll += log_sum_exp(logits.row(t)) - static_cast<double>(logits.row(t)[next]);
+      }
     });
     r.nll_per_window[static_cast<std::size_t>(w)] = nll / static_cast<double>(n - 1);
     const std::lock_guard guard(lock);
@@ -89,18 +89,21 @@ inline divergence_result divergence(const llama& reference, const llama& m, std:
     const auto window = ids.subspan(static_cast<std::size_t>(w * n), static_cast<std::size_t>(n));
     const auto a = reference.forward(window, nullptr, {.threads = 1}),
                b = m.forward(window, nullptr, {.threads = 1});
-    detail::for_each_logits(reference, a, n - 1, [&](index t, std::span<const float> p) {
-      const auto row = m.logits(b.view().rows(t, 1), {.threads = 1});
-      const auto q = row.row(0);
-      const double lp = log_sum_exp(p), lq = log_sum_exp(q);
-      double sum = 0.0;
-      for (std::size_t j = 0; j < p.size(); ++j) {
-        const double log_p = static_cast<double>(p[j]) - lp;
-        sum += std::exp(log_p) * (log_p - (static_cast<double>(q[j]) - lq));
+    detail::for_each_rows(n - 1, [&](index t0, index rows) {
+      const auto expected = reference.logits(a.view().rows(t0, rows), {.threads = 1});
+      const auto actual = m.logits(b.view().rows(t0, rows), {.threads = 1});
+      for (index t = 0; t < rows; ++t) {
+        const auto p = expected.row(t), q = actual.row(t);
+        const double lp = log_sum_exp(p), lq = log_sum_exp(q);
+        double sum = 0.0;
+        for (std::size_t j = 0; j < p.size(); ++j) {
+          const double log_p = static_cast<double>(p[j]) - lp;
+          sum += std::exp(log_p) * (log_p - (static_cast<double>(q[j]) - lq));
+        }
+        kl[static_cast<std::size_t>(w)] += sum;
+        same[static_cast<std::size_t>(w)] +=
+            std::ranges::max_element(p) - p.begin() == std::ranges::max_element(q) - q.begin();
       }
-      kl[static_cast<std::size_t>(w)] += sum;
-      same[static_cast<std::size_t>(w)] +=
-          std::ranges::max_element(p) - p.begin() == std::ranges::max_element(q) - q.begin();
     });
   });
   divergence_result r;

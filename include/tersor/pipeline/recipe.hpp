@@ -273,9 +273,9 @@ class spec_parser {
     if (at_ == first) mistake(what);
     return std::string(text_.substr(first, at_ - first));
   }
-  /// A ':' before any '(' of this rule ends a glob.
+  /// A ':' before any '(' or separator ends a glob.
   std::size_t glob_end() const {
-    const auto end = text_.find_first_of(":(;\n", at_);
+    const auto end = text_.find_first_of(":(;,\n", at_);
     return end != std::string_view::npos && text_[end] == ':' ? end : std::string_view::npos;
   }
   static std::string_view trimmed(std::string_view s) {
