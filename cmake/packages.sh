@@ -64,3 +64,14 @@ need_packages() {
 cmake_generator() {
   if command -v ninja >/dev/null; then echo Ninja; else echo "Unix Makefiles"; fi
 }
+
+# choose_openblas_kernels: OpenBLAS looks kernels up by processor model, and a release that is older than the processor
+# takes the oldest; choose by what the processor can do, where nobody has chosen.
+choose_openblas_kernels() {
+  [ -z "${OPENBLAS_CORETYPE:-}" ] && [ -r /proc/cpuinfo ] || return 0
+  if grep -q '^flags.* avx512bw.* avx512vl' /proc/cpuinfo; then
+    export OPENBLAS_CORETYPE=SkylakeX
+  elif grep -q '^flags.* fma .* avx2' /proc/cpuinfo; then
+    export OPENBLAS_CORETYPE=Haswell
+  fi
+}

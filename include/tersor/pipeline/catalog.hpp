@@ -67,7 +67,11 @@ class catalog {
 inline catalog standard_catalog() {
   catalog c;
   c.add<quant::rtn>().add<quant::gptq>().add<quant::awq>().add<quant::smoothquant>().add<quant::w8a8>();
-  c.add<prune::magnitude>().add<prune::nm_mask>().add<prune::wanda>().add<prune::ria>().add<prune::sparsegpt>();
+  c.add<prune::magnitude>()
+      .add<prune::nm_mask>()
+      .add<prune::wanda>()
+      .add<prune::ria>()
+      .add<prune::sparsegpt>();
   c.add<prune::sp24_store>();
   c.add<lowrank::svd>();
   return c;
