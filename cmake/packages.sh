@@ -65,9 +65,11 @@ cmake_generator() {
   if command -v ninja >/dev/null; then echo Ninja; else echo "Unix Makefiles"; fi
 }
 
-# choose_openblas_kernels: OpenBLAS looks kernels up by processor model, and a release that is older than the processor
-# takes the oldest; choose by what the processor can do, where nobody has chosen.
-choose_openblas_kernels() {
+# openblas_environment: one thread, because the library does its own threading. And OpenBLAS looks kernels up by
+# processor model, so a release that is older than the processor takes the oldest: where nobody has chosen, choose by
+# what the processor can do.
+openblas_environment() {
+  export OPENBLAS_NUM_THREADS=1
   [ -z "${OPENBLAS_CORETYPE:-}" ] && [ -r /proc/cpuinfo ] || return 0
   if grep -q '^flags.* avx512bw.* avx512vl' /proc/cpuinfo; then
     export OPENBLAS_CORETYPE=SkylakeX

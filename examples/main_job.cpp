@@ -1,7 +1,7 @@
 // tersor - the main job: one small language model, compressed in many ways, measured in one table
 // SPDX-License-Identifier: MIT
 //
-//   sh examples/run.sh [--windows N] [--threads N]
+//   sh examples/run.sh [--windows N] [--threads N]      N = 0: all 111 windows of the evaluation; default 32
 //
 // Each row starts from the dense model in examples/data/lm, compresses all linear layers of its blocks
 // (calibrated on calibration.txt where the method needs data) and evaluates the perplexity on evaluation.txt,
@@ -113,7 +113,7 @@ int run(tersor::index windows, int threads) {
 
 int main(int argc, char** argv) {
   choose_openblas_kernels(argv);
-  tersor::index windows = 0;
+  tersor::index windows = 32;
   int threads = 0;
   try {
     for (int i = 1; i < argc; i += 2) {

