@@ -67,24 +67,6 @@ TEST_CASE("lm: AWQ in front of rounding is no worse than rounding") {
   CHECK(perplexity_of(compressed("awq|rtn(bits=3,group_size=128)")) <= 42.9323);
 }
 
-TEST_CASE("lm: whitened SVD beats plain SVD at equal rank on every layer") {
-  const auto calibration = pipeline::windows_of(ids_of("calibration.txt"), 1024, 8);
-  // dense activations: both are measured on the same inputs
-  const pipeline::schedule_options schedule{.true_sequential = false,
-                                            .propagate = pipeline::propagation::dense};
-  auto plain = model::load_llama(folder), whitened = model::load_llama(folder);
-  const auto a = pipeline::compress(plain, pipeline::recipe::parse("svd(method=plain,ratio=0.6)"),
-                                    calibration, schedule);
-  const auto b = pipeline::compress(whitened, pipeline::recipe::parse("svd(method=whitened,ratio=0.6)"),
-                                    calibration, schedule);
-  REQUIRE(a.layers.size() == 42);
-  for (std::size_t i = 0; i < a.layers.size(); ++i) {
-    INFO(a.layers[i].name);
-    REQUIRE(b.layers[i].report.weighted_error.has_value());
-    CHECK(*b.layers[i].report.weighted_error < *a.layers[i].report.weighted_error);
-  }
-}
-
 TEST_CASE("lm: a saved model reloads with the same perplexity") {
   const test::temporary_folder out;
   const auto m = compressed("awq|gptq(bits=3)+svd(rank=8); *.o_proj: sparsegpt(pattern=2:4)");
