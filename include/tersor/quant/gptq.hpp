@@ -172,7 +172,7 @@ struct gptq {
     std::iota(order.begin(), order.end(), index{0});
     if (act_order) {
       std::ranges::stable_sort(order, [&](index a, index b) { return h(a, a) > h(b, b); });
-      w = permuted_columns(w, order);
+      w = gather_columns(w, order);
       matrix<double> sorted(in, in);
       for (index i = 0; i < in; ++i)
         for (index j = 0; j < in; ++j)
@@ -242,13 +242,6 @@ struct gptq {
       return grid.scale * (code - grid.zero);
     }
   };
-
-  static matrix<float> permuted_columns(const matrix<float>& w, const std::vector<index>& order) {
-    matrix<float> p(w.rows(), w.cols());
-    for (index r = 0; r < w.rows(); ++r)
-      for (index j = 0; j < w.cols(); ++j) p(r, j) = w(r, order[static_cast<std::size_t>(j)]);
-    return p;
-  }
 };
 
 }  // namespace tersor::quant
