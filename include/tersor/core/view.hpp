@@ -23,6 +23,16 @@ namespace tersor {
 /// Signed index type of extents, strides and loops.
 using index = std::ptrdiff_t;
 
+namespace detail {
+
+/// p + n; an empty tensor may have no memory at all, and arithmetic on a null pointer is undefined.
+template <class T>
+constexpr T* shifted(T* p, index n) {
+  return p == nullptr ? nullptr : p + n;
+}
+
+}  // namespace detail
+
 /// The one customisation point: specialise `view_traits<X>` with `static tensor_view<T, Rank> view(X&)`
 /// (const T for a const X) to make a type a tensor.
 template <class X>
@@ -96,10 +106,10 @@ struct tensor_view {
   constexpr index rows() const requires(Rank == 2) { return extents[0]; }
   constexpr index cols() const requires(Rank == 2) { return extents[1]; }
   constexpr tensor_view<T, 1> row(index i) const requires(Rank == 2) {
-    return {data + i * strides[0], {extents[1]}, {strides[1]}};
+    return {detail::shifted(data, i * strides[0]), {extents[1]}, {strides[1]}};
   }
   constexpr tensor_view<T, 1> column(index j) const requires(Rank == 2) {
-    return {data + j * strides[1], {extents[0]}, {strides[0]}};
+    return {detail::shifted(data, j * strides[1]), {extents[0]}, {strides[0]}};
   }
   constexpr tensor_view transposed() const requires(Rank == 2) {
     return {data, {extents[1], extents[0]}, {strides[1], strides[0]}};
@@ -107,7 +117,7 @@ struct tensor_view {
   /// The block of `n` x `m` elements whose first element is (i, j).
   constexpr tensor_view block(index i, index j, index n, index m) const requires(Rank == 2) {
     assert(i >= 0 && j >= 0 && n >= 0 && m >= 0 && i + n <= extents[0] && j + m <= extents[1]);
-    return {data + i * strides[0] + j * strides[1], {n, m}, strides};
+    return {detail::shifted(data, i * strides[0] + j * strides[1]), {n, m}, strides};
   }
   constexpr tensor_view rows(index first, index count) const requires(Rank == 2) {
     return block(first, 0, count, extents[1]);

@@ -35,7 +35,9 @@ struct operand {
   index ld = 1;
   bool transposed = false;
 
-  T* at(index i, index j) const { return data + (transposed ? j * ld + i : i * ld + j); }
+  T* at(index i, index j) const {
+    return tersor::detail::shifted(data, transposed ? j * ld + i : i * ld + j);
+  }
 };
 
 /// Fills `out` if the strides of x allow; extents of 0 and 1 match any stride.
