@@ -9,7 +9,10 @@
 #include <tersor/core/parallel.hpp>
 #include <tersor/core/real_array.hpp>
 #include <tersor/core/rounding.hpp>
-#include <tersor/op/load.hpp>
+#include <tersor/op/permuted.hpp>
+#include <tersor/op/quantized.hpp>
+#include <tersor/op/sparse_bitmap.hpp>
+#include <tersor/op/sparse_nm.hpp>
 #include <tersor/solve/layer.hpp>
 
 namespace tersor::solve {
