@@ -179,7 +179,7 @@ TEST_CASE("statistics: merging equals adding in sequence", "[statistics]") {
   statistics nothing(3), more(3);
   nothing.merge(more);
   CHECK(nothing.empty());
-  CHECK(nothing.min() == std::vector<double>(3));
+  CHECK(nothing.min() == std::vector<double>(3, std::numeric_limits<double>::infinity()));
 }
 
 /// Activations whose single entry is the row's number.

@@ -12,9 +12,13 @@ TEST_CASE("block_model: blocks one after the other are the forward pass") {
   const auto m = tiny_llama();
   const model::block_model& blocks = m;
   const auto ids = random_ids(12, 50);
-  auto hidden = blocks.embed(ids);
-  for (index b = 0; b < blocks.block_count(); ++b) blocks.run_block(b, hidden, nullptr, -1, {});
-  CHECK(hidden == m.forward(ids));
+  model::block_state state{blocks.embed(ids), {}};
+  for (index b = 0; b < blocks.block_count(); ++b) {
+    blocks.begin_block(b, state);
+    for (std::size_t s = 0; s < blocks.linear_stages(b).size(); ++s)
+      blocks.finish_stage(b, static_cast<index>(s), state, {});
+  }
+  CHECK(state.hidden == m.forward(ids));
 }
 
 TEST_CASE("block_model: stages and scale groups name linears that exist") {

@@ -4,11 +4,13 @@
 
 #include <algorithm>  // std::max
 #include <cmath>      // std::fabs
+#include <limits>     // std::numeric_limits
 #include <string>     // std::string
 #include <vector>     // std::vector
 
 #include <tersor/core/context.hpp>
 #include <tersor/core/matrix.hpp>
+#include <tersor/core/parallel.hpp>
 #include <tersor/core/random.hpp>
 #include <tersor/linalg/gemm.hpp>
 
@@ -33,8 +35,8 @@ class statistics {
         sum_squares_(size()),
         sum_sequence_mean_abs_(size()),
         sum_abs_(size()),
-        min_(size()),
-        max_(size()) {
+        min_(size(), std::numeric_limits<double>::infinity()),
+        max_(size(), -std::numeric_limits<double>::infinity()) {
     require(in_features > 0, "statistics: in_features", in_features, "at least 1");
     if (options.gram) gram_ = matrix<double>(in_, in_);
   }
@@ -65,12 +67,8 @@ class statistics {
       sum_squares_[j] += other.sum_squares_[j];
       sum_abs_[j] += other.sum_abs_[j];
       sum_sequence_mean_abs_[j] += other.sum_sequence_mean_abs_[j];
-      min_[j] = tokens_ == 0         ? other.min_[j]
-                : other.tokens_ == 0 ? min_[j]
-                                     : std::min(min_[j], other.min_[j]);
-      max_[j] = tokens_ == 0         ? other.max_[j]
-                : other.tokens_ == 0 ? max_[j]
-                                     : std::max(max_[j], other.max_[j]);
+      min_[j] = std::min(min_[j], other.min_[j]);
+      max_[j] = std::max(max_[j], other.max_[j]);
     }
     for (index i = 0; i < gram_.size(); ++i) gram_.data()[i] += other.gram_.data()[i];
     merge_rows(other);
@@ -109,9 +107,11 @@ class statistics {
   /// max_t |x[t, j]|: the activation scale of SmoothQuant.
   std::vector<double> max_abs() const {
     std::vector<double> m(size());
+    if (empty()) return m;
     for (std::size_t j = 0; j < size(); ++j) m[j] = std::max(std::fabs(min_[j]), std::fabs(max_[j]));
     return m;
   }
+  /// Infinity, and minus infinity, before the first token.
   const std::vector<double>& min() const { return min_; }
   const std::vector<double>& max() const { return max_; }
   /// A uniform sample of at most `reservoir_rows` of the rows seen, [rows, in_features].
@@ -132,20 +132,23 @@ class statistics {
   void add_contiguous(matrix_view<const float> x, std::string_view name, const context& ctx) {
     require_finite(x, name);
     const auto tokens = static_cast<double>(x.rows());
-    for (index t = 0; t < x.rows(); ++t) {
-      const float* row = x.data + t * x.strides[0];
-      const bool first = tokens_ + t == 0;
-      for (std::size_t j = 0; j < size(); ++j) {
-        const double v = row[j];
-        sum_[j] += v;
-        sum_squares_[j] += v * v;
-        sum_abs_[j] += std::fabs(v);
-        sum_sequence_mean_abs_[j] += std::fabs(v) / tokens;
-        min_[j] = first ? v : std::min(min_[j], v);
-        max_[j] = first ? v : std::max(max_[j], v);
+    parallel_chunks(in_, 128, ctx, [&](index first, index last) {  // columns do not depend on each other
+      for (index t = 0; t < x.rows(); ++t) {
+        const float* row = x.data + t * x.strides[0];
+        for (index c = first; c < last; ++c) {
+          const auto j = static_cast<std::size_t>(c);
+          const double v = row[c], magnitude = std::fabs(v);
+          sum_[j] += v;
+          sum_squares_[j] += v * v;
+          sum_abs_[j] += magnitude;
+          sum_sequence_mean_abs_[j] += magnitude / tokens;
+          min_[j] = std::min(min_[j], v);
+          max_[j] = std::max(max_[j], v);
+        }
       }
-      if (options_.reservoir_rows > 0) sample(row, tokens_ + t);
-    }
+    });
+    if (options_.reservoir_rows > 0)
+      for (index t = 0; t < x.rows(); ++t) sample(x.data + t * x.strides[0], tokens_ + t);
     if (options_.gram) linalg::gram(x, gram_.view(), ctx);
     tokens_ += x.rows();
     ++sequences_;

@@ -10,8 +10,11 @@
 
 namespace tersor::model {
 
-/// Called with the input x [tokens, in_features] of a linear layer, before the layer is applied.
-using input_observer = std::function<void(const std::string& linear, matrix_view<const float> x)>;
+/// One sequence on its way through a block.
+struct block_state {
+  matrix<float> hidden;  ///< [tokens, hidden] residual stream
+  matrix<float> input;   ///< [tokens, in_features] what the linears of the current stage read
+};
 
 /// Linear layers that read the same input, and what produces it: a place where a per-channel scale can be
 /// moved from the activations into the weights without changing the function.
@@ -30,16 +33,17 @@ class block_model {
  public:
   virtual ~block_model() = default;
   virtual index block_count() const = 0;
-  /// Names of a block's linears in the order in which their inputs become known; those of one stage share no
-  /// data dependence.
+  /// Names of a block's linears, stage after stage. Those of one stage read the same input, which the stages
+  /// before it decide.
   virtual std::vector<std::vector<std::string>> linear_stages(index block) const = 0;
   virtual std::vector<scale_group> scale_groups(index block) const = 0;
   /// First hidden states [tokens, hidden] of a sequence.
   virtual matrix<float> embed(std::span<const int> ids) const = 0;
-  /// Runs a block on the hidden states of one sequence, in place. With `last_stage` >= 0 it returns as soon
-  /// as the inputs of that stage of linears have been observed; `hidden` is then of no use.
-  virtual void run_block(index block, matrix<float>& hidden, const input_observer* observer, index last_stage,
-                         const context& ctx) const = 0;
+  /// Makes `state.input` that of the block's first stage, from `state.hidden`.
+  virtual void begin_block(index block, block_state& state) const = 0;
+  /// Runs the linears of a stage: `state.input` becomes that of the next one, and after the last stage
+  /// `state.hidden` is what the block returns.
+  virtual void finish_stage(index block, index stage, block_state& state, const context& ctx) const = 0;
   /// May a linear's weights be clipped by its own output error? Not for queries and keys, whose product
   /// counts.
   virtual bool clips_weights(const std::string& name) const = 0;

@@ -114,8 +114,8 @@ class llama final : public block_model {
                       true,
                       {a + "q_proj", a + "k_proj", a + "v_proj"},
                       [this, b, a](matrix_view<const float> x, std::span<const op::any_operator> w) {
-                        return attention(b, x, w[0], w[1], w[2], &linear(a + "o_proj"), 0, nullptr, nullptr,
-                                         3, {});
+                        const auto mixed = attention(b, x, w[0], w[1], w[2], nullptr, {});
+                        return apply_linear(a + "o_proj", linear(a + "o_proj"), mixed.view(), {});
                       }});
     auto itself = [this](const std::string& name) {
       return [this, name](matrix_view<const float> x, std::span<const op::any_operator> w) {
@@ -129,7 +129,8 @@ class llama final : public block_model {
                       true,
                       {m + "gate_proj", m + "up_proj"},
                       [this, b, m](matrix_view<const float> x, std::span<const op::any_operator> w) {
-                        return feed_forward(b, x, w[0], w[1], &linear(m + "down_proj"), nullptr, 5, {});
+                        const auto gated = gate(b, x, w[0], w[1], {});
+                        return apply_linear(m + "down_proj", linear(m + "down_proj"), gated.view(), {});
                       }});
     groups.push_back({m + "up_proj", false, {m + "down_proj"}, itself(m + "down_proj")});
     return groups;
@@ -143,9 +144,11 @@ class llama final : public block_model {
     }
     return x;
   }
-  void run_block(index b, matrix<float>& hidden, const input_observer* observer, index last_stage,
-                 const context& ctx) const override {
-    run_block(b, hidden, nullptr, observer, last_stage < 0 ? 4 : last_stage, ctx);
+  void begin_block(index b, block_state& state) const override {
+    normalize(prefix(b) + "input_layernorm.weight", state);
+  }
+  void finish_stage(index b, index stage, block_state& state, const context& ctx) const override {
+    finish_stage(b, stage, state, nullptr, ctx);
   }
   bool clips_weights(const std::string& name) const override {
     return !name.ends_with(".q_proj") && !name.ends_with(".k_proj");
@@ -170,9 +173,12 @@ class llama final : public block_model {
   /// Final hidden states [tokens, hidden] (before the last norm) of ids that follow what the cache holds; the
   /// cache, if there is one, is extended.
   matrix<float> forward(std::span<const int> ids, kv_cache* cache = nullptr, const context& ctx = {}) const {
-    auto hidden = embed(ids);
-    for (index b = 0; b < block_count(); ++b) run_block(b, hidden, cache, nullptr, 4, ctx);
-    return hidden;
+    block_state state{embed(ids), {}};
+    for (index b = 0; b < block_count(); ++b) {
+      begin_block(b, state);
+      for (index stage = 0; stage < 4; ++stage) finish_stage(b, stage, state, cache, ctx);
+    }
+    return std::move(state.hidden);
   }
   /// Logits [rows, vocab_size] of final hidden states.
   matrix<float> logits(matrix_view<const float> hidden, const context& ctx = {}) const {
@@ -204,12 +210,12 @@ class llama final : public block_model {
     return y;
   }
 
-  /// x [tokens, hidden] after the norm. Stops before `o_proj` at last_stage 1.
+  /// What o_proj reads: x [tokens, hidden] comes from the norm and follows what the cache holds.
   matrix<float> attention(index b, matrix_view<const float> x, const op::any_operator& q_proj,
-                          const op::any_operator& k_proj, const op::any_operator& v_proj,
-                          const op::any_operator* o_proj, index past, kv_cache* cache,
-                          const input_observer* observer, index last_stage, const context& ctx) const {
+                          const op::any_operator& k_proj, const op::any_operator& v_proj, kv_cache* cache,
+                          const context& ctx) const {
     const std::string a = prefix(b) + "self_attn.";
+    const index past = cache ? cache->keys(b).rows() : 0;
     auto q = apply_linear(a + "q_proj", q_proj, x, ctx);
     auto k = apply_linear(a + "k_proj", k_proj, x, ctx);
     const auto v = apply_linear(a + "v_proj", v_proj, x, ctx);
@@ -219,44 +225,42 @@ class llama final : public block_model {
     matrix<float> mixed(x.rows(), config_.query_features());
     causal_attention(q.view(), cache ? cache->keys(b) : k.view(), cache ? cache->values(b) : v.view(),
                      config_.num_attention_heads, config_.num_key_value_heads, mixed.view(), ctx);
-    if (observer) (*observer)(a + "o_proj", mixed.view());
-    if (last_stage <= 1) return mixed;
-    return apply_linear(a + "o_proj", *o_proj, mixed.view(), ctx);
+    return mixed;
   }
-  /// x [tokens, hidden] after the norm. Stops before `down_proj` at last_stage 3.
-  matrix<float> feed_forward(index b, matrix_view<const float> x, const op::any_operator& gate_proj,
-                             const op::any_operator& up_proj, const op::any_operator* down_proj,
-                             const input_observer* observer, index last_stage, const context& ctx) const {
+  /// What down_proj reads: x [tokens, hidden] comes from the norm.
+  matrix<float> gate(index b, matrix_view<const float> x, const op::any_operator& gate_proj,
+                     const op::any_operator& up_proj, const context& ctx) const {
     const std::string m = prefix(b) + "mlp.";
-    auto gate = apply_linear(m + "gate_proj", gate_proj, x, ctx);
-    const auto up = apply_linear(m + "up_proj", up_proj, x, ctx);
-    swiglu(gate, up);
-    if (observer) (*observer)(m + "down_proj", gate.view());
-    if (last_stage <= 3) return gate;
-    return apply_linear(m + "down_proj", *down_proj, gate.view(), ctx);
+    auto gated = apply_linear(m + "gate_proj", gate_proj, x, ctx);
+    swiglu(gated, apply_linear(m + "up_proj", up_proj, x, ctx));
+    return gated;
   }
-  void run_block(index b, matrix<float>& hidden, kv_cache* cache, const input_observer* observer,
-                 index last_stage, const context& ctx) const {
+  void normalize(const std::string& norm, block_state& state) const {
+    if (state.input.rows() != state.hidden.rows() || state.input.cols() != state.hidden.cols())
+      state.input = matrix<float>(state.hidden.rows(), state.hidden.cols());
+    rms_norm(state.hidden.view(), vector(norm), config_.rms_norm_eps, state.input.view());
+  }
+  void add_to_residual(const std::string& name, block_state& state, const context& ctx) const {
+    const auto y = apply_linear(name, linear(name), state.input.view(), ctx);
+    for (index i = 0; i < y.size(); ++i) state.hidden.data()[i] += y.data()[i];
+  }
+  void finish_stage(index b, index stage, block_state& state, kv_cache* cache, const context& ctx) const {
     const std::string p = prefix(b), a = p + "self_attn.", m = p + "mlp.";
-    const index past = cache ? cache->keys(b).rows() : 0;
-    matrix<float> x(hidden.rows(), hidden.cols());
-    rms_norm(hidden.view(), vector(p + "input_layernorm.weight"), config_.rms_norm_eps, x.view());
-    if (observer)
-      for (const char* name : {"q_proj", "k_proj", "v_proj"}) (*observer)(a + name, x.view());
-    if (last_stage <= 0) return;
-    const auto mixed =
-        attention(b, x.view(), linear(a + "q_proj"), linear(a + "k_proj"), linear(a + "v_proj"),
-                  &linear(a + "o_proj"), past, cache, observer, last_stage, ctx);
-    if (last_stage <= 1) return;
-    for (index i = 0; i < hidden.size(); ++i) hidden.data()[i] += mixed.data()[i];
-    rms_norm(hidden.view(), vector(p + "post_attention_layernorm.weight"), config_.rms_norm_eps, x.view());
-    if (observer)
-      for (const char* name : {"gate_proj", "up_proj"}) (*observer)(m + name, x.view());
-    if (last_stage <= 2) return;
-    const auto transformed = feed_forward(b, x.view(), linear(m + "gate_proj"), linear(m + "up_proj"),
-                                          &linear(m + "down_proj"), observer, last_stage, ctx);
-    if (last_stage <= 3) return;
-    for (index i = 0; i < hidden.size(); ++i) hidden.data()[i] += transformed.data()[i];
+    switch (stage) {
+      case 0:
+        state.input = attention(b, state.input.view(), linear(a + "q_proj"), linear(a + "k_proj"),
+                                linear(a + "v_proj"), cache, ctx);
+        return;
+      case 1:
+        add_to_residual(a + "o_proj", state, ctx);
+        return normalize(p + "post_attention_layernorm.weight", state);
+      case 2:
+        state.input = gate(b, state.input.view(), linear(m + "gate_proj"), linear(m + "up_proj"), ctx);
+        return;
+      default:
+        assert(stage == 3);
+        add_to_residual(m + "down_proj", state, ctx);
+    }
   }
 
   llama_config config_;

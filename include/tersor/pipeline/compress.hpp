@@ -29,7 +29,8 @@ struct layer_report {
 };
 struct compression_report {
   std::vector<layer_report> layers;  ///< compressed ones, in order
-  double seconds = 0;
+  double seconds =
+      0;  ///< of the work, with the calibration that methods need; measuring errors is not counted
 
   std::size_t bytes() const {
     std::size_t n = 0;
@@ -61,113 +62,171 @@ class block_schedule {
       need_ = std::max(need_, chains_[name].needs());
       total_ += !chains_[name].empty();
     }
-    if (need_ == solve::calibration_need::none) return;
-    require(!calibration.empty(), concat("calibration for ", r.text()), "empty", "at least one sequence");
-    for (const auto& ids : calibration) hidden_.push_back(m.embed(ids));
+    require(need_ == solve::calibration_need::none || !calibration.empty(),
+            concat("calibration for ", r.text()), "empty", "at least one sequence");
+    for (const auto& ids : calibration) states_.push_back({m.embed(ids), {}});
   }
 
   compression_report run() {
-    const solve::stopwatch clock;
-    compression_report report;
     for (index b = 0; b < model_.block_count(); ++b) {
-      reference_.clear();
+      originals_.clear();
       transform(b);
-      std::vector<matrix<float>> next;
-      const bool calibrated = !hidden_.empty(), last = b + 1 == model_.block_count();
-      if (calibrated && !last && options_.propagate == propagation::dense) next = outputs(b);
-      const auto stages = model_.linear_stages(b);
-      if (options_.true_sequential) {
-        for (std::size_t s = 0; s < stages.size(); ++s) compress(b, stages[s], static_cast<index>(s), report);
-      } else {
-        std::vector<std::string> all;
-        for (const auto& stage : stages) all.insert(all.end(), stage.begin(), stage.end());
-        compress(b, all, static_cast<index>(stages.size()) - 1, report);
-      }
-      if (calibrated && !last) hidden_ = next.empty() ? outputs(b) : std::move(next);
+      if (options_.true_sequential)
+        compress_by_stages(b);
+      else
+        compress_at_once(b);
     }
-    report.seconds = clock.seconds();
-    return report;
+    return std::move(report_);
   }
 
  private:
-  /// Sequences run at a time: their inputs are held until they are added up in order.
-  static constexpr index batch = 4;
+  using hidden_states = std::vector<matrix<float>>;
 
-  std::vector<matrix<float>> outputs(index block) const {
-    std::vector<matrix<float>> result = hidden_;
-    parallel_for(static_cast<index>(result.size()), ctx_, [&](index i) {
-      model_.run_block(block, result[static_cast<std::size_t>(i)], nullptr, -1, {.threads = 1});
+  // The calibration sequences walk through a block together, one stage of linears after the other.
+  void begin(index block) {
+    for_each_state([&](model::block_state& state) { model_.begin_block(block, state); });
+  }
+  void finish(index block, std::size_t stage) {
+    for_each_state([&](model::block_state& state) {
+      model_.finish_stage(block, static_cast<index>(stage), state, {.threads = 1});
     });
-    return result;
+  }
+  template <class F>
+  void for_each_state(F&& f) {
+    const solve::stopwatch clock;
+    parallel_for(static_cast<index>(states_.size()), ctx_,
+                 [&](index i) { f(states_[static_cast<std::size_t>(i)]); });
+    count_calibration(clock);
+  }
+  hidden_states save() const {
+    hidden_states hidden;
+    for (const auto& state : states_) hidden.push_back(state.hidden);
+    return hidden;
+  }
+  void restore(hidden_states hidden) {
+    for (std::size_t i = 0; i < states_.size(); ++i) states_[i].hidden = std::move(hidden[i]);
+  }
+  /// Of the input that the linears of a stage read.
+  std::optional<calib::statistics> statistics_of(const std::string& name, bool gram = true) {
+    if (states_.empty()) return std::nullopt;
+    const solve::stopwatch clock;
+    calib::statistics inputs(states_.front().input.cols(), {.gram = gram});
+    for (const auto& state : states_) inputs.add(state.input, concat("input of ", name), ctx_);
+    count_calibration(clock);
+    return inputs;
+  }
+  void count_calibration(const solve::stopwatch& clock) {
+    if (need_ != solve::calibration_need::none) report_.seconds += clock.seconds();
   }
 
-  /// Calls f(name, x) with the inputs of the named linears, sequence after sequence in order. Layers with the
-  /// same input are called once, under the first one's name; `same_as` says whose input the others have.
-  template <class F>
-  void observe(index block, const std::vector<std::string>& names, index last_stage, index sequences,
-               std::map<std::string, std::string>& same_as, F&& f) const {
-    const index count = sequences == 0 ? static_cast<index>(hidden_.size())
-                                       : std::min<index>(sequences, static_cast<index>(hidden_.size()));
-    for (index first = 0; first < count; first += batch) {
-      struct captured {
-        std::string name;
-        const float* data;
-        matrix<float> x;
-      };
-      const index size = std::min(batch, count - first);
-      std::vector<std::vector<captured>> inputs(static_cast<std::size_t>(size));
-      std::vector<std::map<std::string, std::string>> same(inputs.size());
-      parallel_for(size, ctx_, [&](index i) {
-        const auto k = static_cast<std::size_t>(i);
-        auto state = hidden_[static_cast<std::size_t>(first + i)];
-        const model::input_observer observer = [&](const std::string& name, matrix_view<const float> x) {
-          if (std::ranges::find(names, name) == names.end()) return;
-          // the observer of one sequence is called in the order of the layers: a repeated input is the last
-          // one
-          const bool repeated = !inputs[k].empty() && inputs[k].back().data == x.data;
-          same[k][name] = repeated ? inputs[k].back().name : name;
-          if (!repeated) inputs[k].push_back({name, x.data, copy_as<float>(x)});
-        };
-        model_.run_block(block, state, &observer, last_stage, {.threads = 1});
-      });
-      same_as = same.front();
-      for (auto& sequence : inputs)
-        for (auto& input : sequence) f(input.name, std::move(input.x));
+  /// Every stage is calibrated on what the compressed stages before it return.
+  void compress_by_stages(index block) {
+    const auto stages = model_.linear_stages(block);
+    const bool last = block + 1 == model_.block_count(), dense = options_.propagate == propagation::dense;
+    hidden_states dense_outputs;
+    if (dense && !last) {
+      auto hidden = save();
+      begin(block);
+      for (std::size_t s = 0; s < stages.size(); ++s) finish(block, s);
+      dense_outputs = save();
+      restore(std::move(hidden));
+    }
+    begin(block);
+    for (std::size_t s = 0; s < stages.size(); ++s) {
+      const auto names = compressed_ones(stages[s]);
+      if (!names.empty()) compress(names, statistics_of(names.front()));
+      if (s + 1 < stages.size() || (!last && !dense)) finish(block, s);
+    }
+    if (dense && !last) restore(std::move(dense_outputs));
+  }
+  /// All stages are calibrated on one pass through the dense block.
+  void compress_at_once(index block) {
+    const auto stages = model_.linear_stages(block);
+    const bool last = block + 1 == model_.block_count(), dense = options_.propagate == propagation::dense;
+    auto hidden = dense || last ? hidden_states{} : save();
+    std::vector<std::optional<calib::statistics>> inputs;
+    begin(block);
+    for (std::size_t s = 0; s < stages.size(); ++s) {
+      const auto names = compressed_ones(stages[s]);
+      inputs.push_back(names.empty() ? std::nullopt : statistics_of(names.front()));
+      if (s + 1 < stages.size() || (!last && dense)) finish(block, s);
+    }
+    for (std::size_t s = 0; s < stages.size(); ++s) compress(compressed_ones(stages[s]), inputs[s]);
+    if (dense || last) return;
+    restore(std::move(hidden));
+    begin(block);
+    for (std::size_t s = 0; s < stages.size(); ++s) finish(block, s);
+  }
+  std::vector<std::string> compressed_ones(const std::vector<std::string>& stage) const {
+    std::vector<std::string> names;
+    std::ranges::copy_if(stage, std::back_inserter(names),
+                         [&](const std::string& name) { return !chains_.at(name).empty(); });
+    return names;
+  }
+  void compress(const std::vector<std::string>& names, const std::optional<calib::statistics>& inputs) {
+    for (const auto& name : names) {
+      ctx_.step(name, done_, total_);
+      const solve::stopwatch clock;
+      solve::layer l{.name = name, .weight = model_.linear(name).to_dense()};
+      if (inputs) l.inputs = &*inputs;
+      auto outcome = chains_.at(name).compress(l, ctx_);
+      const double seconds = clock.seconds();
+      report_.seconds += seconds;
+      const auto original = originals_.find(name);
+      const auto& w = original == originals_.end() ? l.weight : original->second;
+      layer_report r{name, w.rows(), w.cols(), solve::measure(w.view(), outcome.op, l.inputs, ctx_)};
+      r.report.seconds = seconds;
+      r.report.notes = std::move(outcome.notes);
+      report_.layers.push_back(std::move(r));
+      model_.set_linear(name, std::move(outcome.op));
+      if (++done_ == total_) ctx_.step(name, done_, total_);
     }
   }
 
   /// Function-preserving scales, then adjustments of single weights.
   void transform(index block) {
-    for (const auto& group : model_.scale_groups(block)) {
-      const auto transformations = chains_.at(group.consumers.front()).transformations();
-      for (const auto& consumer : group.consumers) {
-        std::string mine, first;
-        for (const auto& t : chains_.at(consumer).transformations()) mine += t.text() + "|";
-        for (const auto& t : transformations) first += t.text() + "|";
-        require(mine == first, concat("spec: transformations of ", consumer), mine, first, ", as for ",
-                group.consumers.front(), ", which has the same input");
-      }
-      for (const auto& t : transformations) scale(block, group, t);
-    }
-    for (const auto& stage : model_.linear_stages(block))
+    const auto stages = model_.linear_stages(block);
+    bool scales = false, adjusts = false;
+    for (const auto& stage : stages)
       for (const auto& name : stage)
-        for (const auto& t : chains_.at(name).transformations())
-          if (t.adjusts() && model_.clips_weights(name)) adjust(block, name, t);
+        for (const auto& t : chains_.at(name).transformations()) {
+          scales = true;
+          adjusts = adjusts || (t.adjusts() && model_.clips_weights(name));
+        }
+    if (!scales) return;
+    const auto groups = model_.scale_groups(block);
+    for (const auto& group : groups) check_agreement(group);
+    auto hidden = save();
+    begin(block);
+    for (std::size_t s = 0; s < stages.size(); ++s) {
+      for (const auto& group : groups)
+        if (std::ranges::find(stages[s], group.consumers.front()) != stages[s].end())
+          for (const auto& t : chains_.at(group.consumers.front()).transformations()) scale(group, t);
+      if (s + 1 < stages.size()) finish(block, s);
+    }
+    restore(std::move(hidden));
+    if (adjusts) adjust(block, stages);
   }
-  void scale(index block, const model::scale_group& group, const any_stage& t) {
+  /// Layers with a common input are scaled together, so they must ask for the same.
+  void check_agreement(const model::scale_group& group) const {
+    const auto text_of = [&](const std::string& name) {
+      std::string text;
+      for (const auto& t : chains_.at(name).transformations()) text += t.text() + "|";
+      return text;
+    };
+    const auto first = text_of(group.consumers.front());
+    for (const auto& consumer : group.consumers)
+      require(text_of(consumer) == first, concat("spec: transformations of ", consumer), text_of(consumer),
+              first, ", as for ", group.consumers.front(), ", which has the same input");
+  }
+  void scale(const model::scale_group& group, const any_stage& t) {
     solve::scale_site site;
     site.name = group.consumers.front();
     site.producer_is_norm = group.producer_is_norm;
-    std::optional<calib::statistics> inputs;
-    std::map<std::string, std::string> same;
-    const auto wanted = t.search_sequences();
-    observe(block, {site.name}, -1, 0, same, [&](const std::string& name, matrix<float> x) {
-      if (!inputs) inputs.emplace(x.cols(), calib::statistics_options{.gram = false});
-      inputs->add(x, concat("input of ", name), ctx_);
-      if (wanted == 0 || static_cast<index>(site.samples.size()) < wanted)
-        site.samples.push_back(std::move(x));
-    });
+    const auto inputs = statistics_of(site.name, false);
+    const solve::stopwatch clock;
     site.inputs = &*inputs;
+    for (const auto& state : searched_states(t)) site.samples.push_back(state.input);
     for (const auto& consumer : group.consumers) {
       site.weights.push_back(model_.linear(consumer).to_dense());
       site.targets.push_back(chains_.at(consumer).grid());
@@ -178,81 +237,72 @@ class block_schedule {
       return group.inspect(x, ops);
     };
     const auto s = t.scales(site, ctx_);
-    if (s.empty()) return;
-    model_.divide_producer(group, s);
-    for (std::size_t k = 0; k < group.consumers.size(); ++k) {
-      solve::scale_columns(site.weights[k], s);
-      model_.set_linear(group.consumers[k], op::dense(site.weights[k].view()));
+    if (!s.empty()) {
+      model_.divide_producer(group, s);
+      for (std::size_t k = 0; k < group.consumers.size(); ++k) {
+        solve::scale_columns(site.weights[k], s);
+        model_.set_linear(group.consumers[k], op::dense(site.weights[k].view()));
+      }
+      for (auto& state : states_)
+        for (index row = 0; row < state.input.rows(); ++row) solve::divide_channels(state.input.row(row), s);
     }
+    report_.seconds += clock.seconds();
   }
-  void adjust(index block, const std::string& name, const any_stage& t) {
-    std::vector<matrix<float>> samples;
-    index tokens = 0;
-    std::map<std::string, std::string> same;
-    observe(block, {name}, -1, t.search_sequences(), same, [&](const std::string&, matrix<float> x) {
-      tokens += x.rows();
-      samples.push_back(std::move(x));
-    });
-    matrix<float> x(tokens, samples.front().cols());
-    index row = 0;
-    for (const auto& s : samples) {
-      std::ranges::copy(s.values(), x.row(row).data());
-      row += s.rows();
-    }
-    auto w = model_.linear(name).to_dense();
-    reference_.try_emplace(name, w);
-    t.adjust(w, x.view(), chains_.at(name).grid(), ctx_);
-    model_.set_linear(name, op::dense(w.view()));
-  }
-
-  /// Calibrates and compresses the named linears, which are in `last_stage` of the block or before it.
-  void compress(index block, const std::vector<std::string>& all, index last_stage,
-                compression_report& report) {
-    std::vector<std::string> names;
-    for (const auto& name : all)
-      if (!chains_.at(name).empty()) names.push_back(name);
-    if (names.empty()) return;
-    std::map<std::string, calib::statistics> statistics;
-    std::map<std::string, std::string> same;
-    if (!hidden_.empty())
-      observe(block, names, last_stage, 0, same, [&](const std::string& name, const matrix<float>& x) {
-        statistics.try_emplace(name, x.cols()).first->second.add(x, concat("input of ", name), ctx_);
-      });
-    for (const auto& name : names) {
-      ctx_.step(name, done_++, total_);
+  /// Each weight is adjusted on the inputs of the block as it was before any adjustment.
+  void adjust(index block, const std::vector<std::vector<std::string>>& stages) {
+    auto hidden = save();
+    std::map<std::string, matrix<float>> adjusted;
+    begin(block);
+    for (std::size_t s = 0; s < stages.size(); ++s) {
       const solve::stopwatch clock;
-      solve::layer l{.name = name, .weight = model_.linear(name).to_dense()};
-      if (!statistics.empty()) l.inputs = &statistics.at(same.at(name));
-      auto outcome = chains_.at(name).compress(l, ctx_);
-      const double seconds = clock.seconds();
-      const auto reference = reference_.find(name);
-      const auto& w = reference == reference_.end() ? l.weight : reference->second;
-      layer_report r{name, w.rows(), w.cols(), solve::measure(w.view(), outcome.op, l.inputs, ctx_)};
-      r.report.seconds = seconds;
-      r.report.notes = std::move(outcome.notes);
-      report.layers.push_back(std::move(r));
-      model_.set_linear(name, std::move(outcome.op));
+      for (const auto& name : stages[s]) {
+        if (!model_.clips_weights(name)) continue;
+        for (const auto& t : chains_.at(name).transformations()) {
+          if (!t.adjusts()) continue;
+          auto& w = adjusted.try_emplace(name, model_.linear(name).to_dense()).first->second;
+          originals_.try_emplace(name, w);
+          t.adjust(w, stacked_inputs(searched_states(t)).view(), chains_.at(name).grid(), ctx_);
+        }
+      }
+      report_.seconds += clock.seconds();
+      if (s + 1 < stages.size()) finish(block, s);
     }
-    if (done_ == total_) ctx_.step(names.back(), done_, total_);
+    restore(std::move(hidden));
+    for (const auto& [name, w] : adjusted) model_.set_linear(name, op::dense(w.view()));
+  }
+  /// The first calibration sequences, as many as a transformation wants to see.
+  std::span<const model::block_state> searched_states(const any_stage& t) const {
+    const auto wanted = static_cast<std::size_t>(t.search_sequences());
+    return std::span(states_).first(wanted == 0 ? states_.size() : std::min(wanted, states_.size()));
+  }
+  static matrix<float> stacked_inputs(std::span<const model::block_state> states) {
+    index tokens = 0, row = 0;
+    for (const auto& state : states) tokens += state.input.rows();
+    matrix<float> x(tokens, states.front().input.cols());
+    for (const auto& state : states) {
+      std::ranges::copy(state.input.values(), x.row(row).data());
+      row += state.input.rows();
+    }
+    return x;
   }
 
   model::block_model& model_;
   schedule_options options_;
   const context& ctx_;
   std::map<std::string, stage_chain> chains_;
-  std::map<std::string, matrix<float>>
-      reference_;  // weights before an adjustment, against which errors are measured
+  std::map<std::string, matrix<float>> originals_;  // weights before an adjustment: errors are against these
   solve::calibration_need need_ = solve::calibration_need::none;
-  std::vector<matrix<float>> hidden_;  // inputs of the current block; empty: nothing asks for calibration
+  std::vector<model::block_state> states_;  // one per calibration sequence
+  compression_report report_;
   long long done_ = 0, total_ = 0;
 };
 
 }  // namespace detail
 
 /// Compresses the linears of `m` in place, block after block. @param calibration token ids, one sequence
-/// each; may be empty if no stage needs data. Memory beside the model: the hidden states of the calibration
-/// sequences (the inputs of one block) and the statistics of one stage. On an error the model is left half
-/// compressed: load it again.
+/// each; may be empty if no stage needs data. Where it is given, every layer's report has the weighted error.
+/// Memory beside the model: for each calibration sequence its hidden states and the inputs of one stage of
+/// linears; the statistics of one stage. On an error the model is left half compressed: load it again.
 inline compression_report compress(model::block_model& m, const recipe& r,
                                    std::span<const std::vector<int>> calibration,
                                    const schedule_options& options = {}, const context& ctx = {}) {
