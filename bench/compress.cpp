@@ -9,7 +9,7 @@
 #include <benchmark/benchmark.h>
 #include <sys/resource.h>
 
-#include "../examples/openblas_kernels.hpp"
+#include "../examples/program_setup.hpp"
 
 #include <tersor/core/random.hpp>
 #include <tersor/prune/sparsegpt.hpp>
@@ -90,7 +90,7 @@ BENCHMARK(sparsegpt_2_4)->Unit(benchmark::kSecond)->UseRealTime()->Iterations(1)
 }  // namespace
 
 int main(int argc, char** argv) {
-  choose_openblas_kernels(argv);
+  set_up_program(argv);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   benchmark::RunSpecifiedBenchmarks();

@@ -4,7 +4,7 @@
 //   build/bench/bench/bench_reference_table    prints the table of docs/reference_numbers.md
 #include <cstdio>
 
-#include "../examples/openblas_kernels.hpp"
+#include "../examples/program_setup.hpp"
 
 #include <tersor/model/evaluate.hpp>
 #include <tersor/model/llama_checkpoint.hpp>
@@ -45,7 +45,7 @@ constexpr row rows[] = {
 }  // namespace
 
 int main(int, char** argv) {
-  choose_openblas_kernels(argv);
+  set_up_program(argv);
   const std::filesystem::path folder = std::filesystem::path(TERSOR_SOURCE_DIR) / "examples" / "data" / "lm";
   const auto dense = tersor::model::load_llama(folder);
   const tersor::io::tokenizer tokenizer(folder);

@@ -10,7 +10,7 @@
 
 #include <cstring>
 
-#include "openblas_kernels.hpp"
+#include "program_setup.hpp"
 
 #include <tersor/model/evaluate.hpp>
 #include <tersor/model/llama_checkpoint.hpp>
@@ -112,7 +112,7 @@ int run(tersor::index windows, int threads) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  choose_openblas_kernels(argv);
+  set_up_program(argv);
   tersor::index windows = 32;
   int threads = 0;
   try {

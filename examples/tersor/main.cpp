@@ -2,13 +2,13 @@
 // SPDX-License-Identifier: MIT
 #include <cstdio>
 
-#include "../openblas_kernels.hpp"
+#include "../program_setup.hpp"
 #include "command.hpp"
 
 #include <tersor/core/version.hpp>
 
 int main(int argc, char** argv) {
-  choose_openblas_kernels(argv);
+  set_up_program(argv);
   CLI::App app{"Neural-network compression"};
   app.name("tersor");
   app.require_subcommand(1);

@@ -31,6 +31,9 @@
 #include <tersor/linalg/triangular.hpp>
 #include <tersor/linalg/weighted_error.hpp>
 
+#include <tersor/kernel/activations.hpp>
+#include <tersor/kernel/target.hpp>
+
 #include <tersor/op/affine_grid.hpp>
 #include <tersor/op/any_operator.hpp>
 #include <tersor/op/archive.hpp>

@@ -9,31 +9,6 @@
 namespace tersor {
 namespace {
 
-TEST_CASE("layers: the exponential is within two units in the last place") {
-  double worst = 0;
-  for (float x = -87.0F; x < 88.0F; x += 0.00137F) {
-    const double exact = std::exp(static_cast<double>(x));
-    worst = std::max(worst, std::abs(static_cast<double>(model::exp_approx(x)) - exact) / exact);
-  }
-  CHECK(worst < 1.2e-7);
-  CHECK(model::exp_approx(0.0F) == 1.0F);
-  CHECK(model::exp_approx(-200.0F) == 0.0F);
-  CHECK(model::exp_approx(-1e8F) == 0.0F);
-}
-
-TEST_CASE("layers: log-sum-exp of shifted and long rows") {
-  CHECK(std::abs(model::log_sum_exp(std::vector<float>(100, 3.0F)) - (3.0 + std::log(100.0))) < 1e-6);
-  random_generator random(2);
-  for (const std::size_t n : {1U, 7U, 8U, 9U, 1000U}) {
-    std::vector<float> x(n);
-    double sum = 0;
-    for (float& v : x) sum += std::exp(static_cast<double>(v = static_cast<float>(3 * random.normal())));
-    CHECK(std::abs(model::log_sum_exp(x) - std::log(sum)) < 1e-6);
-    for (float& v : x) v += 500.0F;
-    CHECK(std::abs(model::log_sum_exp(x) - std::log(sum) - 500.0) < 1e-3);
-  }
-}
-
 TEST_CASE("layers: rotary positions keep lengths and depend on differences of positions only") {
   const model::rotary r(model::rotary::base_frequencies(8, 10000.0));
   random_generator random(4);

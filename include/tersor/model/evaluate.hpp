@@ -57,7 +57,8 @@ inline perplexity_result perplexity(const llama& m, std::span<const int> ids,
       const auto logits = m.logits(hidden.view().rows(t0, rows), {.threads = 1});
       for (index t = 0; t < rows; ++t) {
         const auto next = static_cast<std::size_t>(window[static_cast<std::size_t>(t0 + t + 1)]);
-        nll += log_sum_exp(logits.row(t)) - static_cast<double>(logits.row(t)[next]);
+        nll += kernel::log_sum_exp(logits.row(t).data(), logits.cols()) -
+               static_cast<double>(logits.row(t)[next]);
       }
     });
     r.nll_per_window[static_cast<std::size_t>(w)] = nll / static_cast<double>(n - 1);
@@ -94,7 +95,8 @@ inline divergence_result divergence(const llama& reference, const llama& m, std:
       const auto actual = m.logits(b.view().rows(t0, rows), {.threads = 1});
       for (index t = 0; t < rows; ++t) {
         const auto p = expected.row(t), q = actual.row(t);
-        const double lp = log_sum_exp(p), lq = log_sum_exp(q);
+        const double lp = kernel::log_sum_exp(p.data(), expected.cols()),
+                     lq = kernel::log_sum_exp(q.data(), actual.cols());
         double sum = 0.0;
         for (std::size_t j = 0; j < p.size(); ++j) {
           const double log_p = static_cast<double>(p[j]) - lp;

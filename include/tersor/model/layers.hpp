@@ -2,78 +2,28 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <algorithm>  // std::max_element
-#include <bit>        // std::bit_cast
-#include <cmath>      // std::sqrt, std::pow
-#include <limits>     // std::numeric_limits
-#include <span>       // std::span
-#include <vector>     // std::vector
+#include <cmath>   // std::sqrt, std::pow
+#include <span>    // std::span
+#include <vector>  // std::vector
 
 #include <tersor/core/matrix.hpp>
 #include <tersor/core/parallel.hpp>
+#include <tersor/kernel/activations.hpp>
 #include <tersor/linalg/gemm.hpp>
 
 namespace tersor::model {
 
-/// e^x to within 2 units in the last place, for |x| < 1e9; 0 below -88, infinity above 89. Only integers are
-/// compared, so that loops over it vectorise under the compilers' default floating-point rules.
-inline float exp_approx(float x) {
-  const float k = (x * 1.44269504F + 12582912.0F) - 12582912.0F;  // nearest integer, in the adder
-  const float r = (x - k * 0.693359375F) + k * 2.12194440e-4F;    // ln 2 in two parts
-  float p = 1.9875691500e-4F;
-  p = p * r + 1.3981999507e-3F;
-  p = p * r + 8.3334519073e-3F;
-  p = p * r + 4.1665795894e-2F;
-  p = p * r + 1.6666665459e-1F;
-  p = p * r + 5.0000001201e-1F;
-  p = p * r * r + r + 1.0F;
-  std::int32_t exponent = static_cast<std::int32_t>(k) + 127;
-  exponent = exponent < 0 ? 0 : exponent;
-  exponent = exponent > 255 ? 255 : exponent;
-  return p * std::bit_cast<float>(exponent << 23);
-}
-
-namespace detail {
-
-/// Reductions in eight lanes, which compilers turn into vector code and which fix the order of the sum.
-inline float largest(const float* x, index n) {
-  float lanes[8];
-  for (float& l : lanes) l = -std::numeric_limits<float>::infinity();
-  index j = 0;
-  for (; j + 8 <= n; j += 8)
-    for (index i = 0; i < 8; ++i) lanes[i] = x[j + i] > lanes[i] ? x[j + i] : lanes[i];
-  for (; j < n; ++j) lanes[0] = std::max(lanes[0], x[j]);
-  return *std::max_element(lanes, lanes + 8);
-}
-inline double total(const float* x, index n) {
-  double lanes[8] = {};
-  index j = 0;
-  for (; j + 8 <= n; j += 8)
-    for (index i = 0; i < 8; ++i) lanes[i] += static_cast<double>(x[j + i]);
-  for (; j < n; ++j) lanes[0] += static_cast<double>(x[j]);
-  return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
-}
-
-}  // namespace detail
-
-/// y[t] = x[t] / sqrt(mean(x[t]²) + epsilon) * weight, row by row. x, y [tokens, features].
+/// y[t] = x[t] / sqrt(mean(x[t]²) + epsilon) * weight, row by row. x, y [tokens, features], rows contiguous.
 inline void rms_norm(matrix_view<const float> x, std::span<const float> weight, float epsilon,
                      matrix_view<float> y) {
-  for (index t = 0; t < x.rows(); ++t) {
-    double squares = 0.0;
-    for (index j = 0; j < x.cols(); ++j)
-      squares += static_cast<double>(x(t, j)) * static_cast<double>(x(t, j));
-    const auto scale = static_cast<float>(
-        1.0 / std::sqrt(squares / static_cast<double>(x.cols()) + static_cast<double>(epsilon)));
-    for (index j = 0; j < x.cols(); ++j) y(t, j) = x(t, j) * scale * weight[static_cast<std::size_t>(j)];
-  }
+  assert(x.strides[1] == 1 && y.strides[1] == 1);
+  for (index t = 0; t < x.rows(); ++t)
+    kernel::rms_norm(x.row(t).data, weight.data(), epsilon, x.cols(), y.row(t).data);
 }
 
 /// gate := silu(gate) * up.
 inline void swiglu(matrix<float>& gate, const matrix<float>& up) {
-  float* g = gate.data();
-  const float* u = up.data();
-  for (index i = 0; i < gate.size(); ++i) g[i] = g[i] / (1.0F + exp_approx(-g[i])) * u[i];
+  kernel::swiglu(gate.data(), up.data(), gate.size());
 }
 
 /// Rotary position embedding in the "rotate half" layout: channel i of a head is paired with channel i +
@@ -138,31 +88,12 @@ inline void causal_attention(matrix_view<const float> q, matrix_view<const float
     for (index t = 0; t < rows; ++t) {
       float* s = scores.row(t).data();
       const index seen = past + t0 + t + 1;
-      const float top = detail::largest(s, seen);
-      for (index j = 0; j < seen; ++j) s[j] = exp_approx(s[j] - top);
-      const auto inverse = static_cast<float>(1.0 / detail::total(s, seen));
-      for (index j = 0; j < seen; ++j) s[j] *= inverse;
+      kernel::softmax(s, seen);
       for (index j = seen; j < keys; ++j) s[j] = 0.0F;
     }
     linalg::gemm<float>(1.0F, scores.view(), v.block(0, kv * d, keys, d), 0.0F,
                         out.block(t0, h * d, rows, d));
   });
-}
-
-/// log(sum_j e^x[j]), stable.
-inline double log_sum_exp(std::span<const float> x) {
-  const float top = detail::largest(x.data(), static_cast<index>(x.size()));
-  double lanes[8] = {};
-  float e[8];
-  std::size_t j = 0;
-  for (; j + 8 <= x.size(); j += 8) {
-    for (std::size_t i = 0; i < 8; ++i) e[i] = exp_approx(x[j + i] - top);
-    for (std::size_t i = 0; i < 8; ++i) lanes[i] += static_cast<double>(e[i]);
-  }
-  double sum = 0.0;
-  for (; j < x.size(); ++j) sum += static_cast<double>(exp_approx(x[j] - top));
-  for (const double l : lanes) sum += l;
-  return static_cast<double>(top) + std::log(sum);
 }
 
 }  // namespace tersor::model

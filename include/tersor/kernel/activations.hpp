@@ -1,0 +1,120 @@
+// tersor - the nonlinear parts of a transformer over contiguous rows: softmax, log-sum-exp, SwiGLU, RMSNorm
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>  // std::max_element
+#include <bit>        // std::bit_cast
+#include <cmath>      // std::sqrt, std::log
+#include <cstdint>    // std::int32_t
+#include <limits>     // std::numeric_limits
+
+#include <tersor/core/view.hpp>
+#include <tersor/kernel/target.hpp>
+
+namespace tersor::kernel {
+
+/// e^x to within 2 units in the last place, for |x| < 1e9; 0 below -88, infinity above 89. Only integers are
+/// compared, so that loops over it vectorise under the compilers' default floating-point rules.
+TERSOR_ALWAYS_INLINE float exponential(float x) {
+  const float k = (x * 1.44269504F + 12582912.0F) - 12582912.0F;  // nearest integer, in the adder
+  const float r = (x - k * 0.693359375F) + k * 2.12194440e-4F;    // ln 2 in two parts
+  float p = 1.9875691500e-4F;
+  p = p * r + 1.3981999507e-3F;
+  p = p * r + 8.3334519073e-3F;
+  p = p * r + 4.1665795894e-2F;
+  p = p * r + 1.6666665459e-1F;
+  p = p * r + 5.0000001201e-1F;
+  p = p * r * r + r + 1.0F;
+  std::int32_t exponent = static_cast<std::int32_t>(k) + 127;
+  exponent = exponent < 0 ? 0 : exponent;
+  exponent = exponent > 255 ? 255 : exponent;
+  return p * std::bit_cast<float>(exponent << 23);
+}
+
+namespace detail {
+
+/// Elements that a loop body handles at a time: a constant, which compilers vectorise at every level of
+/// optimisation that does so at all, and the number of independent sums of a reduction.
+inline constexpr index block = 16;
+
+/// f(i) for i in [0, n), in blocks.
+template <class F>
+TERSOR_ALWAYS_INLINE void for_each(index n, const F& f) {
+  const index whole = n - n % block;
+  for (index i = 0; i < whole; i += block)
+    for (index l = 0; l < block; ++l) f(i + l);
+  for (index i = whole; i < n; ++i) f(i);
+}
+/// Σ f(i) in double.
+template <class F>
+TERSOR_ALWAYS_INLINE double sum(index n, const F& f) {
+  double lanes[block] = {};
+  const index whole = n - n % block;
+  for (index i = 0; i < whole; i += block)
+    for (index l = 0; l < block; ++l) lanes[l] += static_cast<double>(f(i + l));
+  for (index i = whole; i < n; ++i) lanes[0] += static_cast<double>(f(i));
+  for (index half = block / 2; half > 0; half /= 2)
+    for (index l = 0; l < half; ++l) lanes[l] += lanes[l + half];
+  return lanes[0];
+}
+TERSOR_ALWAYS_INLINE float largest(const float* x, index n) {
+  float lanes[block];
+  for (float& l : lanes) l = -std::numeric_limits<float>::infinity();
+  const index whole = n - n % block;
+  for (index i = 0; i < whole; i += block)
+    for (index l = 0; l < block; ++l) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
+  for (index i = whole; i < n; ++i) lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
+  float top = lanes[0];
+  for (const float l : lanes) top = l > top ? l : top;
+  return top;
+}
+
+struct softmax {
+  TERSOR_ALWAYS_INLINE static void run(float* x, index n) {
+    const float top = largest(x, n);
+    for_each(n, [=](index i) { x[i] = exponential(x[i] - top); });
+    const auto inverse = static_cast<float>(1.0 / sum(n, [=](index i) { return x[i]; }));
+    for_each(n, [=](index i) { x[i] *= inverse; });
+  }
+};
+struct log_sum_exp {
+  TERSOR_ALWAYS_INLINE static double run(const float* x, index n) {
+    const float top = largest(x, n);
+    return static_cast<double>(top) + std::log(sum(n, [=](index i) { return exponential(x[i] - top); }));
+  }
+};
+struct swiglu {
+  TERSOR_ALWAYS_INLINE static void run(float* gate, const float* up, index n) {
+    for_each(n, [=](index i) { gate[i] = gate[i] / (1.0F + exponential(-gate[i])) * up[i]; });
+  }
+};
+struct rms_norm {
+  TERSOR_ALWAYS_INLINE static void run(const float* x, const float* weight, float epsilon, index n,
+                                       float* y) {
+    const double squares =
+        sum(n, [=](index i) { return static_cast<double>(x[i]) * static_cast<double>(x[i]); });
+    const auto scale =
+        static_cast<float>(1.0 / std::sqrt(squares / static_cast<double>(n) + static_cast<double>(epsilon)));
+    for_each(n, [=](index i) { y[i] = x[i] * scale * weight[i]; });
+  }
+};
+
+}  // namespace detail
+
+/// x[i] := e^x[i] / Σ e^x[j] for x [n], n > 0; stable.
+inline void softmax(float* x, index n, target t = best_target()) { run<detail::softmax>(t, x, n); }
+/// log Σ e^x[i] for x [n], n > 0; stable.
+inline double log_sum_exp(const float* x, index n, target t = best_target()) {
+  return run<detail::log_sum_exp>(t, x, n);
+}
+/// gate[i] := silu(gate[i]) * up[i].
+inline void swiglu(float* gate, const float* up, index n, target t = best_target()) {
+  run<detail::swiglu>(t, gate, up, n);
+}
+/// y[i] = x[i] / sqrt(mean(x²) + epsilon) * weight[i] for x, weight, y [n].
+inline void rms_norm(const float* x, const float* weight, float epsilon, index n, float* y,
+                     target t = best_target()) {
+  run<detail::rms_norm>(t, x, weight, epsilon, n, y);
+}
+
+}  // namespace tersor::kernel
