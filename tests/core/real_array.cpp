@@ -46,5 +46,29 @@ TEST_CASE("real_array: from views of any layout") {
   CHECK(columns[1] == 3.0F);
 }
 
+TEST_CASE("real_array: foreign memory is read in place and kept alive, or copied where it is not aligned") {
+  auto memory = std::make_shared<std::vector<float>>(std::vector<float>{1, 2, 3, 4});
+  const std::weak_ptr<std::vector<float>> alive = memory;
+  const auto bytes = std::as_bytes(std::span(*memory));
+  {
+    const real_array all(dtype::f32, bytes, memory), shifted(dtype::bf16, bytes.subspan(1, 4), memory);
+    CHECK(all.bytes().data() == bytes.data());
+    CHECK(shifted.bytes().data() != bytes.data() + 1);
+    memory.reset();
+    CHECK(all.size() == 4);
+    CHECK(all[2] == 3.0F);
+    CHECK(shifted.size() == 2);
+    const real_array same = store_as(dtype::f32, std::vector<float>{1, 2, 3, 4});
+    CHECK(all == same);
+    CHECK(!(all == store_as(dtype::f32, std::vector<float>{1, 2, 3, 5})));
+    const real_array copy = all;
+    CHECK(copy.bytes().data() == all.bytes().data());
+    CHECK(!alive.expired());
+  }
+  CHECK(alive.expired());
+  const float x[2] = {};
+  CHECK_THROWS_AS(real_array(dtype::f32, std::as_bytes(std::span(x)).first(6), nullptr), error);
+}
+
 }  // namespace
 }  // namespace tersor

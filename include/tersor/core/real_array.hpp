@@ -2,10 +2,12 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <cmath>    // std::isinf
-#include <cstring>  // std::memcpy
-#include <span>     // std::span
-#include <vector>   // std::vector
+#include <algorithm>  // std::ranges::equal
+#include <cmath>      // std::isinf
+#include <cstring>    // std::memcpy
+#include <memory>     // std::shared_ptr
+#include <span>       // std::span
+#include <vector>     // std::vector
 
 #include <tersor/core/dtype.hpp>
 #include <tersor/core/view.hpp>
@@ -33,21 +35,38 @@ inline float round_to(dtype type, float value, std::string_view what = "value") 
   return value;
 }
 
-/// Reals in their stored type, read as float. The bytes are what a file holds.
+/// Reals in their stored type, read as float. The bytes are what a file holds: the array's own, or memory of
+/// somebody else (a mapped file), which is then only read.
 class real_array {
  public:
   real_array() = default;
   real_array(dtype type, index size)
-      : type_(type), bytes_(static_cast<std::size_t>(size) * element_bytes(type)) {}
+      : type_(type), own_(static_cast<std::size_t>(size) * element_bytes(type)) {}
+
+  /// `bytes`, which `owner` keeps alive; copied where the elements are not aligned.
+  real_array(dtype type, std::span<const std::byte> bytes, std::shared_ptr<const void> owner) : type_(type) {
+    const std::size_t width = element_bytes(type);
+    require(bytes.size() % width == 0, "real_array: bytes", bytes.size(), "a multiple of ", width);
+    if (owner && reinterpret_cast<std::uintptr_t>(bytes.data()) % width == 0) {
+      foreign_ = bytes;
+      owner_ = std::move(owner);
+    } else {
+      own_.assign(bytes.begin(), bytes.end());
+    }
+  }
 
   dtype type() const { return type_; }
-  index size() const { return static_cast<index>(bytes_.size() / element_bytes(type_)); }
-  bool empty() const { return bytes_.empty(); }
-  std::span<const std::byte> bytes() const { return bytes_; }
-  std::span<std::byte> bytes() { return bytes_; }
+  index size() const { return static_cast<index>(bytes().size() / element_bytes(type_)); }
+  bool empty() const { return bytes().empty(); }
+  std::span<const std::byte> bytes() const { return owner_ ? foreign_ : std::span<const std::byte>(own_); }
+  /// To be filled; not of foreign memory.
+  std::span<std::byte> bytes() {
+    assert(!owner_);
+    return own_;
+  }
 
   float operator[](index i) const {
-    const std::byte* p = bytes_.data() + static_cast<std::size_t>(i) * element_bytes(type_);
+    const std::byte* p = bytes().data() + static_cast<std::size_t>(i) * element_bytes(type_);
     if (type_ == dtype::f32) {
       float v;
       std::memcpy(&v, p, sizeof v);
@@ -59,7 +78,7 @@ class real_array {
   }
   /// Stores value rounded to the type; a finite value out of range is an error.
   void set(index i, float value) {
-    std::byte* p = bytes_.data() + static_cast<std::size_t>(i) * element_bytes(type_);
+    std::byte* p = bytes().data() + static_cast<std::size_t>(i) * element_bytes(type_);
     if (type_ == dtype::f32) {
       std::memcpy(p, &value, sizeof value);
       return;
@@ -71,16 +90,26 @@ class real_array {
   /// out[i] = element first + i.
   void read(index first, std::span<float> out) const {
     const auto n = out.size();
+    if (n == 0) return;
+    const std::byte* p = bytes().data() + static_cast<std::size_t>(first) * element_bytes(type_);
+    const auto half_bits = [p](std::size_t i) {
+      std::uint16_t b;
+      std::memcpy(&b, p + 2 * i, 2);
+      return b;
+    };
     if (type_ == dtype::f32) {
-      if (n != 0) std::memcpy(out.data(), bytes_.data() + static_cast<std::size_t>(first) * 4, n * 4);
+      std::memcpy(out.data(), p, n * 4);
     } else if (type_ == dtype::bf16) {
-      for (std::size_t i = 0; i < n; ++i) out[i] = detail::float_from_bf16(half_bits(first, i));
+      for (std::size_t i = 0; i < n; ++i) out[i] = detail::float_from_bf16(half_bits(i));
     } else {
-      for (std::size_t i = 0; i < n; ++i) out[i] = detail::float_from_f16(half_bits(first, i));
+      for (std::size_t i = 0; i < n; ++i) out[i] = detail::float_from_f16(half_bits(i));
     }
   }
 
-  friend bool operator==(const real_array&, const real_array&) = default;
+  /// The same type and the same bytes, wherever they lie.
+  friend bool operator==(const real_array& a, const real_array& b) {
+    return a.type_ == b.type_ && std::ranges::equal(a.bytes(), b.bytes());
+  }
 
  private:
   static std::size_t element_bytes(dtype type) {
@@ -88,13 +117,10 @@ class real_array {
             "F32, F16 or BF16");
     return type == dtype::f32 ? 4 : 2;
   }
-  std::uint16_t half_bits(index first, std::size_t i) const {
-    std::uint16_t b;
-    std::memcpy(&b, bytes_.data() + (static_cast<std::size_t>(first) + i) * 2, 2);
-    return b;
-  }
   dtype type_ = dtype::f32;
-  std::vector<std::byte> bytes_;
+  std::vector<std::byte> own_;
+  std::span<const std::byte> foreign_;
+  std::shared_ptr<const void> owner_;  // of foreign_; null: the bytes are own_
 };
 
 /// x stored as `type`, row-major.

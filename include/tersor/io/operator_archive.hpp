@@ -91,15 +91,14 @@ class operator_reader {
     return op::any_operator::load(kind, in);
   }
 
-  /// A matrix in its stored type (f32, f16, bf16).
+  /// A matrix in its stored type (f32, f16, bf16), which stays in the mapped file.
   static op::dense read_dense(const checkpoint& files, const std::string& tensor) {
     const auto& e = files.entry(tensor);
     require(e.shape.size() == 2, tensor + ": rank", e.shape.size(), 2);
     require(e.dtype == dtype::f32 || e.dtype == dtype::f16 || e.dtype == dtype::bf16, tensor + ": dtype",
             tersor::name(e.dtype), "F32, F16 or BF16");
-    real_array values(e.dtype, e.shape[0] * e.shape[1]);
-    std::ranges::copy(files.bytes(tensor), values.bytes().begin());
-    return {e.shape[0], e.shape[1], std::move(values)};
+    return {e.shape[0], e.shape[1],
+            real_array(e.dtype, files.bytes(tensor), files.file_of(tensor).mapping())};
   }
 
  private:

@@ -24,6 +24,7 @@
 #include <filesystem>     // std::filesystem::path
 #include <limits>         // std::numeric_limits
 #include <map>            // std::map
+#include <memory>         // std::shared_ptr
 #include <set>            // std::set
 #include <span>           // std::span
 #include <string>         // std::string
@@ -176,30 +177,31 @@ void read_elements(const tensor_entry& entry, std::span<const std::byte> bytes, 
 /// O(1).
 class safetensors_file {
  public:
-  explicit safetensors_file(const std::filesystem::path& path) : file_(path), where_(path.string()) {
-    const std::uint64_t size = file_.size();
+  explicit safetensors_file(const std::filesystem::path& path)
+      : file_(std::make_shared<const mapped_file>(path)), where_(path.string()) {
+    const std::uint64_t size = file_->size();
     require(size >= 8, where_, concat(size, " bytes"), "a safetensors file: at least 8 bytes");
     std::uint64_t header = 0;
-    std::memcpy(&header, file_.bytes().data(), 8);
+    std::memcpy(&header, file_->bytes().data(), 8);
     require(header <= safetensors_max_header, where_, concat("header of ", header, " bytes"),
             "a safetensors file: a header of at most ", safetensors_max_header, " bytes");
     require(header <= size - 8, where_, concat(size, " bytes"), "at least ", header + 8,
             " bytes: the header is cut off");
-    const std::string_view text(reinterpret_cast<const char*>(file_.bytes().data()) + 8,
+    const std::string_view text(reinterpret_cast<const char*>(file_->bytes().data()) + 8,
                                 static_cast<std::size_t>(header));
     require(text.starts_with('{'), where_, "", "a safetensors header that begins with '{'");
     const std::string what = where_ + ": header";
     read_header(parse_json(text, what, duplicate_keys::refuse));
-    data_ = file_.bytes().subspan(static_cast<std::size_t>(8 + header));
+    data_ = file_->bytes().subspan(static_cast<std::size_t>(8 + header));
     check_tiling();
   }
 
-  const std::filesystem::path& path() const { return file_.path(); }
+  const std::filesystem::path& path() const { return file_->path(); }
   /// The tensors in the order of their data.
   const std::vector<tensor_entry>& tensors() const { return tensors_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   /// Bytes of the whole file, and of its data without the header.
-  std::uint64_t file_bytes() const { return file_.size(); }
+  std::uint64_t file_bytes() const { return file_->size(); }
   std::uint64_t data_bytes() const { return data_.size(); }
 
   bool contains(std::string_view name) const { return by_name_.contains(std::string(name)); }
@@ -216,6 +218,9 @@ class safetensors_file {
   }
   /// The stored bytes of a tensor, in the mapping: valid while this object lives, not necessarily aligned.
   std::span<const std::byte> bytes(std::string_view name) const { return bytes_of(entry(name)); }
+
+  /// What keeps those bytes mapped when this object is gone.
+  std::shared_ptr<const void> mapping() const { return file_; }
 
   /// All values in row-major order, any rank. T is float, double, bf16, f16 or an integer type. Floats
   /// convert by rounding, integers to integers only if they fit, floats to integers never.
@@ -304,7 +309,7 @@ class safetensors_file {
             position > data_.size() ? "the file is cut off" : "there are bytes left over");
   }
 
-  mapped_file file_;
+  std::shared_ptr<const mapped_file> file_;
   std::string where_;
   std::span<const std::byte> data_;
   std::vector<tensor_entry> tensors_;
