@@ -1,14 +1,16 @@
 // tersor - the main job: one small language model, compressed in many ways, measured in one table
 // SPDX-License-Identifier: MIT
 //
-//   sh examples/run.sh [--windows N] [--threads N]      N = 0: all 111 windows of the evaluation; default 32
+//   sh examples/run.sh [--windows N] [--threads N]      N = 0: all 111 windows of the evaluation (the
+//   default)
 //
-// Each row starts from the dense model in examples/data/lm, compresses all linear layers of its blocks
-// (calibrated on calibration.txt where the method needs data) and evaluates the perplexity on evaluation.txt,
-// a book the model has not seen. Sizes are bytes of the file that `tersor compress --out` writes.
+// Each row starts from the dense model in examples/data/lm, compresses all linear layers of its blocks,
+// calibrated on calibration.txt, and evaluates the perplexity on evaluation.txt, a book the model has not
+// seen. Sizes are bytes of the file that `tersor compress --out` writes.
 #include <fmt/format.h>
+#include <unistd.h>  // isatty
 
-#include <cstring>
+#include <algorithm>
 
 #include "program_setup.hpp"
 
@@ -19,8 +21,8 @@
 namespace {
 
 struct job {
-  const char* size;  ///< rows of one size compete
-  const char* spec;
+  std::string_view size;  ///< rows of one size stand together and compete
+  std::string_view spec;
 };
 constexpr job jobs[] = {
     {"16 bit", "dense"},
@@ -46,12 +48,15 @@ constexpr job jobs[] = {
 
 struct row {
   job what;
-  double bits = 0, kilobytes = 0, perplexity = 0, error = 0, seconds = 0;
+  double bits = 16, kilobytes = 0, perplexity = 0, error = 0, seconds = 0;
 };
 
-void print(const row& r, bool best) {
-  fmt::print("| {:<8} | {:<44} | {:>6.3f} | {:>8.0f} | {:>10.4f}{} | {:>6.4f} | {:>6.1f} |\n", r.what.size,
-             r.what.spec, r.bits, r.kilobytes, r.perplexity, best ? "*" : " ", r.error, r.seconds);
+void print(std::span<const row> rows) {
+  const auto best = std::ranges::min_element(rows, {}, &row::perplexity);
+  for (auto r = rows.begin(); r != rows.end(); ++r)
+    fmt::print("| {:<8} | {:<44} | {:>6.3f} | {:>8.0f} | {:>10.4f}{} | {:>6.4f} | {:>5.1f} |\n", r->what.size,
+               r->what.spec, r->bits, r->kilobytes, r->perplexity, rows.size() > 1 && r == best ? '*' : ' ',
+               r->error, r->seconds);
   std::fflush(stdout);
 }
 
@@ -71,41 +76,37 @@ int run(tersor::index windows, int threads) {
 
   fmt::print(
       "| size     | method                                       |   bits | file, KB | perplexity  |  error "
-      "|      s |\n"
+      "|     s |\n"
       "|----------|----------------------------------------------|-------:|---------:|------------:|-------:|"
-      "-------:|\n");
-  std::vector<row> rows;
+      "------:|\n");
+  std::vector<row> rows;  // of one size
   for (const auto& job : jobs) {
+    if (!rows.empty() && rows.back().what.size != job.size) {
+      print(rows);
+      rows.clear();
+    }
+    if (isatty(STDERR_FILENO)) fmt::print(stderr, "\r\033[K{}\r", job.spec);
     auto m = dense;
-    row r{.what = job, .bits = 16.0};
-    if (std::strcmp(job.spec, "dense") != 0) {
+    row r{.what = job};
+    if (job.spec != "dense") {
       const auto report =
           tersor::pipeline::compress(m, tersor::pipeline::recipe::parse(job.spec), calibration, {}, ctx);
       r.bits = report.bits_per_weight();
       r.seconds = report.seconds;
       for (const auto& l : report.layers)
-        r.error += l.report.relative_error / static_cast<double>(report.layers.size());
+        r.error += l.report.weighted_error.value() / static_cast<double>(report.layers.size());
     }
     r.kilobytes = static_cast<double>(tersor::model::llama_file(m).file_size()) / 1e3;
     r.perplexity = tersor::model::perplexity(m, evaluation, {.max_windows = windows}, ctx).perplexity;
     rows.push_back(r);
-    print(r, false);
   }
-
-  fmt::print("\nBest of each size:\n");
-  for (const auto& r : rows) {
-    bool best = true, alone = true;
-    for (const auto& other : rows) {
-      if (std::strcmp(other.what.size, r.what.size) != 0 || other.what.spec == r.what.spec) continue;
-      alone = false;
-      best = best && r.perplexity <= other.perplexity;
-    }
-    if (best && !alone) print(r, true);
-  }
+  print(rows);
   fmt::print(
-      "\nbits: per weight of the compressed layers, all scales, zero points and positions counted; error: "
-      "mean of\n"
-      "|W - W^| / |W| over the layers; s: seconds of compression, calibration included.\n");
+      "\n*: best of its size. bits: per weight of the compressed layers, all scales, zero points and "
+      "positions "
+      "counted.\nerror: |(W - W^) X| / |W X| on the calibration data, mean over the layers. s: seconds of "
+      "the "
+      "compression,\nwith the calibration that the method needs.\n");
   return 0;
 }
 
@@ -113,7 +114,7 @@ int run(tersor::index windows, int threads) {
 
 int main(int argc, char** argv) {
   set_up_program(argv);
-  tersor::index windows = 32;
+  tersor::index windows = 0;
   int threads = 0;
   try {
     for (int i = 1; i < argc; i += 2) {
