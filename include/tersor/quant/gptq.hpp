@@ -34,9 +34,10 @@ struct gptq_solution {
 /// its output error into the channels that are still to come, through the inverse Hessian H = (2/n) XᵀX of
 /// the layer's inputs.
 ///
-/// Cost: in³ (factor of H⁻¹) + out in² multiply-adds. Guarantee: ‖(W - Q) Xᵀ‖ never above that of rounding to
-/// nearest on the same kind of grid (`keep_better`). Bits per weight: bits + (16 + bits) / group_size;
-/// act_order with groups that are not static adds 32 / out for g_idx.
+/// Cost: in³ (factor of H⁻¹) + out in² / 2 multiply-adds, and up to 2 out in² for the comparison. Guarantee:
+/// ‖(W - Q) Xᵀ‖ never above that of rounding to nearest on the same kind of grid (`keep_better`). Bits per
+/// weight: bits + (16 + bits) / group_size; act_order with groups that are not static adds 32 / out for
+/// g_idx.
 ///
 ///     tersor::calib::statistics inputs(in_features);
 ///     inputs.add(X);                                               // X: [tokens, in], once per sequence
@@ -141,6 +142,7 @@ struct gptq {
     const index out = w.rows(), in = w.cols();
     require_shape(h.view(), in, in, "gptq: h");
     require_finite(w.view(), "gptq: w");
+    require_finite(h.view(), "gptq: h");
     if (kept) require_shape(kept->view(), out, in, "gptq: kept");
     gptq_solution s;
     const index g = solve::resolve_group_size(group_size, in);

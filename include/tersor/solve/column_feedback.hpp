@@ -4,7 +4,10 @@
 
 #include <algorithm>  // std::copy, std::clamp
 #include <array>      // std::array
+#include <cmath>      // std::isfinite
 #include <span>       // std::span
+#include <string>     // std::string
+#include <utility>    // std::as_const
 #include <vector>     // std::vector
 
 #include <tersor/core/matrix.hpp>
@@ -150,7 +153,8 @@ struct hessian_factor {
   int retries = 0;          ///< times the damping had to be raised
   std::vector<index> dead;  ///< inputs that were always zero; their weights have been set to zero
 };
-/// Repairs dead inputs and factors. @param h Hessian [in, in] before damping. Cost in³.
+/// Repairs dead inputs and factors. @param h Hessian [in, in] before damping. Cost in³. Error as in
+/// `inverse_cholesky_upper`, and where H is so small or large that its factor leaves the range of float.
 inline hessian_factor factor_hessian(matrix<double> h, matrix<float>& w, double relative_damping,
                                      const context& ctx = {}) {
   require_shape(h.view(), w.cols(), w.cols(), "h");
@@ -162,6 +166,9 @@ inline hessian_factor factor_hessian(matrix<double> h, matrix<float>& w, double 
   f.retries = inverse.retries;
   h = {};
   f.factor = copy_as<float>(inverse.factor.view());
+  for (index j = 0; j < f.factor.rows(); ++j)
+    require(f.factor(j, j) > 0.0F && std::isfinite(f.factor(j, j)), concat("factor of H⁻¹[", j, ", ", j, "]"),
+            inverse.factor(j, j), "a number > 0 in the range of float: scale H");
   return f;
 }
 
