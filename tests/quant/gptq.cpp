@@ -326,16 +326,27 @@ TEST_CASE("gptq: the comparison with rounding to nearest looks at all rows", "[g
   index replaced = 0;
   for (const index out : {511, 513, 1100})
     for (const index row : {index{0}, out - 1})
-      for (std::uint64_t seed = 0; seed < 8; ++seed) {
-        matrix<float> w(out, in);
-        const auto off = random_matrix<float>(1, in, seed);
-        std::ranges::copy(off.values(), w.row(row).begin());
-        const auto result = gptq{.bits = 3, .percdamp = 10}(w, inputs);
-        const auto nearest = rtn{.bits = 3}(w, &inputs);
-        CHECK(*result.report.weighted_error <= *nearest.report.weighted_error * (1 + 1e-9));
-        replaced += !result.report.notes.empty();
-      }
-  CHECK((replaced > 0 && replaced < 48));
+      for (const bool masked : {false, true})
+        for (std::uint64_t seed = 0; seed < 24; ++seed) {
+          solve::layer l{.weight = matrix<float>(out, in), .inputs = &inputs};
+          std::ranges::copy(random_matrix<float>(1, in, seed).values(), l.weight.row(row).begin());
+          if (masked) l.sparsity.kept = random_mask(out, in, 0.7, seed);
+          for (index i = 0; i < l.sparsity.kept.size(); ++i)
+            if (l.sparsity.kept.data()[i] == 0) l.weight.data()[i] = 0;
+          const auto result = gptq{.bits = 3, .percdamp = 10}.compress(l);
+          const auto error = [&](const tersor::op::any_operator& op) {
+            return tersor::linalg::weighted_error(l.weight, op.to_dense(), inputs.gram().view());
+          };
+          CHECK(error(result.op) <= error(rtn{.bits = 3}.compress(l).op) * (1 + 1e-9));
+          replaced += !result.notes.empty();
+        }
+  CHECK((replaced > 0 && replaced < 288));
+  // no part of the rows alone has as much error as all of gptq's
+  const auto w = random_matrix<float>(1100, in, 3);
+  const auto many = statistics_of(random_matrix<float>(50, in, 4));
+  const auto result = gptq{.bits = 3}(w, many);
+  CHECK(result.report.notes.empty());
+  CHECK(*result.report.weighted_error < *rtn{.bits = 3}(w, &many).report.weighted_error);
 }
 
 TEST_CASE("gptq: the operator stores what its documentation counts", "[gptq]") {
