@@ -143,11 +143,17 @@ TEST_CASE("column_feedback: the stale view is that of the panel's start", "[colu
   CHECK(policy.seen != original);
 }
 
-TEST_CASE("column_feedback: no rows, no columns", "[column_feedback]") {
+TEST_CASE("column_feedback: no rows, no columns, errors", "[column_feedback]") {
   arbitrary_policy policy;
   matrix<float> rows(0, 3), columns(3, 0);
   CHECK(column_feedback(rows, matrix<float>(3, 3, 1.0F), 2, policy, {}).empty());
   CHECK(column_feedback(columns, matrix<float>(), 2, policy, {}) == std::vector<double>(3));
+  matrix<float> w(3, 4);
+  const matrix<float> factor(4, 4, 1.0F), small(3, 4, 1.0F);
+  CHECK(error_text([&] { column_feedback(w, small, 2, policy, {}); }) ==
+        "column_feedback: factor = 3 x 4: expected 4 x 4");
+  CHECK(error_text([&] { column_feedback(w, factor, 0, policy, {}); }) ==
+        "column_feedback: block_size = 0: expected at least 1");
 }
 
 TEST_CASE("column_feedback: errors that leave the range of float", "[column_feedback]") {

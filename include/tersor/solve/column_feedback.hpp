@@ -71,6 +71,8 @@ std::vector<double> column_feedback(matrix<float>& w, const matrix<float>& facto
                                     Policy& policy, const context& ctx) {
   constexpr index lanes = feedback_row::lanes;
   const index rows = w.rows(), cols = w.cols();
+  require_shape(factor.view(), cols, cols, "column_feedback: factor");
+  require(block_size >= 1, "column_feedback: block_size", block_size, "at least 1");
   std::vector<double> loss(static_cast<std::size_t>(rows));
   matrix<float> errors(rows, std::min(block_size, cols));
   for (index i1 = 0; i1 < cols; i1 += block_size) {
