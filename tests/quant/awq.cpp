@@ -140,6 +140,24 @@ TEST_CASE("awq: inputs that were always zero", "[awq]") {
   CHECK(found.scales == std::vector<float>(28, 1.0F));
 }
 
+TEST_CASE("awq: one token, one row, one column, any group", "[awq]") {
+  for (const auto& [tokens, out, in] :
+       {std::tuple<index, index, index>{1, 1, 1}, {1, 3, 8}, {5, 1, 8}, {5, 3, 1}})
+    for (const index group : {index{-1}, index{1}, index{3}, index{128}})
+      for (const auto scheme : {solve::grid_scheme::affine_minmax, solve::grid_scheme::affine0,
+                                solve::grid_scheme::sym_unsigned, solve::grid_scheme::sym_signed}) {
+        const site s({out}, {with_outliers(tokens, in, 1)}, 2);
+        const awq options{.bits = 3, .group_size = group, .scheme = scheme};
+        const auto found = options.search_scales(s.value);
+        CHECK(*std::ranges::min_element(found.losses) <= found.losses.front());
+        for (const float v : found.scales) CHECK((std::isfinite(v) && v > 0));
+        auto w = s.value.weights[0];
+        const auto before = w;
+        options.adjust(w, s.value.samples[0].view(), {});
+        for (index i = 0; i < w.size(); ++i) CHECK(std::fabs(w.data()[i]) <= std::fabs(before.data()[i]));
+      }
+}
+
 TEST_CASE("awq: the search imitates the stage that follows", "[awq]") {
   site s({5}, {with_outliers(20, 28, 1)}, 2);
   const awq three{.bits = 3, .group_size = 7}, eight{.bits = 8, .group_size = -1};
@@ -252,6 +270,15 @@ TEST_CASE("awq: errors", "[awq]") {
   s.value.weights[0](1, 2) = 0;
   s.value.samples[0](4, 5) = infinite;
   CHECK(holds(error_text([&] { awq{}.scales(s.value); }), "awq: sample 0 of gate[4, 5] = inf"));
+  s.value.samples[0](4, 5) = 0;
+  s.value.weights.push_back(random_matrix<float>(2, 28, 3));
+  s.value.targets.push_back(awq{}.target());
+  CHECK(error_text([&] { awq{}.scales(s.value); }) == "awq: targets of gate = 1: expected 0 or 2");
+  s.value.targets.clear();
+  const tersor::calib::statistics nothing_seen(28, {.gram = false});
+  s.value.inputs = &nothing_seen;
+  CHECK(holds(error_text([&] { awq{}.scales(s.value); }), "awq: calibration of gate = empty"));
+  s.value.inputs = &s.inputs;
   s.value.samples.clear();
   CHECK(holds(error_text([&] { awq{}.scales(s.value); }), "awq: calibration of gate = empty"));
   s.value.inputs = nullptr;

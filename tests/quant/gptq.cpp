@@ -21,6 +21,9 @@ struct shape {
 const std::vector<shape> shapes{{1, 1, -1}, {1, 1, 4},   {4, 1, 128},  {1, 30, 7},  {8, 30, 7},
                                 {6, 64, 1}, {6, 64, 16}, {16, 33, -1}, {5, 20, 100}};
 
+const std::array schemes{solve::grid_scheme::affine0, solve::grid_scheme::sym_unsigned,
+                         solve::grid_scheme::sym_signed, solve::grid_scheme::affine_minmax};
+
 /// What the codes stand for.
 matrix<float> values_of(const gptq_solution& s) {
   matrix<float> q(s.codes.rows(), s.codes.cols());
@@ -49,8 +52,11 @@ TEST_CASE("gptq: twice the loss is the damped H-error, for every grid and order"
                      << ", static " << fixed);
             const auto w = random_matrix<float>(out, in, static_cast<std::uint64_t>(in + bits));
             const auto h = statistics_of(correlated_inputs(3 * in, in, 7)).hessian();
+            // bits and shapes vary, so each scheme meets all orders
+            const auto scheme = schemes[static_cast<std::size_t>(bits / 2 + in) % schemes.size()];
             const auto s = gptq{.bits = bits,
                                 .group_size = group,
+                                .scheme = scheme,
                                 .act_order = act_order,
                                 .static_groups = fixed,
                                 .block_size = 8,
@@ -69,8 +75,7 @@ TEST_CASE("gptq: twice the loss is the damped H-error, for every grid and order"
 
 TEST_CASE("gptq: diagonal H is rounding to nearest", "[gptq]") {
   for (const auto& [out, in, group] : shapes)
-    for (const auto scheme : {solve::grid_scheme::affine0, solve::grid_scheme::sym_unsigned,
-                              solve::grid_scheme::sym_signed, solve::grid_scheme::affine_minmax}) {
+    for (const auto scheme : schemes) {
       const auto w = random_matrix<float>(out, in, 4);
       const auto plain = rtn{.bits = 3, .group_size = group, .scheme = scheme}(w).op;
       for (const bool fixed : {false, true}) {
@@ -89,11 +94,56 @@ TEST_CASE("gptq: diagonal H is rounding to nearest", "[gptq]") {
 }
 
 TEST_CASE("gptq: one input is rounding to nearest", "[gptq]") {
-  for (int bits = 2; bits <= 8; ++bits) {
-    const auto w = random_matrix<float>(9, 1, 4);
-    const auto inputs = statistics_of(random_matrix<float>(6, 1, 5));
-    CHECK(gptq{.bits = bits}(w, inputs).op.to_dense() == rtn{.bits = bits}(w).op.to_dense());
-  }
+  for (int bits = 2; bits <= 8; ++bits)
+    for (const auto scheme : schemes)
+      for (const index group : {index{-1}, index{1}, index{128}})
+        for (const bool fixed : {false, true}) {
+          const auto w = random_matrix<float>(9, 1, 4);
+          const auto inputs = statistics_of(random_matrix<float>(6, 1, 5));
+          const gptq options{.bits = bits,
+                             .group_size = group,
+                             .scheme = scheme,
+                             .act_order = bits % 2 == 0,
+                             .static_groups = fixed,
+                             .keep_better = false};
+          CHECK(options(w, inputs).op.to_dense() ==
+                rtn{.bits = bits, .group_size = group, .scheme = scheme}(w).op.to_dense());
+        }
+}
+
+TEST_CASE("gptq: a factor of H changes no decision", "[gptq]") {
+  // powers of 4: the factor of the inverse is scaled by powers of 2, so nothing else moves by a bit
+  for (const auto& [out, in, group] : shapes)
+    for (const bool act_order : {false, true}) {
+      const auto w = random_matrix<float>(out, in, 4);
+      const auto h = statistics_of(correlated_inputs(3 * in, in, 7)).hessian();
+      const gptq options{.bits = 3, .group_size = group, .act_order = act_order, .block_size = 8};
+      const auto expected = options.quantize(w, h);
+      for (const double c : {0x1p-40, 0.25, 0x1p20}) {
+        auto scaled = h;
+        for (double& v : scaled.values()) v *= c;
+        const auto s = options.quantize(w, scaled);
+        CHECK(s.codes == expected.codes);
+        CHECK(s.loss == c * expected.loss);
+      }
+    }
+}
+
+TEST_CASE("gptq: fitting on stale weights differs only inside a panel", "[gptq]") {
+  for (const auto& [out, in, group] : shapes)
+    for (const index block : {1, 4, 8, 128}) {
+      const auto w = random_matrix<float>(out, in, 4);
+      const auto h = statistics_of(correlated_inputs(3 * in, in, 7)).hessian();
+      gptq options{.bits = 3, .group_size = group, .block_size = block};
+      const auto current = options.quantize(w, h);
+      options.refit_from = refit_source::stale;
+      const auto stale = options.quantize(w, h);
+      INFO(out << " x " << in << ", groups of " << group << ", panels of " << block);
+      if (group < 0 || group >= in || group % block == 0)
+        CHECK(stale.codes == current.codes);
+      else
+        CHECK(stale.loss != current.loss);  // a group begins inside a panel
+    }
 }
 
 TEST_CASE("gptq: a weight on its grid is left alone", "[gptq]") {
@@ -216,6 +266,110 @@ TEST_CASE("gptq: never worse than rounding to nearest with keep_better", "[gptq]
         }
       }
   CHECK(replaced > 0);  // it does happen
+}
+
+TEST_CASE("gptq: never worse than rounding to nearest, whatever the options and constraints", "[gptq]") {
+  index replaced = 0, kept = 0;
+  const index out = 18, in = 24;
+  for (const auto scheme : schemes)
+    for (const index group : {index{-1}, index{5}, index{8}})
+      for (const bool act_order : {false, true})
+        for (const bool fixed : {false, true})
+          for (const bool clip : {false, true})
+            for (int constraint = 0; constraint < 4; ++constraint)
+              for (const index tokens : {3, 60}) {
+                const auto seed = static_cast<std::uint64_t>(tokens + constraint);
+                const auto inputs = statistics_of(correlated_inputs(tokens, in, seed));
+                solve::layer l{.weight = random_matrix<float>(out, in, seed), .inputs = &inputs};
+                if (constraint == 1) l.sparsity.kept = random_mask(out, in, 0.5, seed);
+                if (constraint > 1) {  // 2:4, as it is or in another order of the columns
+                  l.sparsity = {matrix<std::uint8_t>(out, in), 2, 4, {}};
+                  for (index j = 0; j < in && constraint == 3; ++j)
+                    l.sparsity.permutation.push_back(static_cast<std::int32_t>((5 * j + 2) % in));
+                  for (index r = 0; r < out; ++r)
+                    for (index j = 0; j < in; ++j)
+                      l.sparsity.kept(r, constraint == 3 ? l.sparsity.permutation[static_cast<std::size_t>(j)]
+                                                         : j) = (j + r) % 4 < 2;
+                }
+                for (index i = 0; i < l.sparsity.kept.size(); ++i)
+                  if (l.sparsity.kept.data()[i] == 0) l.weight.data()[i] = 0;
+                const int bits = tokens == 3 ? 2 : 3;
+                const auto result = gptq{.bits = bits,
+                                         .group_size = group,
+                                         .scheme = scheme,
+                                         .act_order = act_order,
+                                         .static_groups = fixed,
+                                         .clip_search = clip,
+                                         .grid = 20}
+                                        .compress(l);
+                const auto nearest =
+                    rtn{.bits = bits, .group_size = group, .scheme = scheme, .clip_search = clip, .grid = 20}
+                        .compress(l)
+                        .op.to_dense();
+                const auto q = result.op.to_dense();
+                const auto h = inputs.gram();
+                CHECK(error_of(l.weight, q, h) <= error_of(l.weight, nearest, h) * (1 + 1e-9));
+                for (index i = 0; i < l.sparsity.kept.size(); ++i)
+                  if (l.sparsity.kept.data()[i] == 0) CHECK(q.data()[i] == 0.0F);
+                const bool fell_back = std::ranges::any_of(
+                    result.notes, [](const auto& n) { return holds(n, "round-to-nearest kept"); });
+                if (fell_back) CHECK(q == nearest);
+                ++(fell_back ? replaced : kept);
+              }
+  CHECK((replaced > 20 && kept > 20));
+}
+
+TEST_CASE("gptq: the comparison with rounding to nearest looks at all rows", "[gptq]") {
+  // most rows are on their grid and cost nothing; the comparison goes 512 rows at a time
+  const index in = 12;
+  const auto inputs = statistics_of(correlated_inputs(4, in, 1));
+  index replaced = 0;
+  for (const index out : {511, 513, 1100})
+    for (const index row : {index{0}, out - 1})
+      for (const bool masked : {false, true})
+        for (std::uint64_t seed = 0; seed < 24; ++seed) {
+          solve::layer l{.weight = matrix<float>(out, in), .inputs = &inputs};
+          std::ranges::copy(random_matrix<float>(1, in, seed).values(), l.weight.row(row).begin());
+          if (masked) l.sparsity.kept = random_mask(out, in, 0.7, seed);
+          for (index i = 0; i < l.sparsity.kept.size(); ++i)
+            if (l.sparsity.kept.data()[i] == 0) l.weight.data()[i] = 0;
+          const auto result = gptq{.bits = 3, .percdamp = 10}.compress(l);
+          const auto error = [&](const tersor::op::any_operator& op) {
+            return tersor::linalg::weighted_error(l.weight, op.to_dense(), inputs.gram().view());
+          };
+          CHECK(error(result.op) <= error(rtn{.bits = 3}.compress(l).op) * (1 + 1e-9));
+          replaced += !result.notes.empty();
+        }
+  CHECK((replaced > 0 && replaced < 288));
+  // no part of the rows alone has as much error as all of gptq's
+  const auto w = random_matrix<float>(1100, in, 3);
+  const auto many = statistics_of(random_matrix<float>(50, in, 4));
+  const auto result = gptq{.bits = 3}(w, many);
+  CHECK(result.report.notes.empty());
+  CHECK(*result.report.weighted_error < *rtn{.bits = 3}(w, &many).report.weighted_error);
+}
+
+TEST_CASE("gptq: the operator stores what its documentation counts", "[gptq]") {
+  const index out = 32, in = 256;
+  const auto w = random_matrix<float>(out, in, 1);
+  const auto inputs = statistics_of(correlated_inputs(300, in, 2));
+  for (int bits = 2; bits <= 8; ++bits)
+    for (const index g : {index{32}, index{128}, index{-1}})
+      for (const bool act_order : {false, true})
+        for (const bool fixed : {false, true}) {
+          gptq options{.bits = bits,
+                       .group_size = g,
+                       .act_order = act_order,
+                       .static_groups = fixed,
+                       .keep_better = false};
+          const double group = static_cast<double>(g < 0 ? in : g);
+          const double g_idx = act_order && !fixed && g > 0 ? 32.0 / out : 0.0;
+          const auto affine = options(w, inputs);
+          CHECK(std::abs(affine.report.bits_per_weight - (bits + (16 + bits) / group + g_idx)) <= 1e-9);
+          CHECK(affine.report.bytes == affine.op.storage().bytes());
+          options.scheme = solve::grid_scheme::sym_unsigned;
+          CHECK(std::abs(options(w, inputs).report.bits_per_weight - (bits + 16 / group + g_idx)) <= 1e-9);
+        }
 }
 
 TEST_CASE("gptq: inputs that were always zero", "[gptq]") {
@@ -381,7 +535,20 @@ TEST_CASE("gptq: errors", "[gptq]") {
   CHECK(holds(error_text([&] { gptq{}.quantize(w, matrix<double>(3, 3)); }),
               "gptq: h = 3 x 3: expected 4 x 4"));
   h(1, 0) = std::numeric_limits<double>::quiet_NaN();
-  CHECK(holds(error_text([&] { gptq{}.quantize(w, h); }), "h[1, 0] = nan"));
+  CHECK(holds(error_text([&] { gptq{}.quantize(w, h); }), "gptq: h[1, 0] = nan"));
+  for (const bool act_order : {false, true}) {
+    h(1, 0) = 0;
+    h(2, 2) = std::numeric_limits<double>::quiet_NaN();
+    CHECK(holds(error_text([&] { gptq{.act_order = act_order}.quantize(w, h); }), "gptq: h[2, 2] = nan"));
+  }
+  // what the algorithm itself makes of nothing
+  CHECK(gptq{}.quantize(matrix<float>(0, 4), inputs.hessian()).codes.empty());
+  CHECK(gptq{}.quantize(matrix<float>(3, 0), {}).loss == 0.0);
+  for (const double size : {1e-90, 1e95}) {  // its factor is no float
+    matrix<double> extreme(4, 4);
+    for (index j = 0; j < 4; ++j) extreme(j, j) = size;
+    CHECK(holds(error_text([&] { gptq{}.quantize(w, extreme); }), "factor of H⁻¹[0, 0] = "));
+  }
   const matrix<std::uint8_t> kept(3, 5);
   CHECK(holds(error_text([&] { gptq{}.quantize(w, inputs.hessian(), {}, &kept); }), "gptq: kept = 3 x 5"));
   auto huge = w;

@@ -130,6 +130,27 @@ TEST_CASE("rtn: finer and searched grids", "[rtn]") {
   }
 }
 
+TEST_CASE("rtn: a clip search never has a larger error", "[rtn]") {
+  for (const auto& [out, in, group] : shapes)
+    for (const auto scheme : schemes)
+      for (const int bits : {2, 4, 8})
+        for (const float norm : {2.0F, 2.4F}) {
+          const auto w = random_matrix<float>(out, in, static_cast<std::uint64_t>(bits + in));
+          rtn options{.bits = bits, .group_size = group, .scheme = scheme, .norm = norm};
+          const auto loss = [&] {
+            const auto q = options(w).op.to_dense();
+            double sum = 0;
+            for (index i = 0; i < w.size(); ++i)
+              sum += std::pow(std::abs(static_cast<double>(q.data()[i]) - static_cast<double>(w.data()[i])),
+                              static_cast<double>(norm));
+            return sum;
+          };
+          const double plain = loss();
+          options.clip_search = true;
+          CHECK(loss() <= plain * (1 + 1e-5));  // the search adds up powers of floats
+        }
+}
+
 TEST_CASE("rtn: inputs only add to the report", "[rtn]") {
   const auto w = random_matrix<float>(5, 12, 1), x = random_matrix<float>(9, 12, 2);
   const auto inputs = statistics_of(x);

@@ -52,15 +52,34 @@ TEST_CASE("smoothquant: what the exponent does to the channel maxima", "[smoothq
 
 TEST_CASE("smoothquant: the function is unchanged before quantization", "[smoothquant]") {
   for (const float alpha : {0.0F, 0.3F, 0.5F, 0.85F, 1.0F})
-    for (std::uint64_t seed = 0; seed < 3; ++seed) {
-      const auto x = correlated_inputs(30, 24, seed);
-      std::vector<matrix<float>> weights{random_matrix<float>(9, 24, seed + 2)};
-      const auto before = tersor::linalg::multiply(x, weights[0].view().transposed());
-      const auto s = smoothquant{.alpha = alpha}.scales(column_max({x}), weights);
-      tersor::solve::scale_columns(weights[0], s);
-      const auto after = tersor::linalg::multiply(divided(x, s), weights[0].view().transposed());
-      CHECK(distance(before, after) <= 1e-5 * distance(before, matrix<float>(30, 9)));
-    }
+    for (const auto& [tokens, in, out] :
+         {std::tuple<index, index, index>{1, 1, 1}, {1, 9, 4}, {30, 24, 9}, {7, 65, 33}})
+      for (std::uint64_t seed = 0; seed < 3; ++seed) {
+        // behind a norm with a gain, of which one is zero, and a bias; two layers read it
+        const auto hidden = correlated_inputs(tokens, in, seed);
+        auto gain = random_matrix<float>(1, in, seed + 1), bias = random_matrix<float>(1, in, seed + 2);
+        if (in > 1) gain(0, 1) = 0;
+        const auto behind_norm = [&] {
+          auto x = hidden;
+          for (index t = 0; t < tokens; ++t)
+            for (index j = 0; j < in; ++j) x(t, j) = x(t, j) * gain(0, j) + bias(0, j);
+          return x;
+        };
+        std::vector<matrix<float>> weights{random_matrix<float>(out, in, seed + 3),
+                                           random_matrix<float>(2 * out, in, seed + 4)};
+        const auto original = weights;
+        const auto x = behind_norm();
+        const auto s = smoothquant{.alpha = alpha}.scales(column_max({x}), weights);
+        tersor::solve::divide_channels(gain.row(0), s);
+        tersor::solve::divide_channels(bias.row(0), s);
+        for (std::size_t k = 0; k < weights.size(); ++k) {
+          tersor::solve::scale_columns(weights[k], s);
+          const auto before = tersor::linalg::multiply(x, original[k].view().transposed()),
+                     after = tersor::linalg::multiply(behind_norm(), weights[k].view().transposed());
+          CHECK(distance(before, after) <=
+                1e-5 * distance(before, matrix<float>(before.rows(), before.cols())));
+        }
+      }
 }
 
 TEST_CASE("smoothquant: an outlier channel costs less than a third", "[smoothquant]") {

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include <tersor/solve/column_feedback.hpp>
 
-#include "../prune/samples.hpp"
+#include "../quant/samples.hpp"
 
 namespace {
 
@@ -52,6 +52,29 @@ TEST_CASE("column_feedback: the losses are the error weighted by H, for any poli
           CHECK(std::abs(loss[static_cast<std::size_t>(r)] - expected) <= 1e-4 * expected + 1e-9);
         }
       }
+}
+
+TEST_CASE("column_feedback: row by row, column by column", "[column_feedback]") {
+  for (const index out : {1, 2, 15, 16, 17, 33})  // rows advance 16 at a time
+    for (const index in : {1, 2, 30}) {
+      const auto h = with_damping(statistics_of(correlated_inputs(3 * in, in, 4)).hessian(), 0.01);
+      const auto factor = factor_of(h);
+      const auto original = random_matrix<float>(out, in, 5);
+      auto expected = original;
+      std::vector<double> losses(static_cast<std::size_t>(out));
+      for (index r = 0; r < out; ++r)
+        for (index i = 0; i < in; ++i) {
+          const float q = arbitrary_policy::quantize(r, i, expected(r, i));
+          const float e = (expected(r, i) - q) / factor(i, i);
+          expected(r, i) = q;
+          for (index j = i + 1; j < in; ++j) expected(r, j) -= e * factor(i, j);
+          losses[static_cast<std::size_t>(r)] += 0.5 * static_cast<double>(e) * static_cast<double>(e);
+        }
+      arbitrary_policy policy;
+      auto w = original;  // one panel is the definition, bit by bit
+      CHECK(column_feedback(w, factor, in, policy, {}) == losses);
+      CHECK(w == expected);
+    }
 }
 
 TEST_CASE("column_feedback: the same bits for any number of threads", "[column_feedback]") {
@@ -118,6 +141,72 @@ TEST_CASE("column_feedback: the stale view is that of the panel's start", "[colu
   column_feedback(w, factor, in, policy, threads(1));
   CHECK(policy.start == original);  // one panel: its start is the input
   CHECK(policy.seen != original);
+}
+
+TEST_CASE("column_feedback: no rows, no columns, errors", "[column_feedback]") {
+  arbitrary_policy policy;
+  matrix<float> rows(0, 3), columns(3, 0);
+  CHECK(column_feedback(rows, matrix<float>(3, 3, 1.0F), 2, policy, {}).empty());
+  CHECK(column_feedback(columns, matrix<float>(), 2, policy, {}) == std::vector<double>(3));
+  matrix<float> w(3, 4);
+  const matrix<float> factor(4, 4, 1.0F), small(3, 4, 1.0F);
+  CHECK(error_text([&] { column_feedback(w, small, 2, policy, {}); }) ==
+        "column_feedback: factor = 3 x 4: expected 4 x 4");
+  CHECK(error_text([&] { column_feedback(w, factor, 0, policy, {}); }) ==
+        "column_feedback: block_size = 0: expected at least 1");
+}
+
+TEST_CASE("column_feedback: errors that leave the range of float", "[column_feedback]") {
+  struct to_zero : arbitrary_policy {
+    static float quantize(index, index, float) { return 0.0F; }
+  } policy;
+  for (const float w : {1e20F, -1e20F}) {
+    matrix<float> weight(20, 3), factor(3, 3);
+    weight(18, 2) = w;
+    for (index j = 0; j < 3; ++j) factor(j, j) = 1e-30F;
+    CHECK(error_text([&] { column_feedback(weight, factor, 2, policy, {}); }) ==
+          "column_feedback: loss of row 18 = inf: expected a finite number: weights and H within the range "
+          "of float");
+  }
+}
+
+TEST_CASE("column_feedback: the factor of a Hessian", "[column_feedback]") {
+  for (const index in : {1, 5, 40}) {
+    auto x = correlated_inputs(2 * in, in, 1);
+    if (in > 1)
+      for (index t = 0; t < x.rows(); ++t) x(t, 2) = 0;
+    const auto h = statistics_of(x).hessian();
+    auto w = random_matrix<float>(3, in, 2), repaired = w;
+    auto damped = h;
+    const auto dead = repair_dead_inputs(damped, repaired);
+    const auto f = factor_hessian(h, w, 0.1);
+    CHECK(f.dead == dead);
+    CHECK(w == repaired);
+    double mean = 0;
+    for (index j = 0; j < in; ++j) mean += damped(j, j) / static_cast<double>(in);
+    CHECK(std::abs(f.damping - 0.1 * mean) <= 1e-12 * mean);
+    CHECK(f.retries == 0);
+    damped = with_damping(damped, f.damping);
+    const auto u = tersor::copy_as<double>(f.factor.view());
+    const auto inverse = times(u.view().transposed(), u.view());
+    const auto identity = times(damped.view(), inverse.view());
+    for (index i = 0; i < in; ++i)
+      for (index j = 0; j < in; ++j) {
+        CHECK(std::abs(identity(i, j) - (i == j ? 1.0 : 0.0)) <= 1e-4);
+        if (j < i) CHECK(f.factor(i, j) == 0.0F);
+      }
+  }
+  matrix<float> w(2, 3);
+  CHECK(error_text([&] { factor_hessian(matrix<double>(2, 3), w, 0.01); }) == "h = 2 x 3: expected 3 x 3");
+}
+
+TEST_CASE("column_feedback: remarks on a factorisation", "[column_feedback]") {
+  std::vector<std::string> notes;
+  note_damping(notes, "gptq", 0, 0.5, {});
+  CHECK(notes.empty());
+  note_damping(notes, "gptq", 2, 0.5, {3, 4, 5});
+  CHECK(notes ==
+        std::vector<std::string>{"gptq: damping raised 2 times, to 0.5", "gptq: 3 inputs were always zero"});
 }
 
 TEST_CASE("column_feedback: dead inputs", "[column_feedback]") {

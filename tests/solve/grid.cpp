@@ -61,6 +61,33 @@ TEST_CASE("grid: a unit of zeros, and none at all", "[grid]") {
   CHECK(g.zero == 7.0F);           // 1 / s = 7.4999996: the float 2 / 15 lies above the fraction
 }
 
+TEST_CASE("grid: the smallest steps", "[grid]") {
+  for (int bits = 2; bits <= 8; ++bits)
+    for (const float w : {1e-8F, 1e-6F}) {  // sheet: s >= 1e-5 / (2^(b-1) - 1) and 1e-5 / N
+      const std::vector<float> x{w, -w / 2};
+      const float n = highest(bits), half = static_cast<float>((1 << (bits - 1)) - 1);
+      CHECK(fit_grid(x, {.bits = bits, .scheme = grid_scheme::sym_signed, .scale_type = dtype::f32}).scale ==
+            1e-5F / half);
+      CHECK(
+          fit_grid(x, {.bits = bits, .scheme = grid_scheme::affine_minmax, .scale_type = dtype::f32}).scale ==
+          1e-5F / n);
+    }
+}
+
+TEST_CASE("grid: affine_minmax saturates where all weights have one sign", "[grid]") {
+  // sheet: z clamps to an end while s spans max - min only
+  for (int bits = 2; bits <= 8; ++bits)
+    for (const float sign : {1.0F, -1.0F}) {
+      const std::vector<float> x{5 * sign, 6 * sign};
+      const float n = highest(bits);
+      const auto g = fit_grid(x, {.bits = bits, .scheme = grid_scheme::affine_minmax});
+      CHECK(g.zero == (sign > 0 ? 0.0F : n));
+      for (const float w : x) CHECK(grid_value(w, g, n) == sign * g.scale * n);
+      const auto widened = fit_grid(x, {.bits = bits});  // affine0 does not
+      for (const float w : x) CHECK(std::fabs(grid_value(w, widened, n) - w) <= 0.5001F * widened.scale);
+    }
+}
+
 TEST_CASE("grid: a ramp gets every code", "[grid]") {
   for (int bits = 2; bits <= 8; ++bits)
     for (const float s : {0.25F, 1.0F, 8.0F}) {
@@ -193,6 +220,34 @@ TEST_CASE("grid: a clip search never does worse, and finds outliers", "[grid]") 
   CHECK(better > 100);
 }
 
+TEST_CASE("grid: a clip search takes the first of the best candidates", "[grid]") {
+  for (const int bits : {2, 3, 4, 8})
+    for (const auto scheme : every_scheme)
+      for (const std::size_t size : {1U, 5U, 64U})
+        for (std::uint64_t seed = 0; seed < 4; ++seed) {
+          const grid_rule rule{.bits = bits, .scheme = scheme, .clip_search = true, .grid = 30};
+          auto x = numbers(size, seed);
+          x[0] *= 5;
+          const auto [lo, hi] = std::ranges::minmax(x);
+          const auto range = grid_range(lo, hi, rule);
+          unit_grid best;
+          double least = infinite;
+          for (int i = 0; i < 24; ++i) {  // 1 ... 1 - 23 / 30
+            const auto g = tersor::solve::detail::grid_of_range(range.first, range.second,
+                                                                static_cast<float>(1.0 - i / 30.0), rule);
+            double error = 0;
+            for (const float w : x)
+              error += static_cast<double>(std::pow(std::fabs(grid_value(w, g, highest(bits)) - w), 2.4F));
+            if (error < least) {
+              least = error;
+              best = g;
+            }
+          }
+          const auto found = fit_grid(x, rule);
+          CHECK((found.scale == best.scale && found.zero == best.zero));
+        }
+}
+
 TEST_CASE("grid: the number of candidates is the share that was written", "[grid]") {
   // sheet: i = 0 ... floor(max_shrink grid) - 1, 80 with the defaults
   CHECK(tersor::solve::detail::clip_candidates(0.8F, 100) == 80);
@@ -249,7 +304,6 @@ TEST_CASE("grid: groups of a matrix", "[grid]") {
       REQUIRE(p.scale.rows() == rows);
       REQUIRE(p.scale.cols() == (cols + size - 1) / size);
       const auto codes = quantize(w.view(), p, 3, threads(1));
-      const auto whole = fit_grids(w.view(), -1, false, rule);
       for (index r = 0; r < rows; ++r)
         for (index j = 0; j < cols; ++j) {
           std::vector<float> unit;
@@ -259,8 +313,14 @@ TEST_CASE("grid: groups of a matrix", "[grid]") {
           CHECK(p.at(r, j / size).scale == g.scale);
           CHECK(p.at(r, j / size).zero == g.zero);
           CHECK(static_cast<float>(codes(r, j)) == grid_code(w(r, j), g, 7));
-          CHECK(g.scale <= whole.at(r, 0).scale);  // a part never has a wider range
         }
+      for (const auto scheme : every_scheme) {  // a part never has a wider range
+        const grid_rule other{.bits = 3, .scheme = scheme};
+        const auto parts = fit_grids(w.view(), group, false, other),
+                   all = fit_grids(w.view(), -1, false, other);
+        for (index r = 0; r < rows; ++r)
+          for (index g = 0; g < parts.scale.cols(); ++g) CHECK(parts.scale(r, g) <= all.scale(r, 0));
+      }
       for (const int n : {2, 3}) {
         const auto again = fit_grids(w.view(), group, false, rule, threads(n));
         CHECK((again.scale == p.scale && again.zero == p.zero));
@@ -270,6 +330,74 @@ TEST_CASE("grid: groups of a matrix", "[grid]") {
       REQUIRE(one.scale.size() == 1);
       CHECK(one.at(rows - 1, 0).scale == fit_grid(w.values(), rule).scale);
     }
+}
+
+TEST_CASE("grid: errors", "[grid]") {
+  const auto w = random_matrix<float>(3, 10, 1);
+  const auto fit = [&](int bits, index group, bool per_tensor = false) {
+    return error_text([&] { fit_grids(w.view(), group, per_tensor, {.bits = bits}); });
+  };
+  for (const int bits : {-1, 0, 9, 32}) {
+    CHECK(fit(bits, 4) == tersor::concat("bits = ", bits, ": expected 1 .. 8"));
+    CHECK(fit(bits, 4, true) == fit(bits, 4));
+  }
+  CHECK(fit(4, 0) == "group_size = 0: expected -1 or at least 1");
+  const auto p = fit_grids(w.view(), 4, false, {});
+  const auto codes = [&](index rows, index cols, const grid_parameters& grids, int bits = 4) {
+    return error_text([&] { quantize(matrix<float>(rows, cols).view(), grids, bits); });
+  };
+  CHECK(codes(3, 10, p).empty());
+  CHECK(codes(3, 10, p, 9) == "bits = 9: expected 1 .. 8");
+  CHECK(holds(codes(4, 10, p), "rows of the grids = 3: expected 1 or 4"));
+  CHECK(holds(codes(3, 13, p), "groups of the grids = 3: expected groups of 4 in 13 columns"));
+  auto mixed = p;
+  mixed.zero = matrix<float>(3, 2);
+  CHECK(holds(codes(3, 10, mixed), "zero points of the grids = 3 x 2: expected 3 x 3"));
+  CHECK(holds(codes(3, 10, {}), "rows of the grids = 0"));
+  for (const float v : {not_a_number, infinite, -infinite})  // callers have checked; a code all the same
+    for (const auto scheme : every_scheme) {
+      const auto g = fit_grid(std::vector<float>{v, 1.0F}, {.scheme = scheme, .scale_type = dtype::f32});
+      const float code = grid_code(v, g, 15), zero = grid_code(0.0F, g, 15);
+      CHECK((code >= 0.0F && code <= 15.0F && zero >= 0.0F && zero <= 15.0F));
+    }
+}
+
+/// A technique with the options of a grid.
+struct with_grid {
+  int bits = 4;
+  grid_scheme scheme = grid_scheme::affine0;
+  bool clip_search = false;
+  float norm = 2.4F;
+  int grid = 100;
+  float max_shrink = 0.8F;
+  dtype scale_type = dtype::f16;
+  bool compat_one_sided = false;
+  static constexpr auto options() {
+    return std::tuple_cat(std::tuple{scheme_option<with_grid>()}, grid_options<with_grid>());
+  }
+};
+
+TEST_CASE("grid: every option of a technique reaches its rule", "[grid]") {
+  const auto same = [](const grid_rule& a, const grid_rule& b) {
+    return a.bits == b.bits && a.scheme == b.scheme && a.clip_search == b.clip_search && a.norm == b.norm &&
+           a.grid == b.grid && a.max_shrink == b.max_shrink && a.scale_type == b.scale_type &&
+           a.compat_one_sided == b.compat_one_sided;
+  };
+  CHECK(same(rule_of(with_grid{}), grid_rule{}));
+  with_grid t{.bits = 7};
+  for (const auto& [name, value] : {std::pair{"scheme", "sym_signed"},
+                                    {"clip_search", "true"},
+                                    {"norm", "3"},
+                                    {"grid", "50"},
+                                    {"max_shrink", "0.25"},
+                                    {"scale_type", "bf16"},
+                                    {"compat_one_sided", "true"}})
+    tersor::set_option(t, "test", name, value);
+  CHECK(same(rule_of(t), {7, grid_scheme::sym_signed, true, 3.0F, 50, 0.25F, dtype::bf16, true}));
+  tersor::validate_options(t, "test");
+  CHECK(holds(error_text([&] { tersor::set_option(t, "test", "norm", "0.4"); }), "test: norm = 0.4"));
+  CHECK(holds(error_text([&] { tersor::set_option(t, "test", "grid", "0"); }), "test: grid = 0"));
+  CHECK(holds(error_text([&] { tersor::set_option(t, "test", "max_shrink", "1.1"); }), "test: max_shrink"));
 }
 
 /// What the codes stand for, where they are kept.

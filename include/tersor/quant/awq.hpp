@@ -19,9 +19,15 @@ struct awq_scales {
 /// searched on the output error of the function around the layers; then each group of weights gets the clip
 /// that lowers its own output error. A transformation: `awq | rtn`, `awq | gptq` store the result.
 ///
-/// Cost: n_grid evaluations of the inspected function on `search_sequences` sequences per site; clip: out in
-/// g FLOPs per candidate. Guarantee: on the data of the search never worse than no scaling and no clip (both
-/// are candidates). Stored: nothing of its own, scales fold into the producer.
+/// Cost: n_grid evaluations of the inspected function on `search_sequences` sequences per site, whose inputs
+/// are held in memory; clip: out in g FLOPs per candidate. Guarantee: on the data of the search never worse
+/// than no scaling and no clip (both are candidates). Stored: nothing of its own, scales fold into the
+/// producer.
+///
+/// Mean activations are those of all calibration data. The official program also searches on all of it (128
+/// samples of 512 tokens), here `search_sequences = 0`. The default of 8 takes a fraction of the time and
+/// memory and found scales as good: on the embedded model (26 windows of 1024 tokens) perplexity 38.0 with 8
+/// and 38.4 with all at 3 bits in groups of 32, 36.0 and 36.1 at 4 bits in groups of 128.
 ///
 ///     auto recipe = tersor::quant::awq{} | tersor::quant::rtn{.bits = 4, .group_size = 128};
 ///     tersor::pipeline::compress(model, recipe, calibration);
@@ -90,8 +96,10 @@ struct awq {
   }
   awq_scales search_scales(const solve::scale_site& site, const context& ctx = {}) const {
     validate();
-    require(site.inputs && !site.samples.empty(), concat("awq: calibration of ", site.name), "empty",
-            "at least one sequence");
+    require(site.inputs && !site.inputs->empty() && !site.samples.empty(),
+            concat("awq: calibration of ", site.name), "empty", "at least one sequence");
+    require(site.targets.empty() || site.targets.size() == site.weights.size(),
+            concat("awq: targets of ", site.name), site.targets.size(), "0 or ", site.weights.size());
     for (std::size_t k = 0; k < site.weights.size(); ++k)
       require_finite(site.weights[k].view(), concat("awq: weight ", k, " of ", site.name));
     for (std::size_t k = 0; k < site.samples.size(); ++k)

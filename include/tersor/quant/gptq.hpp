@@ -34,9 +34,10 @@ struct gptq_solution {
 /// its output error into the channels that are still to come, through the inverse Hessian H = (2/n) XᵀX of
 /// the layer's inputs.
 ///
-/// Cost: in³ (factor of H⁻¹) + out in² multiply-adds. Guarantee: ‖(W - Q) Xᵀ‖ never above that of rounding to
-/// nearest on the same kind of grid (`keep_better`). Bits per weight: bits + (16 + bits) / group_size;
-/// act_order with groups that are not static adds 32 / out for g_idx.
+/// Cost: in³ (factor of H⁻¹) + out in² / 2 multiply-adds, and up to 2 out in² for the comparison. Guarantee:
+/// ‖(W - Q) Xᵀ‖ never above that of rounding to nearest on the same kind of grid (`keep_better`). Bits per
+/// weight: bits + (16 + bits) / group_size; act_order with groups that are not static adds 32 / out for
+/// g_idx.
 ///
 ///     tersor::calib::statistics inputs(in_features);
 ///     inputs.add(X);                                               // X: [tokens, in], once per sequence
@@ -69,47 +70,38 @@ struct gptq {
       .header = "tersor/quant/gptq.hpp",
       .guarantee = "output error on the calibration data never above round-to-nearest on the same grid"};
   static constexpr auto options() {
-    return std::tuple{
-        option{"bits", &gptq::bits, {.help = "width of a code", .symbol = "b", .min = 2, .max = 8}},
-        option{
-            "group_size",
-            &gptq::group_size,
-            {.help = "inputs that share a scale; -1: the whole row", .symbol = "g", .min = -1, .max = 1e6}},
-        option{"scheme", &gptq::scheme, {.help = "how a range becomes a scale and a zero point"}},
-        option{"act_order", &gptq::act_order, {.help = "channels with the largest inputs first (desc_act)"}},
-        option{"static_groups",
-               &gptq::static_groups,
-               {.help = "fit all groups beforehand, in the original order of the channels"}},
-        option{"percdamp",
-               &gptq::percdamp,
-               {.help = "damping of H, relative to the mean of its diagonal", .min = 0, .max = 1e3}},
-        option{"block_size",
-               &gptq::block_size,
-               {.help = "columns of a panel", .symbol = "B", .min = 1, .max = 65536}},
-        option{"refit_from", &gptq::refit_from, {.help = "weights that a group's grid is fitted on"}},
-        option{"keep_better",
-               &gptq::keep_better,
-               {.help = "return round-to-nearest where that has the smaller output error"}},
-        option{"clip_search", &gptq::clip_search, {.help = "shrink ranges where that lowers the error"}},
-        option{"norm", &gptq::norm, {.help = "exponent of the clip search's error", .min = 0.5, .max = 10}},
-        option{"grid",
-               &gptq::grid,
-               {.help = "steps of the clip search over the full range", .min = 1, .max = 10000}},
-        option{"max_shrink",
-               &gptq::max_shrink,
-               {.help = "share of those steps that is tried", .min = 0, .max = 1}},
-        option{"scale_type", &gptq::scale_type, {.help = "stored type of the scales"}},
-        option{"compat_one_sided",
-               &gptq::compat_one_sided,
-               {.help = "sym_unsigned as released: one-sided units keep a bound of 0"}}};
+    return std::tuple_cat(
+        std::tuple{
+            option{"bits", &gptq::bits, {.help = "width of a code", .symbol = "b", .min = 2, .max = 8}},
+            option{"group_size",
+                   &gptq::group_size,
+                   {.help = "inputs that share a scale; -1: the whole row",
+                    .symbol = "g",
+                    .min = -1,
+                    .max = 1e6}},
+            solve::scheme_option<gptq>(),
+            option{
+                "act_order", &gptq::act_order, {.help = "channels with the largest inputs first (desc_act)"}},
+            option{"static_groups",
+                   &gptq::static_groups,
+                   {.help = "fit all groups beforehand, in the original order of the channels"}},
+            option{"percdamp",
+                   &gptq::percdamp,
+                   {.help = "damping of H, relative to the mean of its diagonal", .min = 0, .max = 1e3}},
+            option{"block_size",
+                   &gptq::block_size,
+                   {.help = "columns of a panel", .symbol = "B", .min = 1, .max = 65536}},
+            option{"refit_from", &gptq::refit_from, {.help = "weights that a group's grid is fitted on"}},
+            option{"keep_better",
+                   &gptq::keep_better,
+                   {.help = "return round-to-nearest where that has the smaller output error"}}},
+        solve::grid_options<gptq>());
   }
   void validate() const {
     validate_options(*this, info.id);
     require(group_size != 0, "gptq: group_size", group_size, "-1 or at least 1");
   }
-  solve::grid_rule rule() const {
-    return {bits, scheme, clip_search, norm, grid, max_shrink, scale_type, compat_one_sided};
-  }
+  solve::grid_rule rule() const { return solve::rule_of(*this); }
 
   /// @param w [out, in], any tensor type; @param inputs of the layer, with their Gram matrix.
   template <matrix_like W>
@@ -126,19 +118,15 @@ struct gptq {
         quantize(l.weight, inputs.hessian(), ctx, l.sparsity.empty() ? nullptr : &l.sparsity.kept);
     solve::outcome result{
         solve::quantized_operator(s.codes, s.grids, rule(), l.sparsity, s.g_idx), l.sparsity, {}};
-    if (s.retries > 0)
-      result.notes.push_back(concat("gptq: damping raised ", s.retries, " times, to ", s.damping));
-    if (!s.dead.empty()) result.notes.push_back(concat("gptq: ", s.dead.size(), " inputs were always zero"));
+    solve::note_damping(result.notes, info.id, s.retries, s.damping, s.dead);
     if (keep_better) {
-      const auto plain = solve::fit_grids(l.weight.view(), group_size, false, rule(), ctx);
-      auto rounded = solve::quantized_operator(solve::quantize(l.weight.view(), plain, bits, ctx), plain,
-                                               rule(), l.sparsity);
-      const auto error = [&](const op::any_operator& op) {
-        return linalg::weighted_error(l.weight.view(), op.to_dense().view(), inputs.gram().view(), ctx);
-      };
-      const double feedback = error(result.op), nearest = error(rounded);
+      const double feedback = linalg::weighted_error(l.weight.view(), result.op.to_dense().view(),
+                                                     inputs.gram().view(), ctx),
+                   nearest = nearest_error(l, feedback, ctx);
       if (nearest < feedback) {
-        result.op = std::move(rounded);
+        const auto grids = solve::fit_grids(l.weight.view(), group_size, false, rule(), ctx);
+        result.op = solve::quantized_operator(solve::quantize(l.weight.view(), grids, bits, ctx), grids,
+                                              rule(), l.sparsity);
         result.notes.push_back(concat("gptq: round-to-nearest kept, its output error is smaller (",
                                       std::sqrt(nearest / feedback), " of gptq's)"));
       }
@@ -154,6 +142,7 @@ struct gptq {
     const index out = w.rows(), in = w.cols();
     require_shape(h.view(), in, in, "gptq: h");
     require_finite(w.view(), "gptq: w");
+    require_finite(h.view(), "gptq: h");
     if (kept) require_shape(kept->view(), out, in, "gptq: kept");
     gptq_solution s;
     const index g = solve::resolve_group_size(group_size, in);
@@ -168,7 +157,7 @@ struct gptq {
       s.grids = solve::fit_grids(w.view(), g, false, rule(), ctx);
     }
 
-    std::vector<index> order(static_cast<std::size_t>(in));
+    std::vector<index> order(static_cast<std::size_t>(in)), group(order.size());  // of each position
     std::iota(order.begin(), order.end(), index{0});
     if (act_order) {
       std::ranges::stable_sort(order, [&](index a, index b) { return h(a, a) > h(b, b); });
@@ -178,46 +167,55 @@ struct gptq {
         for (index j = 0; j < in; ++j)
           sorted(i, j) = h(order[static_cast<std::size_t>(i)], order[static_cast<std::size_t>(j)]);
       h = std::move(sorted);
-      if (dynamic) {
-        s.g_idx.resize(static_cast<std::size_t>(in));
-        for (index i = 0; i < in; ++i)
-          s.g_idx[static_cast<std::size_t>(order[static_cast<std::size_t>(i)])] =
-              static_cast<std::int32_t>(i / g);
-      }
+      if (dynamic) s.g_idx.resize(order.size());
+    }
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      group[i] = (dynamic ? static_cast<index>(i) : order[i]) / g;
+      if (!s.g_idx.empty()) s.g_idx[static_cast<std::size_t>(order[i])] = static_cast<std::int32_t>(group[i]);
     }
 
-    const matrix<float> factor = [&] {
-      auto inverse =
-          linalg::inverse_cholesky_upper(std::as_const(h).view(), {.relative_damping = percdamp}, ctx);
-      s.damping = inverse.damping;
-      s.retries = inverse.retries;
-      h = {};
-      return copy_as<float>(inverse.factor.view());
-    }();
-
-    policy p{*this, s, order, kept, g, dynamic, static_cast<float>((1 << bits) - 1)};
-    const auto row_loss = solve::column_feedback(w, factor, block_size, p, ctx);
+    const auto f = solve::factor_hessian(std::move(h), w, percdamp, ctx);
+    s.damping = f.damping;
+    s.retries = f.retries;
+    policy p{*this, s, order, group, kept, g, dynamic, static_cast<float>((1 << bits) - 1)};
+    const auto row_loss = solve::column_feedback(w, f.factor, block_size, p, ctx);
     s.loss = std::accumulate(row_loss.begin(), row_loss.end(), 0.0);
     return s;
   }
 
  private:
+  /// ‖(W - Q) Xᵀ‖² of rounding to nearest; where it is above `enough`, some number above it.
+  double nearest_error(const solve::layer& l, double enough, const context& ctx) const {
+    constexpr index grain = 512;  // rows
+    const index out = l.weight.rows(), in = l.weight.cols();
+    double error = 0;
+    for (index r = 0; r < out && error <= enough; r += grain) {
+      const auto w = l.weight.view().rows(r, std::min(grain, out - r));
+      auto q = solve::rounded_to_grid(w, solve::fit_grids(w, group_size, false, rule(), ctx), bits, ctx);
+      if (!l.sparsity.empty())
+        for (index i = 0; i < q.size(); ++i)
+          if (l.sparsity.kept.data()[r * in + i] == 0) q.data()[i] = 0.0F;
+      error += linalg::weighted_error(w, q.view(), l.inputs->gram().view(), ctx);
+    }
+    return error;
+  }
+
   /// The column quantizer: one grid per row and group, fitted when the group begins.
   struct policy {
     const gptq& options;
     gptq_solution& s;
-    const std::vector<index>& order;  // position -> original channel
+    const std::vector<index>&order, &group;  // of each position: original channel, group of the grid
     const matrix<std::uint8_t>* kept;
     index group_size;
     bool dynamic;
     float n;
 
-    index group_at(index position) const {
-      return (dynamic ? position : order[static_cast<std::size_t>(position)]) / group_size;
-    }
     void begin_panel(index, index, matrix_view<const float>) {}
     void begin_column(index row, index position, const solve::feedback_row& state) {
-      if (!dynamic || position % group_size != 0) return;
+      const index g = group[static_cast<std::size_t>(position)];
+      if (dynamic && position == g * group_size) fit(row, position, g, state);
+    }
+    void fit(index row, index position, index g, const solve::feedback_row& state) {
       std::vector<float> unit(static_cast<std::size_t>(std::min(group_size, s.codes.cols() - position)));
       if (options.refit_from == refit_source::current)
         state.current(position, unit);
@@ -226,13 +224,13 @@ struct gptq {
       if (kept)  // what is not stored needs no code, whatever feedback it carries
         for (std::size_t k = 0; k < unit.size(); ++k)
           if ((*kept)(row, order[static_cast<std::size_t>(position) + k]) == 0) unit[k] = 0.0F;
-      const auto fit = solve::fit_grid(unit, options.rule());
-      s.grids.scale(row, position / group_size) = fit.scale;
-      s.grids.zero(row, position / group_size) = fit.zero;
+      const auto fitted = solve::fit_grid(unit, options.rule());
+      s.grids.scale(row, g) = fitted.scale;
+      s.grids.zero(row, g) = fitted.zero;
     }
     float quantize(index row, index position, float w) {
       const index channel = order[static_cast<std::size_t>(position)];
-      const auto grid = s.grids.at(row, group_at(position));
+      const auto grid = s.grids.at(row, group[static_cast<std::size_t>(position)]);
       if (kept && (*kept)(row, channel) == 0) {
         s.codes(row, channel) = static_cast<std::uint8_t>(grid.zero);  // not stored
         return 0.0F;

@@ -44,35 +44,24 @@ struct rtn {
       .header = "tersor/quant/rtn.hpp",
       .guarantee = "every weight is within half a step of its code's value (without clip search)"};
   static constexpr auto options() {
-    return std::tuple{
-        option{"bits", &rtn::bits, {.help = "width of a code", .symbol = "b", .min = 2, .max = 8}},
-        option{
-            "group_size",
-            &rtn::group_size,
-            {.help = "inputs that share a scale; -1: the whole row", .symbol = "g", .min = -1, .max = 1e6}},
-        option{"scheme", &rtn::scheme, {.help = "how a range becomes a scale and a zero point"}},
-        option{"per_tensor", &rtn::per_tensor, {.help = "one grid for the whole tensor"}},
-        option{"clip_search", &rtn::clip_search, {.help = "shrink ranges where that lowers the error"}},
-        option{"norm", &rtn::norm, {.help = "exponent of the clip search's error", .min = 0.5, .max = 10}},
-        option{"grid",
-               &rtn::grid,
-               {.help = "steps of the clip search over the full range", .min = 1, .max = 10000}},
-        option{"max_shrink",
-               &rtn::max_shrink,
-               {.help = "share of those steps that is tried", .min = 0, .max = 1}},
-        option{"scale_type", &rtn::scale_type, {.help = "stored type of the scales"}},
-        option{"compat_one_sided",
-               &rtn::compat_one_sided,
-               {.help = "sym_unsigned as released by GPTQ: one-sided units keep a bound of 0"}}};
+    return std::tuple_cat(
+        std::tuple{option{"bits", &rtn::bits, {.help = "width of a code", .symbol = "b", .min = 2, .max = 8}},
+                   option{"group_size",
+                          &rtn::group_size,
+                          {.help = "inputs that share a scale; -1: the whole row",
+                           .symbol = "g",
+                           .min = -1,
+                           .max = 1e6}},
+                   solve::scheme_option<rtn>(),
+                   option{"per_tensor", &rtn::per_tensor, {.help = "one grid for the whole tensor"}}},
+        solve::grid_options<rtn>());
   }
   void validate() const {
     validate_options(*this, info.id);
     require(group_size != 0, "rtn: group_size", group_size, "-1 or at least 1");
   }
 
-  solve::grid_rule rule() const {
-    return {bits, scheme, clip_search, norm, grid, max_shrink, scale_type, compat_one_sided};
-  }
+  solve::grid_rule rule() const { return solve::rule_of(*this); }
 
   /// @param w [out, in], any tensor type. @param inputs only adds a weighted error to the report.
   template <matrix_like W>

@@ -2,8 +2,12 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <algorithm>  // std::copy
+#include <algorithm>  // std::copy, std::clamp
+#include <array>      // std::array
+#include <cmath>      // std::isfinite
 #include <span>       // std::span
+#include <string>     // std::string
+#include <utility>    // std::as_const
 #include <vector>     // std::vector
 
 #include <tersor/core/matrix.hpp>
@@ -17,89 +21,116 @@ namespace tersor::solve {
 class feedback_row {
  public:
   /// Columns [first, first + out.size()) of the row with the feedback of all columns done so far.
-  void current(index first, std::span<float> out) const { read(first, out, true); }
+  void current(index first, std::span<float> out) const {
+    const index last = first + static_cast<index>(out.size()), inside = std::clamp(end_, first, last);
+    for (index j = first; j < inside; ++j) out[at(j - first)] = panel_[(j - begin_) * lanes];
+    if (inside == last) return;
+    // beyond the panel the update is still to come: apply it here
+    const auto beyond = out.subspan(at(inside - first));
+    std::copy(row_ + inside, row_ + last, beyond.begin());
+    for (index i = begin_; i < column_; ++i) {
+      const float e = error_[(i - begin_) * lanes];
+      const float* u = factor_->row(i).data() + inside;
+      for (std::size_t k = 0; k < beyond.size(); ++k) beyond[k] -= e * u[k];
+    }
+  }
   /// The same as it stood when the panel began: without the feedback of this panel's own columns.
-  void at_panel_start(index first, std::span<float> out) const { read(first, out, false); }
+  void at_panel_start(index first, std::span<float> out) const {
+    std::copy(row_ + first, row_ + first + static_cast<index>(out.size()), out.begin());
+  }
 
  private:
   template <class Policy>
   friend std::vector<double> column_feedback(matrix<float>&, const matrix<float>&, index, Policy&,
                                              const context&);
 
-  void read(index first, std::span<float> out, bool with_feedback) const {
-    for (std::size_t k = 0; k < out.size(); ++k) {
-      const index j = first + static_cast<index>(k);
-      if (j < end_) {
-        out[k] = with_feedback ? row_[j] : start_[static_cast<std::size_t>(j - begin_)];
-      } else {  // beyond the panel the update is still to come: apply it here
-        float v = row_[j];
-        if (with_feedback)
-          for (index i = begin_; i < column_; ++i) v -= error_[i - begin_] * (*factor_)(i, j);
-        out[k] = v;
-      }
-    }
-  }
-  const float* row_ = nullptr;    // the whole row, in place
-  const float* error_ = nullptr;  // this panel's errors of the row
-  std::span<const float> start_;  // the panel's columns of the row at the panel's start
+  /// Rows that advance together, so that their chains of roundings and divisions overlap. A panel of them is
+  /// kept column by column, the rows side by side.
+  static constexpr index lanes = 16;
+  static std::size_t at(index j) { return static_cast<std::size_t>(j); }
+
+  const float* row_ = nullptr;    // the whole row as it stood when the panel began
+  const float* panel_ = nullptr;  // the panel's columns of the row, `lanes` apart
+  const float* error_ = nullptr;  // this panel's errors of the row, `lanes` apart
   const matrix<float>* factor_ = nullptr;
   index begin_ = 0, end_ = 0, column_ = 0;
 };
 
 /// Replaces w [out, in], column by column from the left, by what `policy` returns, and subtracts e_i U[i, j]
 /// with e_i = (w_i - q_i) / U[i, i] from every later column j, U = upper factor of the inverse damped Hessian
-/// (UᵀU = H⁻¹). Then ‖E‖² = tr((W - Q) H (W - Q)ᵀ) for any policy. Work inside a panel of `block_size`
-/// columns is row by row; the columns after the panel get one matrix product: 2 out in² / 2 FLOPs in all.
+/// (UᵀU = H⁻¹). Then ‖E‖² = tr((W - Q) H (W - Q)ᵀ) for any policy. Inside a panel of `block_size` columns
+/// each row goes its own way; the columns after the panel get one matrix product: 2 out in² / 2 FLOPs in all.
 ///
 /// Policy: `begin_panel(first, last, panel)` sees the compensated panel [out, last - first] of all rows
 /// before its first column; `begin_column(row, j, feedback_row)` and `float quantize(row, j, w)` are called
-/// for each row in turn, from several threads, so they may change only what belongs to their row.
-/// @return per row, sum (w - q)² / (2 d²).
+/// for each row and column, in the order of the columns, from several threads, so they may change only what
+/// belongs to their row.
+/// @return per row, sum (w - q)² / (2 d²). Error where that is not finite: the range of float was left.
 template <class Policy>
 std::vector<double> column_feedback(matrix<float>& w, const matrix<float>& factor, index block_size,
                                     Policy& policy, const context& ctx) {
+  constexpr index lanes = feedback_row::lanes;
   const index rows = w.rows(), cols = w.cols();
+  require_shape(factor.view(), cols, cols, "column_feedback: factor");
+  require(block_size >= 1, "column_feedback: block_size", block_size, "at least 1");
   std::vector<double> loss(static_cast<std::size_t>(rows));
+  matrix<float> errors(rows, std::min(block_size, cols));
   for (index i1 = 0; i1 < cols; i1 += block_size) {
     const index i2 = std::min(cols, i1 + block_size), width = i2 - i1;
     policy.begin_panel(i1, i2, w.view().block(0, i1, rows, width));
-    matrix<float> errors(rows, width);
-    std::vector<std::uint8_t> changed(static_cast<std::size_t>(rows));
-    parallel_chunks(rows, 16, ctx, [&](index r0, index r1) {
-      std::vector<float> start(static_cast<std::size_t>(width));
-      for (index r = r0; r < r1; ++r) {
-        float* row = w.row(r).data();
-        float* error = errors.row(r).data();
-        std::copy(row + i1, row + i2, start.begin());
-        feedback_row state;
-        state.row_ = row;
-        state.error_ = error;
-        state.start_ = start;
-        state.factor_ = &factor;
-        state.begin_ = i1;
-        state.end_ = i2;
-        double row_loss = 0.0;
-        for (index i = i1; i < i2; ++i) {
-          state.column_ = i;
-          policy.begin_column(r, i, state);
-          const float* u = factor.row(i).data();
-          const float q = policy.quantize(r, i, row[i]);
-          const float e = (row[i] - q) / u[i];
-          row[i] = q;
-          error[i - i1] = e;
-          if (e == 0.0F) continue;
-          changed[static_cast<std::size_t>(r)] = 1;
-          for (index j = i + 1; j < i2; ++j) row[j] -= e * u[j];
-          row_loss += 0.5 * static_cast<double>(e) * static_cast<double>(e);
+    parallel_chunks(rows, lanes, ctx, [&](index r0, index r1) {
+      const index count = r1 - r0;
+      matrix<float> panel(width, lanes), error(width, lanes);  // of fewer rows: the last lanes stay zero
+      for (index k = 0; k < count; ++k)
+        for (index i = i1; i < i2; ++i) panel(i - i1, k) = w(r0 + k, i);
+      feedback_row state;
+      state.factor_ = &factor;
+      state.begin_ = i1;
+      state.end_ = i2;
+      std::array<double, lanes> chunk_loss{};
+      for (index i = i1; i < i2; ++i) {
+        const float* u = factor.row(i).data();
+        float* column = panel.row(i - i1).data();
+        std::array<float, lanes> e{};
+        bool changed = false;
+        state.column_ = i;
+        for (index k = 0; k < count; ++k) {
+          state.row_ = w.row(r0 + k).data();
+          state.panel_ = panel.data() + k;
+          state.error_ = error.data() + k;
+          policy.begin_column(r0 + k, i, state);
+          const float q = policy.quantize(r0 + k, i, column[k]);
+          const auto lane = static_cast<std::size_t>(k);
+          e[lane] = (column[k] - q) / u[i];
+          column[k] = q;
+          changed = changed || e[lane] != 0.0F;
         }
-        loss[static_cast<std::size_t>(r)] += row_loss;
+        if (!changed) continue;
+        std::ranges::copy(e, error.row(i - i1).begin());
+        for (std::size_t k = 0; k < e.size(); ++k)
+          chunk_loss[k] += 0.5 * static_cast<double>(e[k]) * static_cast<double>(e[k]);
+        for (index j = i + 1; j < i2; ++j) {
+          const float u_ij = u[j];
+          float* later = panel.row(j - i1).data();
+          for (std::size_t k = 0; k < e.size(); ++k) later[k] -= e[k] * u_ij;
+        }
+      }
+      for (index k = 0; k < count; ++k) {
+        for (index i = i1; i < i2; ++i) {
+          w(r0 + k, i) = panel(i - i1, k);
+          errors(r0 + k, i - i1) = error(i - i1, k);
+        }
+        loss[static_cast<std::size_t>(r0 + k)] += chunk_loss[static_cast<std::size_t>(k)];
       }
     });
-    const bool any = std::ranges::find(changed, 1) != changed.end();
-    if (any && i2 < cols)
-      linalg::gemm<float>(-1.0F, errors.view(), factor.view().block(i1, i2, width, cols - i2), 1.0F,
+    if (i2 < cols)
+      linalg::gemm<float>(-1.0F, errors.view().block(0, 0, rows, width),
+                          factor.view().block(i1, i2, width, cols - i2), 1.0F,
                           w.view().block(0, i2, rows, cols - i2), ctx);
   }
+  for (std::size_t r = 0; r < loss.size(); ++r)
+    require(std::isfinite(loss[r]), concat("column_feedback: loss of row ", r), loss[r],
+            "a finite number: weights and H within the range of float");
   return loss;
 }
 
@@ -115,6 +146,39 @@ inline std::vector<index> repair_dead_inputs(matrix<double>& h, matrix<float>& w
     for (index r = 0; r < w.rows(); ++r) w(r, j) = 0.0F;
   }
   return dead;
+}
+
+/// U with UᵀU = (H + damping I)⁻¹, in the precision of the weights, and what it took.
+struct hessian_factor {
+  matrix<float> factor;     ///< [in, in], upper triangular
+  double damping = 0;       ///< added to the diagonal of H
+  int retries = 0;          ///< times the damping had to be raised
+  std::vector<index> dead;  ///< inputs that were always zero; their weights have been set to zero
+};
+/// Repairs dead inputs and factors. @param h Hessian [in, in] before damping. Cost in³. Error as in
+/// `inverse_cholesky_upper`, and where H is so small or large that its factor leaves the range of float.
+inline hessian_factor factor_hessian(matrix<double> h, matrix<float>& w, double relative_damping,
+                                     const context& ctx = {}) {
+  require_shape(h.view(), w.cols(), w.cols(), "h");
+  hessian_factor f;
+  f.dead = repair_dead_inputs(h, w);
+  auto inverse =
+      linalg::inverse_cholesky_upper(std::as_const(h).view(), {.relative_damping = relative_damping}, ctx);
+  f.damping = inverse.damping;
+  f.retries = inverse.retries;
+  h = {};
+  f.factor = copy_as<float>(inverse.factor.view());
+  for (index j = 0; j < f.factor.rows(); ++j)
+    require(f.factor(j, j) > 0.0F && std::isfinite(f.factor(j, j)), concat("factor of H⁻¹[", j, ", ", j, "]"),
+            inverse.factor(j, j), "a number > 0 in the range of float: scale H");
+  return f;
+}
+
+/// Remarks on a factorisation that a report should carry.
+inline void note_damping(std::vector<std::string>& notes, std::string_view id, int retries, double damping,
+                         const std::vector<index>& dead) {
+  if (retries > 0) notes.push_back(concat(id, ": damping raised ", retries, " times, to ", damping));
+  if (!dead.empty()) notes.push_back(concat(id, ": ", dead.size(), " inputs were always zero"));
 }
 
 }  // namespace tersor::solve

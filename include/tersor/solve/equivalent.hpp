@@ -47,15 +47,7 @@ struct grid_target {
 /// What a weight becomes on a grid.
 inline matrix<float> rounded_to_grid(matrix_view<const float> w, const grid_target& target,
                                      const context& ctx = {}) {
-  const auto n = static_cast<float>((1 << target.rule.bits) - 1);
-  const auto grids = fit_grids(w, target.group_size, false, target.rule, ctx);
-  matrix<float> q(w.rows(), w.cols());
-  parallel_chunks(w.rows(), 16, ctx, [&](index r0, index r1) {
-    for (index r = r0; r < r1; ++r)
-      for (index j = 0; j < w.cols(); ++j)
-        q(r, j) = grid_value(w(r, j), grids.at(r, j / grids.group_size), n);
-  });
-  return q;
+  return rounded_to_grid(w, fit_grids(w, target.group_size, false, target.rule, ctx), target.rule.bits, ctx);
 }
 
 /// Linear layers with a common input whose producer can take up a division: what a scaling transformation

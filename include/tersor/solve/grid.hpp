@@ -6,6 +6,7 @@
 #include <limits>    // std::numeric_limits
 #include <optional>  // std::optional
 
+#include <tersor/core/options.hpp>
 #include <tersor/core/parallel.hpp>
 #include <tersor/core/real_array.hpp>
 #include <tersor/core/rounding.hpp>
@@ -44,15 +45,41 @@ struct grid_rule {
       false;  ///< sym_unsigned as released: a unit without negative weights keeps its lower bound 0
 };
 
+/// The options of a grid, for techniques that have the members of a `grid_rule` under the same names: two
+/// parts, as a technique may list its own options between them.
+template <class T>
+constexpr auto scheme_option() {
+  return option{"scheme", &T::scheme, {.help = "how a range becomes a scale and a zero point"}};
+}
+template <class T>
+constexpr auto grid_options() {
+  return std::tuple{
+      option{"clip_search", &T::clip_search, {.help = "shrink ranges where that lowers the error"}},
+      option{"norm", &T::norm, {.help = "exponent of the clip search's error", .min = 0.5, .max = 10}},
+      option{
+          "grid", &T::grid, {.help = "steps of the clip search over the full range", .min = 1, .max = 10000}},
+      option{
+          "max_shrink", &T::max_shrink, {.help = "share of those steps that is tried", .min = 0, .max = 1}},
+      option{"scale_type", &T::scale_type, {.help = "stored type of the scales"}},
+      option{"compat_one_sided",
+             &T::compat_one_sided,
+             {.help = "sym_unsigned as released by GPTQ: one-sided units keep a bound of 0"}}};
+}
+/// The rule that such a technique's options describe.
+template <class T>
+grid_rule rule_of(const T& t) {
+  return {t.bits, t.scheme, t.clip_search, t.norm, t.grid, t.max_shrink, t.scale_type, t.compat_one_sided};
+}
+
 /// The grid of one unit: value = scale * (code - zero).
 struct unit_grid {
   float scale = 1, zero = 0;
 };
 
 /// The code of w: clamp(round(w / s) + z, 0, N), ties to even; float division, as the reference programs do
-/// it.
+/// it. A NaN gets code 0.
 inline float grid_code(float w, unit_grid g, float n) {
-  return std::min(std::max(round_half_even(w / g.scale) + g.zero, 0.0F), n);
+  return std::min(std::max(0.0F, round_half_even(w / g.scale) + g.zero), n);
 }
 inline float grid_value(float w, unit_grid g, float n) { return g.scale * (grid_code(w, g, n) - g.zero); }
 
@@ -94,7 +121,7 @@ inline unit_grid grid_of_range(float lo, float hi, float p, const grid_rule& rul
       lo *= p;
       hi *= p;
       g.scale = stored_scale(step_of_range(lo, hi, n), rule.scale_type);
-      g.zero = std::min(std::max(round_half_even(-lo / g.scale), 0.0F), n);
+      g.zero = std::min(std::max(0.0F, round_half_even(-lo / g.scale)), n);
       break;
     }
     case grid_scheme::sym_unsigned:
@@ -111,7 +138,7 @@ inline unit_grid grid_of_range(float lo, float hi, float p, const grid_rule& rul
       lo *= p;
       hi *= p;
       g.scale = stored_scale(std::max(step_of_range(lo, hi, n), 1e-5F / n), rule.scale_type);
-      g.zero = std::min(std::max(-round_half_even(lo / g.scale), 0.0F), n);
+      g.zero = std::min(std::max(0.0F, -round_half_even(lo / g.scale)), n);
       break;
   }
   return g;
@@ -132,8 +159,8 @@ inline std::pair<float, float> grid_range(float lo, float hi, const grid_rule& r
   return {lo, hi};
 }
 
-/// Fits the grid of one unit of weights. Cost: one pass, or one per candidate with the clip search (80 by
-/// default).
+/// Fits the grid of one unit of weights. Cost: one pass, or up to one per candidate with the clip search (80
+/// by default); a candidate is dropped once it has more error than the best so far.
 inline unit_grid fit_grid(std::span<const float> x, const grid_rule& rule) {
   float lo = std::numeric_limits<float>::infinity(), hi = -lo;
   for (const float v : x) {
@@ -151,8 +178,10 @@ inline unit_grid fit_grid(std::span<const float> x, const grid_rule& rule) {
     const auto p = static_cast<float>(1.0 - static_cast<double>(i) / rule.grid);
     const unit_grid g = detail::grid_of_range(lo, hi, p, rule);
     double error = 0.0;
-    for (const float v : x)
+    for (const float v : x) {
       error += static_cast<double>(std::pow(std::fabs(grid_value(v, g, n) - v), rule.norm));
+      if (error >= least) break;
+    }
     if (error < least) {
       least = error;
       best = g;
@@ -173,15 +202,22 @@ struct grid_parameters {
 
 /// group_size -1 means the whole row.
 inline index resolve_group_size(index group_size, index in_features) {
+  require(group_size != 0, "group_size", group_size, "-1 or at least 1");
   return group_size < 0 ? std::max<index>(in_features, 1) : group_size;
 }
 inline index group_count(index in_features, index group_size) {
   return (in_features + group_size - 1) / group_size;
 }
 
-/// Fits every group of w [out, in]; with `per_tensor` one grid for all.
+namespace detail {
+inline void require_bits(int bits) { require(bits >= 1 && bits <= 8, "bits", bits, "1 .. 8"); }
+}  // namespace detail
+
+/// Fits every group of w [out, in]; with `per_tensor` one grid for all. The last group of a row may be
+/// shorter.
 inline grid_parameters fit_grids(matrix_view<const float> w, index group_size, bool per_tensor,
                                  const grid_rule& rule, const context& ctx = {}) {
+  detail::require_bits(rule.bits);
   grid_parameters p;
   if (per_tensor) {
     const auto all = copy_as<float>(w);
@@ -210,17 +246,43 @@ inline grid_parameters fit_grids(matrix_view<const float> w, index group_size, b
   return p;
 }
 
+namespace detail {
+/// f(row, column, grid, N) for every entry of a [rows, cols] matrix on its grids.
+template <class F>
+void for_each_on_grid(index rows, index cols, const grid_parameters& p, int bits, const context& ctx, F&& f) {
+  require_bits(bits);
+  require_shape(p.zero.view(), p.scale.rows(), p.scale.cols(), "zero points of the grids");
+  require(p.scale.rows() == 1 || p.scale.rows() == rows, "rows of the grids", p.scale.rows(), "1 or ", rows);
+  require(p.group_size >= 1 && p.scale.cols() == group_count(cols, p.group_size), "groups of the grids",
+          p.scale.cols(), "groups of ", p.group_size, " in ", cols, " columns");
+  const auto n = static_cast<float>((1 << bits) - 1);
+  parallel_chunks(rows, 16, ctx, [&](index r0, index r1) {
+    for (index r = r0; r < r1; ++r)
+      for (index g = 0; g < p.scale.cols(); ++g) {
+        const unit_grid grid = p.at(r, g);
+        for (index j = g * p.group_size; j < std::min(cols, (g + 1) * p.group_size); ++j) f(r, j, grid, n);
+      }
+  });
+}
+}  // namespace detail
+
 /// Codes of w on given grids.
 inline matrix<std::uint8_t> quantize(matrix_view<const float> w, const grid_parameters& p, int bits,
                                      const context& ctx = {}) {
-  const auto n = static_cast<float>((1 << bits) - 1);
   matrix<std::uint8_t> codes(w.rows(), w.cols());
-  parallel_chunks(w.rows(), 16, ctx, [&](index r0, index r1) {
-    for (index r = r0; r < r1; ++r)
-      for (index j = 0; j < w.cols(); ++j)
-        codes(r, j) = static_cast<std::uint8_t>(grid_code(w(r, j), p.at(r, j / p.group_size), n));
+  detail::for_each_on_grid(w.rows(), w.cols(), p, bits, ctx, [&](index r, index j, unit_grid g, float n) {
+    codes(r, j) = static_cast<std::uint8_t>(grid_code(w(r, j), g, n));
   });
   return codes;
+}
+/// What w becomes on given grids.
+inline matrix<float> rounded_to_grid(matrix_view<const float> w, const grid_parameters& p, int bits,
+                                     const context& ctx = {}) {
+  matrix<float> q(w.rows(), w.cols());
+  detail::for_each_on_grid(w.rows(), w.cols(), p, bits, ctx, [&](index r, index j, unit_grid g, float n) {
+    q(r, j) = grid_value(w(r, j), g, n);
+  });
+  return q;
 }
 
 /// The operator of codes on grids: dense codes, or, under a sparsity constraint, the kept ones beside their

@@ -20,27 +20,6 @@ constexpr auto option_names(weight_update) {
                              {"least_squares", weight_update::least_squares}}};
 }
 
-/// U with UᵀU = (H + damping I)⁻¹, in the precision of the weights, and what it took.
-struct hessian_factor {
-  matrix<float> factor;     ///< [in, in], upper triangular
-  double damping = 0;       ///< added to the diagonal of H
-  int retries = 0;          ///< times the damping had to be raised
-  std::vector<index> dead;  ///< inputs that were always zero; their weights have been set to zero
-};
-inline hessian_factor factor_hessian(matrix<double> h, matrix<float>& w, double relative_damping,
-                                     const context& ctx = {}) {
-  require_shape(h.view(), w.cols(), w.cols(), "h");
-  hessian_factor f;
-  f.dead = repair_dead_inputs(h, w);
-  auto inverse =
-      linalg::inverse_cholesky_upper(std::as_const(h).view(), {.relative_damping = relative_damping}, ctx);
-  f.damping = inverse.damping;
-  f.retries = inverse.retries;
-  h = {};
-  f.factor = copy_as<float>(inverse.factor.view());
-  return f;
-}
-
 /// Weights after an update for a given mask. D = W - Ŵ (dead columns of W zero), H with its damping.
 struct updated_weight {
   matrix<float> weight;          ///< [out, in]
@@ -49,13 +28,6 @@ struct updated_weight {
   int retries = 0;
   std::vector<index> dead;
 };
-
-/// Remarks on a factorisation that a report should carry.
-inline void note_damping(std::vector<std::string>& notes, std::string_view id, int retries, double damping,
-                         const std::vector<index>& dead) {
-  if (retries > 0) notes.push_back(concat(id, ": damping raised ", retries, " times, to ", damping));
-  if (!dead.empty()) notes.push_back(concat(id, ": ", dead.size(), " inputs were always zero"));
-}
 
 /// w where kept, else 0.
 inline matrix<float> masked(matrix<float> w, const matrix<std::uint8_t>& kept) {
