@@ -69,6 +69,7 @@
 #include <tersor/prune/magnitude.hpp>
 #include <tersor/prune/nm_mask.hpp>
 #include <tersor/prune/ria.hpp>
+#include <tersor/prune/sp24_codec.hpp>
 #include <tersor/prune/sp24_store.hpp>
 #include <tersor/prune/sparsegpt.hpp>
 #include <tersor/prune/wanda.hpp>
