@@ -66,6 +66,7 @@
 #include <tersor/lowrank/svd.hpp>
 #include <tersor/lowrank/whitening.hpp>
 
+#include <tersor/prune/channel_order.hpp>
 #include <tersor/prune/magnitude.hpp>
 #include <tersor/prune/nm_mask.hpp>
 #include <tersor/prune/ria.hpp>
