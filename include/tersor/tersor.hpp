@@ -62,6 +62,7 @@
 #include <tersor/solve/update.hpp>
 
 #include <tersor/lowrank/asvd_search.hpp>
+#include <tersor/lowrank/fisher.hpp>
 #include <tersor/lowrank/local_update.hpp>
 #include <tersor/lowrank/svd.hpp>
 #include <tersor/lowrank/whitening.hpp>
