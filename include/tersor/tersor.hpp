@@ -65,13 +65,16 @@
 #include <tersor/solve/update.hpp>
 
 #include <tersor/lowrank/asvd_search.hpp>
+#include <tersor/lowrank/fisher.hpp>
 #include <tersor/lowrank/local_update.hpp>
 #include <tersor/lowrank/svd.hpp>
 #include <tersor/lowrank/whitening.hpp>
 
+#include <tersor/prune/channel_order.hpp>
 #include <tersor/prune/magnitude.hpp>
 #include <tersor/prune/nm_mask.hpp>
 #include <tersor/prune/ria.hpp>
+#include <tersor/prune/sp24_codec.hpp>
 #include <tersor/prune/sp24_store.hpp>
 #include <tersor/prune/sparsegpt.hpp>
 #include <tersor/prune/wanda.hpp>

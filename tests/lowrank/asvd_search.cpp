@@ -46,6 +46,9 @@ TEST_CASE("stable rank: by hand", "[asvd_search]") {
   CHECK(std::abs(s[0] + 1.25 * std::pow(0.5, 0.1)) < 1e-12);
   CHECK(std::abs(s[1] + 1.25) < 1e-12);
   CHECK(tersor::lowrank::stable_rank_sensitivity(matrix<float>(2, 3), ratios)[0] == 0);
+  CHECK_THROWS_AS(tersor::lowrank::stable_rank_sensitivity(w, std::vector<double>{-0.5}), tersor::error);
+  w(1, 1) = std::numeric_limits<float>::quiet_NaN();
+  CHECK_THROWS_AS(tersor::lowrank::stable_rank_sensitivity(w, ratios), tersor::error);
 }
 
 TEST_CASE("stable rank: between 1 and the root of the rank, whatever the scale", "[asvd_search]") {
@@ -152,6 +155,12 @@ TEST_CASE("search_ratios: every layer alone at every ratio, once", "[asvd_search
   CHECK(steps == 27);
   CHECK(s.ratio == select_ratios(trials, sizes, 0.6).ratio);
   CHECK((s.ratio[0] < s.ratio[1] && s.ratio[1] < s.ratio[2]));  // the most sensitive layer keeps most
+
+  // a ratio out of range is an error before anything is evaluated
+  asked.clear();
+  CHECK_THROWS_AS(tersor::lowrank::search_ratios(sizes, std::vector<double>{0.5, 1.0}, 0.6, perplexity),
+                  tersor::error);
+  CHECK(asked.empty());
 
   // a model that breaks down counts as the most sensitive; NaN is an error
   const auto breaks = [](index layer, double ratio) {

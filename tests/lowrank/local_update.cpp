@@ -50,6 +50,7 @@ TEST_CASE("local update: errors", "[local_update]") {
   CHECK_NOTHROW(tersor::lowrank::local_update(b, x, y));
   CHECK_THROWS_AS(tersor::lowrank::local_update(b, matrix<float>(7, 4), y), tersor::error);
   CHECK_THROWS_AS(tersor::lowrank::local_update(b, x, matrix<float>(6, 3)), tersor::error);
+  CHECK_THROWS_AS(tersor::lowrank::local_update(b, matrix<float>(0, 5), matrix<float>(0, 3)), tersor::error);
   auto bad = x;
   bad(3, 2) = std::numeric_limits<float>::infinity();
   CHECK_THROWS_AS(tersor::lowrank::local_update(b, bad, y), tersor::error);

@@ -1,5 +1,6 @@
 // tersor - tests of lowrank/svd.hpp
 // SPDX-License-Identifier: MIT
+#include <tersor/lowrank/fisher.hpp>
 #include <tersor/lowrank/svd.hpp>
 #include <tersor/quant/rtn.hpp>
 
@@ -185,6 +186,72 @@ TEST_CASE("svd: the scales of ASVD", "[svd]") {
   s = o.factorize(w.view(), &inputs).scale;
   CHECK(std::abs(s[0] - (3 + 1e-6)) < 1e-12);
   CHECK(std::abs(s[1] - (8 + 1e-6)) < 1e-12);
+}
+
+TEST_CASE("svd: ASVD with Fisher information, alone and times the activations", "[svd]") {
+  for (const auto& [m, n] : {std::pair<index, index>{1, 1}, {5, 12}, {14, 9}})
+    for (const double alpha : {0.0, 0.5, 1.0})
+      for (std::uint64_t seed = 0; seed < 3; ++seed) {
+        const auto w = random_matrix<float>(m, n, seed);
+        const auto inputs = statistics_of(random_inputs(3 * n, n, seed + 1), 3);
+        tersor::lowrank::fisher_information gradients(n);
+        for (std::uint64_t batch = 0; batch < 2; ++batch)
+          gradients.add(random_matrix<float>(m, n, seed + 10 + batch));
+        const auto fisher = gradients.value();
+        svd o = with_rank(svd_method::asvd, std::min<index>(2, std::min(m, n)));
+        o.alpha = alpha;
+        const auto size = inputs.sum_sequence_mean_abs();
+        const auto alone = o.factorize(w.view(), nullptr, {}, fisher),
+                   both = o.factorize(w.view(), &inputs, {}, fisher);
+        for (std::size_t j = 0; j < fisher.size(); ++j) {
+          CHECK(std::abs(alone.scale[j] - (std::pow(fisher[j], alpha) + 1e-6)) <= 1e-12 * alone.scale[j]);
+          CHECK(std::abs(both.scale[j] - (std::pow(size[j] * fisher[j], alpha) + 1e-6)) <=
+                1e-12 * both.scale[j]);
+        }
+        // the cut is the best in the scaled coordinates
+        for (const auto* f : {&alone, &both}) {
+          auto scaled = wide(w), rest = minus(wide(w), product(*f));
+          for (index i = 0; i < m; ++i)
+            for (index j = 0; j < n; ++j) {
+              scaled(i, j) *= f->scale[static_cast<std::size_t>(j)];
+              rest(i, j) *= f->scale[static_cast<std::size_t>(j)];
+            }
+          const auto sigma = tersor::linalg::svd(scaled).s;
+          double cut = 0;
+          for (auto i = static_cast<std::size_t>(o.rank); i < sigma.size(); ++i) cut += sigma[i] * sigma[i];
+          CHECK(std::abs(norm(rest) - std::sqrt(cut)) <= 1e-6 * norm(scaled));
+        }
+        // constant information changes nothing
+        const std::vector<double> constant(static_cast<std::size_t>(n), 4.0);
+        CHECK(difference(product(o.factorize(w.view(), nullptr, {}, constant)),
+                         product(with_rank(svd_method::plain, o.rank).factorize(w.view()))) <= 1e-5);
+        // the direct call
+        const auto result = o(w, &inputs, fisher);
+        CHECK(result.op.as<tersor::op::low_rank>()->a() == both.a);
+        CHECK(result.report.weighted_error);
+        const auto without = o(w, nullptr, fisher);
+        CHECK(without.op.as<tersor::op::low_rank>()->b() == alone.b);
+        CHECK_FALSE(without.report.weighted_error);
+      }
+  // no gradient at all: every channel weighs the same 1e-6
+  const auto w = random_matrix<float>(6, 4, 1);
+  const std::vector<double> zero(4), short_one(3, 1.0);
+  const svd o = with_rank(svd_method::asvd, 2);
+  CHECK(difference(product(o.factorize(w.view(), nullptr, {}, zero)),
+                   product(with_rank(svd_method::plain, 2).factorize(w.view()))) <= 1e-5);
+  const auto argument = [&](const svd& options, std::vector<double> fisher) {
+    try {
+      options(w, nullptr, fisher);
+    } catch (const tersor::error& e) {
+      return e.argument();
+    }
+    return std::string();
+  };
+  CHECK(argument(o, short_one) == "svd: length of fisher");
+  CHECK(argument(o, {1, 2, -1, 3}) == "svd: fisher[2]");
+  CHECK(argument(o, {1, std::numeric_limits<double>::quiet_NaN(), 1, 3}) == "svd: fisher[1]");
+  CHECK(argument(with_rank(svd_method::plain, 2), {1, 1, 1, 1}) == "svd: fisher");
+  CHECK(argument(o, {}) == "svd: calibration of weight");
 }
 
 TEST_CASE("svd: randomized is within 5% of the optimum on decaying spectra", "[svd]") {

@@ -1,6 +1,7 @@
 // tersor - tests of prune/magnitude.hpp
 // SPDX-License-Identifier: MIT
 #include <tersor/prune/magnitude.hpp>
+#include <tersor/prune/nm_mask.hpp>
 
 #include "samples.hpp"
 
@@ -11,6 +12,7 @@ using tersor::index;  // hides the one of <strings.h>
 using tersor::prune::magnitude;
 using tersor::solve::selection_scope;
 namespace prune = tersor::prune;
+namespace solve = tersor::solve;
 constexpr auto f32 = tersor::dtype::f32;
 
 index zeros(const matrix<float>& w) { return std::ranges::count(w.values(), 0.0F); }
@@ -24,33 +26,68 @@ TEST_CASE("magnitude: exactly k zeros, also of a constant matrix", "[magnitude]"
     }
 }
 
-TEST_CASE("magnitude: sparsity 0 is the identity", "[magnitude]") {
-  const auto w = random_matrix<float>(9, 13, 1);
-  const auto result = magnitude{.sparsity = 0, .value_type = f32}(w);
-  CHECK(result.op.to_dense() == w);
-  CHECK(result.report.relative_error == 0.0);
+TEST_CASE("magnitude: sparsity 0, and m of every m, are the identity", "[magnitude]") {
+  for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {1, 30}, {30, 1}, {9, 13}, {8, 16}})
+    for (const magnitude& m : {magnitude{.sparsity = 0, .value_type = f32},
+                               {.sparsity = 0, .scope = selection_scope::per_row, .value_type = f32},
+                               {.pattern = {4, 4}, .value_type = f32},
+                               {.pattern = {1, 1}, .value_type = f32}}) {
+      const auto w = random_matrix<float>(rows, cols, 1);
+      const auto result = m(w);
+      CHECK(result.op.to_dense() == w);
+      CHECK(result.report.relative_error == 0.0);
+    }
+}
+
+TEST_CASE("magnitude: weights that are zero already go first and count", "[magnitude]") {
+  for (std::uint64_t seed = 0; seed < 4; ++seed)
+    for (const auto scope : {selection_scope::per_tensor, selection_scope::per_row}) {
+      const auto w = solve::masked(random_matrix<float>(10, 20, seed), random_mask(10, 20, 0.8, seed + 9));
+      const auto outcome = magnitude{.sparsity = 0.5, .scope = scope}.compress({.weight = w});
+      CHECK(removed(outcome.sparsity.kept) == 100);
+      CHECK(zeros(outcome.op.to_dense()) == 100);
+    }
 }
 
 TEST_CASE("magnitude: no other mask of the same count has a smaller error (3 x 4, all masks)",
           "[magnitude]") {
-  const auto w = random_matrix<float>(3, 4, 7);
-  const auto loss = [&](const matrix<float>& a) {
-    double sum = 0;
-    for (index i = 0; i < 12; ++i)
-      sum += std::pow(static_cast<double>(a.data()[i]) - static_cast<double>(w.data()[i]), 2);
-    return sum;
-  };
-  for (index k = 0; k < 12; ++k) {
-    double best = std::numeric_limits<double>::infinity();
-    for (unsigned bits = 0; bits < 4096; ++bits) {
-      if (std::popcount(bits) != k) continue;
-      auto a = w;
+  for (std::uint64_t seed = 5; seed < 9; ++seed) {
+    const auto w = random_matrix<float>(3, 4, seed);
+    const auto loss = [&](const matrix<float>& a) {
+      double sum = 0;
       for (index i = 0; i < 12; ++i)
-        if ((bits >> i) & 1U) a.data()[i] = 0;
-      best = std::min(best, loss(a));
+        sum += std::pow(static_cast<double>(a.data()[i]) - static_cast<double>(w.data()[i]), 2);
+      return sum;
+    };
+    for (index k = 0; k < 12; ++k) {
+      double best = std::numeric_limits<double>::infinity();
+      for (unsigned bits = 0; bits < 4096; ++bits) {
+        if (std::popcount(bits) != k) continue;
+        auto a = w;
+        for (index i = 0; i < 12; ++i)
+          if ((bits >> i) & 1U) a.data()[i] = 0;
+        best = std::min(best, loss(a));
+      }
+      const double s = (static_cast<double>(k) + 0.5) / 12.0;
+      CHECK(std::abs(loss(magnitude{.sparsity = s, .value_type = f32}(w).op.to_dense()) - best) <= 1e-12);
     }
-    const double s = (static_cast<double>(k) + 0.5) / 12.0;
-    CHECK(std::abs(loss(magnitude{.sparsity = s, .value_type = f32}(w).op.to_dense()) - best) <= 1e-12);
+    // k in each row, which here is one group of 4
+    for (int k = 1; k < 4; ++k) {
+      double best = std::numeric_limits<double>::infinity();
+      for (unsigned bits = 0; bits < 4096; ++bits) {
+        if (std::popcount(bits & 15U) != k || std::popcount((bits >> 4) & 15U) != k ||
+            std::popcount(bits >> 8) != k)
+          continue;
+        auto a = w;
+        for (index i = 0; i < 12; ++i)
+          if ((bits >> i) & 1U) a.data()[i] = 0;
+        best = std::min(best, loss(a));
+      }
+      for (const magnitude& m :
+           {magnitude{.sparsity = k / 4.0, .scope = selection_scope::per_row, .value_type = f32},
+            {.pattern = {4 - k, 4}, .value_type = f32}})
+        CHECK(std::abs(loss(m(w).op.to_dense()) - best) <= 1e-12);
+    }
   }
 }
 
@@ -123,6 +160,35 @@ TEST_CASE("magnitude: several tensors with one threshold", "[magnitude]") {
   CHECK_THROWS_AS(prune::magnitude_global(tensors, 0.999), tersor::error);
 }
 
+TEST_CASE("magnitude: masks of tensors of any rank", "[magnitude]") {
+  for (std::uint64_t seed = 0; seed < 3; ++seed) {
+    const auto data = random_matrix<float>(1, 6 * 10 * 2 * 3, seed);
+    const tersor::tensor_view<const float, 4> conv(data.data(), {6, 10, 2, 3});
+    const auto as_rows = [&](index rows) {
+      matrix<float> m(rows, data.size() / rows);
+      std::ranges::copy(data.values(), m.data());
+      return m;
+    };
+    const auto of = [](const magnitude& m, const matrix<float>& w) {
+      const auto kept = m.compress({.weight = w}).sparsity.kept;
+      return std::vector<std::uint8_t>(kept.values().begin(), kept.values().end());
+    };
+    const magnitude tensor{.sparsity = 0.3}, row{.sparsity = 0.3, .scope = selection_scope::per_row};
+    CHECK(tensor.mask(conv) == of(tensor, as_rows(1)));
+    CHECK(row.mask(conv) == of(row, as_rows(6)));
+    CHECK(magnitude{.pattern = {2, 4}}.mask(conv) == prune::nm_convolution_mask(conv));
+    const auto w = as_rows(12);
+    for (const magnitude& m : {tensor, row, magnitude{.pattern = {2, 4}}}) {
+      CHECK(m.mask(tersor::as_view(w)) == of(m, w));
+      CHECK(m.mask(tersor::as_view(data.values())) == of(m, data));  // a vector is one row
+      const auto t = tersor::copy_as<float>(w.view().transposed());
+      CHECK(m.mask(t.view().transposed()) == of(m, w));
+    }
+  }
+  CHECK(magnitude{}.mask(tersor::tensor_view<const float, 3>(nullptr, {2, 0, 3})).empty());
+  CHECK(magnitude{}.mask(tersor::tensor_view<const float, 3>(nullptr, {0, 2, 3})).empty());
+}
+
 TEST_CASE("magnitude: structured scores", "[magnitude]") {
   // filters of a convolution [2, 3, 1, 2]: 1 .. 6 and -1, 0, 0, 0, 0, -5
   const std::vector<float> w{1, 2, 3, 4, 5, 6, -1, 0, 0, 0, 0, -5};
@@ -135,6 +201,14 @@ TEST_CASE("magnitude: structured scores", "[magnitude]") {
   const tersor::matrix_view<const float> matrix_of(w.data(), {3, 4});
   CHECK(prune::unit_scores(matrix_of, 1) == prune::unit_scores(matrix_of.transposed(), 0));
   CHECK_THROWS_AS(prune::unit_scores(view, 4), tersor::error);
+  // units without entries, and no units
+  CHECK(prune::unit_scores(tersor::tensor_view<const float, 3>(nullptr, {2, 0, 3}), 0) ==
+        std::vector<float>{0, 0});
+  CHECK(prune::unit_scores(tersor::tensor_view<const float, 3>(nullptr, {2, 0, 3}), 1).empty());
+  // the weaker half of the filters
+  std::vector<std::uint8_t> kept(2, 1);
+  solve::remove_smallest(prune::unit_scores(view, 0), solve::removed_count(0.5, 2), kept);
+  CHECK(kept == std::vector<std::uint8_t>{1, 0});
 }
 
 TEST_CASE("magnitude: gradual schedule", "[magnitude]") {
@@ -145,6 +219,10 @@ TEST_CASE("magnitude: gradual schedule", "[magnitude]") {
   CHECK(std::abs(prune::gradual_sparsity(0, 10, 0.8, 0.2) - 0.2) <= 1e-15);
   CHECK_THROWS_AS(prune::gradual_sparsity(-1, 10, 0.8), tersor::error);
   CHECK_THROWS_AS(prune::gradual_sparsity(0, 0, 0.8), tersor::error);
+  CHECK_THROWS_AS(prune::gradual_sparsity(0, 10, 1.0), tersor::error);
+  CHECK_THROWS_AS(prune::gradual_sparsity(0, 10, 0.8, -0.1), tersor::error);
+  for (index t = 1; t <= 20; ++t)  // never falls on the way up
+    CHECK(prune::gradual_sparsity(t, 20, 0.9, 0.1) > prune::gradual_sparsity(t - 1, 20, 0.9, 0.1));
 }
 
 TEST_CASE("magnitude: errors", "[magnitude]") {
@@ -153,8 +231,16 @@ TEST_CASE("magnitude: errors", "[magnitude]") {
   CHECK_THROWS_AS(magnitude{.sparsity = -0.1}(w), tersor::error);
   CHECK_THROWS_AS((magnitude{.pattern = {5, 4}}(w)), tersor::error);
   CHECK_THROWS_AS(magnitude{}(matrix<float>(0, 4)), tersor::error);
-  w(2, 3) = std::numeric_limits<float>::quiet_NaN();
-  CHECK_THROWS_AS(magnitude{}(w), tersor::error);
+  CHECK_THROWS_AS(magnitude{.sparsity = 1.0}.mask(tersor::as_view(w)), tersor::error);
+  for (const float v : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    w(2, 3) = v;
+    CHECK(culprit([&] { magnitude{}(w); }) == "weight[2, 3]");
+    CHECK(culprit([&] { magnitude{}.mask(tersor::as_view(w)); }) == "weight[2, 3]");
+    CHECK(culprit([&] { prune::unit_scores(tersor::as_view(w), 0); }) == "unit_scores: w[2, 3]");
+    const matrix<float> sound(2, 2, 1.0F);
+    const prune::weighted_tensor tensors[] = {{sound.view()}, {w.view()}};
+    CHECK(culprit([&] { prune::magnitude_global(tensors, 0.5); }) == "tensors[1][2, 3]");
+  }
   w(2, 3) = 1e30F;
   CHECK_THROWS_AS(magnitude{.value_type = tersor::dtype::f16}(w), tersor::error);
   magnitude m;

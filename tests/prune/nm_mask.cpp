@@ -61,6 +61,29 @@ TEST_CASE("nm_mask: transposable masks against each other and along rows", "[nm_
   }
 }
 
+TEST_CASE("nm_mask: the exact transposable mask is the best of all valid ones", "[nm_mask]") {
+  for (std::uint64_t seed = 0; seed < 10; ++seed) {
+    const auto s = prune::magnitude::score(random_matrix<float>(4, 4, seed));
+    double best = 0;
+    for (unsigned p = 0; p < 65536; ++p) {
+      bool valid = true;
+      for (unsigned i = 0; i < 4; ++i)
+        valid = valid && std::popcount((p >> (4 * i)) & 15U) == 2 && std::popcount((p >> i) & 0x1111U) == 2;
+      if (!valid) continue;
+      matrix<std::uint8_t> mask(4, 4);
+      for (index i = 0; i < 16; ++i) mask.data()[i] = (p >> i) & 1U;
+      best = std::max(best, kept_sum(s, mask));
+    }
+    CHECK(std::abs(kept_sum(s, prune::transposable_mask(s)) - best) <= 1e-12);
+  }
+  // equal patterns: the first of the table, 0x33CC: rows 0 and 1 keep columns 2 and 3, the others 0 and 1
+  const auto constant = prune::transposable_mask(matrix<float>(4, 8, 1.0F));
+  for (index i = 0; i < 4; ++i)
+    for (index j = 0; j < 8; ++j) CHECK(constant(i, j) == (i / 2 != j % 4 / 2));
+  CHECK(prune::transposable_mask(matrix<float>(0, 4)).empty());
+  CHECK(prune::transposable_mask_greedy(matrix<float>(4, 0)).empty());
+}
+
 TEST_CASE("nm_mask: greedy by hand", "[nm_mask]") {
   // the two largest of each row of the upper half sit in columns 0 and 1, which then are full
   const float s[] = {9, 8, 1, 2, 7, 6, 3, 4, 5, 5, 0, 0, 5, 5, 0, 0};
@@ -85,6 +108,30 @@ TEST_CASE("nm_mask: a convolution is pruned along its input channels", "[nm_mask
         for (index i = 0; i < in; ++i)
           CHECK(kept[static_cast<std::size_t>(((a * in + i) * kh + p) * kw + q)] == expected(0, i));
       }
+  // transposable: each kernel position is a matrix [out, in]
+  const auto even = random_matrix<float>(1, 8 * 12 * 2 * 3, 6);
+  const tersor::tensor_view<const float, 4> conv(even.data(), {8, 12, 2, 3});
+  for (const auto layout : {nm_layout::transposable, nm_layout::transposable_greedy}) {
+    const auto both = prune::nm_convolution_mask(conv, {2, 4}, layout);
+    for (index p = 0; p < 2; ++p)
+      for (index q = 0; q < 3; ++q) {
+        matrix<float> s(8, 12);
+        for (index a = 0; a < 8; ++a)
+          for (index i = 0; i < 12; ++i) s(a, i) = std::abs(conv(a, i, p, q));
+        const auto expected = nm_mask{.layout = layout}.mask(s);
+        for (index a = 0; a < 8; ++a)
+          for (index i = 0; i < 12; ++i)
+            CHECK(both[static_cast<std::size_t>(((a * 12 + i) * 2 + p) * 3 + q)] == expected(a, i));
+      }
+  }
+  CHECK_THROWS_AS(prune::nm_convolution_mask(view, {2, 4}, nm_layout::transposable),
+                  tersor::error);  // 3 outputs
+  CHECK(prune::nm_convolution_mask(tersor::tensor_view<const float, 4>(nullptr, {3, 0, 2, 2})).empty());
+  auto bad = w;
+  bad(0, (1 * in + 4) * 6 + 5) = std::numeric_limits<float>::quiet_NaN();
+  CHECK(culprit([&] {
+          prune::nm_convolution_mask(tersor::tensor_view<const float, 4>(bad.data(), {o, in, kh, kw}));
+        }) == "weight[1, 4, 1, 2]");
   // strides do not matter: [out, in] as the transpose of [in, out]
   const auto m = random_matrix<float>(8, 6, 2);
   const auto t = tersor::copy_as<float>(m.view().transposed());
@@ -111,6 +158,25 @@ TEST_CASE("nm_mask: as a stage", "[nm_mask]") {
   CHECK(greedy.report.notes.size() == 1);
 }
 
+TEST_CASE("nm_mask: any width, a last short group keeps what there is", "[nm_mask]") {
+  for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {1, 2}, {5, 3}, {3, 10}, {8, 16}})
+    for (std::uint64_t seed = 0; seed < 3; ++seed)
+      for (const tersor::solve::nm_pattern p : {tersor::solve::nm_pattern{2, 4}, {1, 4}, {4, 8}, {1, 1}}) {
+        const auto w = random_matrix<float>(rows, cols, seed);
+        const auto result = nm_mask{.pattern = p, .value_type = tersor::dtype::f32}(w);
+        CHECK(result.op.kind() == "sparse_nm");
+        const auto kept = nm_mask{.pattern = p}.mask(prune::magnitude::score(w));
+        CHECK(result.op.to_dense() == tersor::solve::masked(w, kept));
+        for (index r = 0; r < rows; ++r)
+          for (index j = 0; j < cols; j += p.m) {
+            const index width = std::min<index>(p.m, cols - j);
+            index count = 0;
+            for (index i = j; i < j + width; ++i) count += kept(r, i);
+            CHECK(count == std::min<index>(p.n, width));
+          }
+      }
+}
+
 TEST_CASE("nm_mask: errors", "[nm_mask]") {
   const auto w = random_matrix<float>(6, 8, 1);
   CHECK_THROWS_AS(nm_mask{.layout = nm_layout::transposable}(w), tersor::error);
@@ -120,7 +186,9 @@ TEST_CASE("nm_mask: errors", "[nm_mask]") {
   matrix<float> bad(4, 4, 1.0F);
   bad(1, 1) = std::numeric_limits<float>::quiet_NaN();
   for (const auto layout : {nm_layout::rows, nm_layout::transposable, nm_layout::transposable_greedy})
-    CHECK_THROWS_AS(nm_mask{.layout = layout}.mask(bad), tersor::error);
+    CHECK(culprit([&] { nm_mask{.layout = layout}.mask(bad); }) == "score[1, 1]");
+  CHECK(culprit([&] { nm_mask{}(bad); }) == "weight[1, 1]");
+  CHECK_THROWS_AS(nm_mask{}(matrix<float>(4, 0)), tersor::error);
 }
 
 }  // namespace

@@ -58,4 +58,31 @@ inline matrix<double> with_damping(matrix<double> h, double damping) {
   return h;
 }
 
+/// What the error that f throws calls its culprit; "" if it throws none.
+template <class F>
+std::string culprit(F&& f) {
+  try {
+    f();
+  } catch (const tersor::error& e) {
+    return e.argument();
+  }
+  return "";
+}
+
+/// Two random columns of each group of four, or with `holes` fewer in about half of the groups.
+template <class T = float>
+matrix<T> random_24(index rows, index cols, std::uint64_t seed, bool holes = false) {
+  tersor::random_generator g(seed);
+  matrix<T> w(rows, cols);
+  for (index r = 0; r < rows; ++r)
+    for (index j = 0; j < cols; j += 4)
+      for (std::uint64_t left = holes && g.uniform() < 0.5 ? g.uniform_index(2) : 2; left > 0;) {
+        T& v = w(r, j + static_cast<index>(g.uniform_index(4)));
+        if (static_cast<float>(v) != 0.0F) continue;
+        v = static_cast<T>(static_cast<float>(1 + g.uniform_index(100)));
+        --left;
+      }
+  return w;
+}
+
 }  // namespace tersor_test

@@ -1,9 +1,7 @@
 // tersor - tests of prune/sp24_store.hpp
 // SPDX-License-Identifier: MIT
 #include <tersor/prune/sp24_store.hpp>
-
-#include <cstring>  // std::memcmp
-#include <set>      // std::set
+#include <tersor/quant/rtn.hpp>
 
 #include "../op/memory_archive.hpp"
 #include "samples.hpp"
@@ -13,182 +11,6 @@ namespace {
 using namespace tersor_test;
 using namespace tersor::prune;
 using tersor::index;  // hides the one of <strings.h>
-
-/// Two random columns of each group of four, or with `holes` fewer in about half of the groups.
-template <class T = float>
-matrix<T> random_24(index rows, index cols, std::uint64_t seed, bool holes = false) {
-  tersor::random_generator g(seed);
-  matrix<T> w(rows, cols);
-  for (index r = 0; r < rows; ++r)
-    for (index j = 0; j < cols; j += 4)
-      for (std::uint64_t left = holes && g.uniform() < 0.5 ? g.uniform_index(2) : 2; left > 0;) {
-        T& v = w(r, j + static_cast<index>(g.uniform_index(4)));
-        if (static_cast<float>(v) != 0.0F) continue;
-        v = static_cast<T>(static_cast<float>(1 + g.uniform_index(100)));
-        --left;
-      }
-  return w;
-}
-
-TEST_CASE("sp24: the codes of all eleven patterns", "[sp24]") {
-  // Sheet: positions of the stored values, non-zero flags m0 m1 m2 m3
-  struct row {
-    const char* flags;
-    int a0, a1, b0, b1;  // layouts a and b
-  };
-  for (const row& p : {row{"1100", 0, 1, 0, 1},
-                       {"1010", 0, 2, 0, 2},
-                       {"1001", 0, 3, 0, 3},
-                       {"0110", 1, 2, 1, 2},
-                       {"0101", 1, 3, 1, 3},
-                       {"0011", 2, 3, 2, 3},
-                       {"0000", 2, 3, 2, 3},
-                       {"0001", 2, 3, 2, 3},
-                       {"0010", 2, 3, 2, 3},
-                       {"0100", 1, 3, 1, 2},
-                       {"1000", 0, 3, 0, 2}}) {
-    INFO(p.flags);
-    matrix<float> w(1, 4);
-    for (index i = 0; i < 4; ++i) w(0, i) = p.flags[i] == '1' ? static_cast<float>(i + 1) : 0.0F;
-    const auto a = sp24_encode(w.view()), b = sp24_encode(w.view(), sp24_layout::b);
-    CHECK(a.code(0, 0) == (p.a0 | p.a1 << 2));
-    CHECK(b.code(0, 0) == (p.b0 | p.b1 << 2));
-    CHECK(a.values == std::vector<float>{w(0, p.a0), w(0, p.a1)});
-    CHECK(sp24_decode(a) == w);
-    CHECK(sp24_decode(b) == w);
-  }
-}
-
-TEST_CASE("sp24: three or four non-zeros are refused", "[sp24]") {
-  for (unsigned flags = 0; flags < 16; ++flags) {
-    matrix<float> w(2, 8);
-    for (index i = 0; i < 4; ++i) w(1, 4 + i) = (flags >> i) & 1U ? 1.0F : 0.0F;
-    for (const auto layout : {sp24_layout::a, sp24_layout::b}) {
-      if (std::popcount(flags) <= 2) {
-        CHECK(sp24_decode(sp24_encode(w.view(), layout)) == w);
-        continue;
-      }
-      std::string text;
-      try {
-        sp24_encode(w.view(), layout);
-      } catch (const tersor::error& e) {
-        text = e.what();
-      }
-      CHECK(text.find("row 1, group 1") != std::string::npos);
-    }
-  }
-}
-
-TEST_CASE("sp24: decode undoes encode for any shape and value type", "[sp24]") {
-  const auto check = [](const auto& w) {
-    const auto m = sp24_encode(w.view());
-    const auto back = sp24_decode(m);
-    REQUIRE(back.size() == w.size());
-    CHECK((w.empty() ||
-           std::memcmp(back.data(), w.data(), static_cast<std::size_t>(w.size()) * sizeof(*w.data())) == 0));
-    CHECK(m.values.size() * sizeof(*w.data()) + m.codes.size() ==
-          sp24_bytes(w.rows(), w.cols(), static_cast<int>(sizeof(*w.data())) * 8));
-  };
-  for (const auto& [rows, cols] : {std::pair<index, index>{0, 0}, {1, 4}, {3, 12}, {5, 20}, {64, 128}})
-    for (const bool holes : {false, true}) {
-      check(random_24<float>(rows, cols, 1, holes));
-      check(random_24<double>(rows, cols, 2, holes));
-      check(random_24<tersor::f16>(rows, cols, 3, holes));
-      check(random_24<tersor::bf16>(rows, cols, 4, holes));
-      check(random_24<std::int8_t>(rows, cols, 5, holes));
-    }
-  // any strides
-  const auto w = random_24(8, 16, 6);
-  const auto columns = tersor::copy_as<float>(w.view().transposed());
-  CHECK(sp24_encode(columns.view().transposed()) == sp24_encode(w.view()));
-}
-
-TEST_CASE("sp24: minus zero counts as zero", "[sp24]") {
-  matrix<float> w(1, 4, -0.0F);
-  w(0, 1) = 3;
-  w(0, 2) = 4;
-  CHECK(sp24_decode(sp24_encode(w.view())) == w);  // -0 == 0
-}
-
-TEST_CASE("sp24: size", "[sp24]") {
-  static_assert(sp24_bytes(16, 64, 16) * 8 == 16 * 64 * 9);
-  static_assert(sp24_bytes(16, 64, 8) * 8 == 16 * 64 * 5);
-  static_assert(sp24_bytes(16, 64, 4) * 8 == 16 * 64 * 3);
-  static_assert(sp24_bytes(3, 12, 16) == 3 * 6 * 2 + 3 * 2);  // three groups a row: two bytes of codes
-  CHECK(sp24_encode(random_24(3, 12, 1).view()).row_bytes() == 2);
-}
-
-template <class M>
-void check_gpu(index rows, index cols, sp24_layout layout) {
-  INFO(rows << " x " << cols << ", " << sizeof(M) * 8 << " bits, layout "
-            << (layout == sp24_layout::a ? 'a' : 'b'));
-  const index columns = cols / 4 / static_cast<index>(sizeof(M) * 2);
-  std::set<index> places;  // a bijection
-  for (index r = 0; r < rows; ++r)
-    for (index c = 0; c < columns; ++c) places.insert(sp24_offset<M>(r, c, rows, layout));
-  CHECK(static_cast<index>(places.size()) == rows * columns);
-  CHECK((*places.begin() == 0 && *places.rbegin() == rows * columns - 1));
-  const auto w = random_24<std::int8_t>(rows, cols, 7, true);
-  const auto m = sp24_encode(w.view(), layout);
-  const auto meta = sp24_gpu_metadata<M>(m, layout);
-  CHECK(static_cast<index>(meta.size()) == rows * columns);
-  CHECK(sp24_from_gpu<M>(rows, cols, m.values, std::span<const M>(meta), layout) == m);
-}
-
-TEST_CASE("sp24: GPU layouts are reorderings, and come back", "[sp24]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{32, 64}, {64, 128}, {128, 64}, {192, 256}}) {
-    check_gpu<std::uint16_t>(rows, cols, sp24_layout::a);
-    check_gpu<std::uint32_t>(rows, cols, sp24_layout::a);
-    if (rows % 64 == 0) check_gpu<std::uint16_t>(rows, cols, sp24_layout::b);
-  }
-  check_gpu<std::uint16_t>(32, 32, sp24_layout::a);
-}
-
-TEST_CASE("sp24: shapes without a GPU layout are errors", "[sp24]") {
-  const auto m = [](index rows, index cols) { return sp24_encode(random_24(rows, cols, 1).view()); };
-  CHECK_THROWS_AS(sp24_gpu_metadata<std::uint16_t>(m(16, 64)), tersor::error);
-  CHECK_THROWS_AS(sp24_gpu_metadata<std::uint16_t>(m(32, 16)), tersor::error);  // one metadata column
-  CHECK_THROWS_AS(sp24_gpu_metadata<std::uint32_t>(m(32, 32)), tersor::error);
-  CHECK_THROWS_AS(sp24_gpu_metadata<std::uint16_t>(m(32, 64), sp24_layout::b), tersor::error);
-  CHECK_THROWS_AS(sp24_gpu_metadata<std::uint32_t>(m(64, 64), sp24_layout::b), tersor::error);
-  CHECK_THROWS_AS(sp24_encode(matrix<float>(2, 6).view()), tersor::error);
-}
-
-TEST_CASE("sp24: damaged data is an error", "[sp24]") {
-  auto m = sp24_encode(random_24(32, 64, 1).view());
-  auto meta = sp24_gpu_metadata<std::uint16_t>(m);
-  const auto from = [&] {
-    return sp24_from_gpu<std::uint16_t>(32, 64, m.values, std::span<const std::uint16_t>(meta));
-  };
-  CHECK(from() == m);
-  meta[5] = 0;  // four times i0 = i1 = 0
-  CHECK_THROWS_AS(from(), tersor::error);
-  meta.pop_back();
-  CHECK_THROWS_AS(from(), tersor::error);
-  m.codes[3] = 0x5;
-  CHECK_THROWS_AS(sp24_decode(m), tersor::error);
-  m.codes.pop_back();
-  CHECK_THROWS_AS(sp24_decode(m), tersor::error);
-}
-
-TEST_CASE("sp24: twelve patterns in a word", "[sp24]") {
-  constexpr std::uint8_t valid[] = {4, 8, 12, 9, 13, 14};
-  tersor::random_generator g(1);
-  for (const std::size_t n : {0U, 1U, 11U, 12U, 13U, 36U, 100U}) {
-    std::vector<std::uint8_t> codes(n);
-    for (auto& c : codes) c = valid[g.uniform_index(6)];
-    const auto words = sp24_pack_dense(codes);
-    CHECK(words.size() == (n + 11) / 12);
-    CHECK(sp24_unpack_dense(words, n) == codes);
-  }
-  CHECK(sp24_pack_dense(std::vector<std::uint8_t>(12, 14)) ==
-        std::vector<std::uint32_t>{2176782335U});  // 6¹² - 1
-  CHECK(sp24_pack_dense(std::vector<std::uint8_t>{8, 12}) == std::vector<std::uint32_t>{1 + 2 * 6});
-  CHECK_THROWS_AS(sp24_pack_dense(std::vector<std::uint8_t>{5}), tersor::error);
-  CHECK_THROWS_AS(sp24_unpack_dense(std::vector<std::uint32_t>{2176782336U}, 12), tersor::error);
-  CHECK_THROWS_AS(sp24_unpack_dense(std::vector<std::uint32_t>{6}, 1), tersor::error);
-  CHECK_THROWS_AS(sp24_unpack_dense(std::vector<std::uint32_t>{0, 0}, 12), tersor::error);
-}
 
 TEST_CASE("sp24: to and from the operator", "[sp24]") {
   for (const bool holes : {false, true}) {
@@ -201,13 +23,55 @@ TEST_CASE("sp24: to and from the operator", "[sp24]") {
     const auto stored = save(o);
     CHECK(std::ranges::equal(std::as_bytes(std::span(m.codes)), stored.tensors.at("positions").bytes));
   }
-  const auto w = random_matrix<float>(4, 8, 1);
   CHECK(to_sp24(to_operator(sp24_encode(random_24(4, 8, 2).view()), tersor::dtype::bf16)).values.size() ==
         16);
+  const auto w = random_matrix<float>(4, 8, 1);
   const tersor::op::sparse_nm wrong(
       4, 4, matrix<std::uint8_t>(4, 8, 1),
       tersor::op::element_store(tersor::store_as(tersor::dtype::f32, w.view())));
   CHECK_THROWS_AS(to_sp24(wrong), tersor::error);
+}
+
+TEST_CASE("sp24: 8-bit values to and from the operator, and to the GPU", "[sp24]") {
+  for (const auto& [rows, cols] : {std::pair<index, index>{1, 4}, {6, 24}, {32, 64}})
+    for (const bool holes : {false, true}) {
+      const auto w = random_24<std::int8_t>(rows, cols, 3, holes);
+      const auto m = sp24_encode(w.view());
+      std::vector<float> scale;
+      for (index r = 0; r < rows; ++r) scale.push_back(0.37F * static_cast<float>(r + 1));
+      const auto o = to_operator(m, scale);
+      CHECK(o.values().is_quantized());
+      CHECK(to_sp24_int8(o) == m);
+      const auto dense = o.to_dense();
+      for (index r = 0; r < rows; ++r)
+        for (index j = 0; j < cols; ++j)
+          CHECK(dense(r, j) == scale[static_cast<std::size_t>(r)] * static_cast<float>(w(r, j)));
+      CHECK(tersor::op::storage_of(o).bytes() ==
+            static_cast<std::size_t>(rows * cols / 2 + (rows * cols / 4 + 1) / 2 + 4 * rows));
+    }
+  // what a quantizer after a 2:4 pruner stores, with groups: scale * integer is the weight
+  const auto w = random_24(32, 128, 5);
+  const auto kept = sp24_kept(sp24_encode(w.view()));
+  const tersor::quant::rtn rtn{
+      .bits = 8, .group_size = 32, .scheme = tersor::solve::grid_scheme::sym_unsigned};
+  const auto outcome = rtn.compress({.weight = w, .sparsity = {kept, 2, 4}});
+  const auto* o = outcome.op.as<tersor::op::sparse_nm>();
+  REQUIRE(o != nullptr);
+  const auto half = to_sp24_int8(*o);
+  const auto integers = sp24_decode(half);
+  const auto dense = o->to_dense();
+  for (index r = 0; r < 32; ++r)
+    for (index j = 0; j < 128; ++j)
+      CHECK(dense(r, j) == o->values().grid().scale(r, j / 32) * static_cast<float>(integers(r, j)));
+  const auto meta = sp24_gpu_metadata<std::uint32_t>(half);
+  CHECK(sp24_from_gpu<std::uint32_t>(32, 128, half.values, std::span<const std::uint32_t>(meta)) == half);
+  // an affine grid of positive weights has codes above 127 and zero point 0
+  const tersor::quant::rtn affine{.bits = 8, .group_size = -1};
+  const auto unsigned_codes = affine.compress({.weight = w, .sparsity = {kept, 2, 4}});
+  CHECK_THROWS_AS(to_sp24_int8(*unsigned_codes.op.as<tersor::op::sparse_nm>()), tersor::error);
+  CHECK_THROWS_AS(to_sp24_int8(to_operator(sp24_encode(w.view()))), tersor::error);  // reals
+  CHECK_THROWS_AS(to_operator(sp24_encode(random_24<std::int8_t>(2, 4, 1).view()), std::vector<float>{1.0F}),
+                  tersor::error);
 }
 
 TEST_CASE("sp24: as a stage", "[sp24]") {
@@ -219,6 +83,10 @@ TEST_CASE("sp24: as a stage", "[sp24]") {
   const sp24_store half{.value_type = tersor::dtype::f16};
   CHECK(half(w).report.bits_per_weight == 9.0);
   CHECK_THROWS_AS(sp24_store{}(random_matrix<float>(4, 8, 1)), tersor::error);
+  CHECK_THROWS_AS(sp24_store{}(matrix<float>(4, 6)), tersor::error);
+  auto bad = w;
+  bad(3, 1) = std::numeric_limits<float>::quiet_NaN();
+  CHECK(culprit([&] { sp24_store{}(bad); }) == "weight[3, 1]");
   const auto outcome = half.compress({.weight = w});
   CHECK((outcome.sparsity.n == 2 && outcome.sparsity.m == 4));
   for (index i = 0; i < w.size(); ++i)

@@ -44,18 +44,21 @@ TEST_CASE("sparsegpt: diagonal H changes no weight and removes the smallest w² 
 }
 
 TEST_CASE("sparsegpt: identity H is magnitude pruning of each panel", "[sparsegpt]") {
-  matrix<double> h(20, 20);
-  for (index j = 0; j < 20; ++j) h(j, j) = 1;
-  const auto w = random_matrix<float>(6, 20, 3);
-  const auto s = sparsegpt{.sparsity = 0.4, .block_size = 8}.prune(w, h);
-  CHECK(s.weight == solve::masked(w, s.kept));
-  for (index first = 0; first < 20; first += 8) {
-    const index width = std::min<index>(8, 20 - first);
-    auto panel = tersor::copy_as<float>(w.view().block(0, first, 6, width));
-    for (float& v : panel.values()) v = std::abs(v);
-    const auto expected = solve::select(panel, {.sparsity = 0.4});
-    CHECK(tersor::copy_as<std::uint8_t>(s.kept.view().block(0, first, 6, width)) == expected);
-  }
+  for (const auto& [out, in] : {std::pair<index, index>{1, 1}, {1, 20}, {20, 1}, {6, 20}, {9, 64}})
+    for (std::uint64_t seed = 0; seed < 3; ++seed) {
+      matrix<double> h(in, in);
+      for (index j = 0; j < in; ++j) h(j, j) = 1;
+      const auto w = random_matrix<float>(out, in, seed);
+      const auto s = sparsegpt{.sparsity = 0.4, .block_size = 8}.prune(w, h);
+      CHECK(s.weight == solve::masked(w, s.kept));
+      for (index first = 0; first < in; first += 8) {
+        const index width = std::min<index>(8, in - first);
+        auto panel = tersor::copy_as<float>(w.view().block(0, first, out, width));
+        for (float& v : panel.values()) v = std::abs(v);
+        const auto expected = solve::select(panel, {.sparsity = 0.4});
+        CHECK(tersor::copy_as<std::uint8_t>(s.kept.view().block(0, first, out, width)) == expected);
+      }
+    }
 }
 
 TEST_CASE("sparsegpt: sparsity 0 without a quantizer leaves every bit", "[sparsegpt]") {
@@ -91,6 +94,47 @@ TEST_CASE("sparsegpt: sparsity 0 with a quantizer is GPTQ with one grid per row"
         CHECK(std::accumulate(s.row_loss.begin(), s.row_loss.end(), 0.0) == g.loss);
         CHECK(s.dead == g.dead);
       }
+}
+
+TEST_CASE("sparsegpt: with groups, sparsity 0 is GPTQ with static groups", "[sparsegpt]") {
+  for (std::uint64_t seed = 0; seed < 3; ++seed)
+    for (const index group : {index{1}, index{8}, index{13}, index{40}, index{100}}) {
+      const auto w = random_matrix<float>(9, 40, seed);
+      const auto h = hessian(40, seed + 3);
+      const auto s = sparsegpt{.sparsity = 0, .block_size = 16, .bits = 3, .group_size = group}.prune(w, h);
+      const auto g =
+          tersor::quant::gptq{.bits = 3, .group_size = group, .static_groups = true, .block_size = 16}
+              .quantize(w, h);
+      CHECK(s.codes == g.codes);
+      CHECK(s.grids.scale == g.grids.scale);
+      CHECK(s.grids.zero == g.grids.zero);
+    }
+}
+
+TEST_CASE("sparsegpt: with groups, kept weights are on their group's grid and removed ones zero",
+          "[sparsegpt]") {
+  for (std::uint64_t seed = 0; seed < 3; ++seed)
+    for (const sparsegpt& o :
+         {sparsegpt{.bits = 4, .group_size = 8},
+          {.pattern = {2, 4}, .bits = 3, .group_size = 5},
+          {.sparsity = 0.3, .bits = 8, .group_size = 16, .scheme = solve::grid_scheme::sym_unsigned}}) {
+      const auto w = random_matrix<float>(6, 42, seed);
+      const auto inputs = statistics_of(correlated_inputs(170, 42, seed + 3));
+      const auto s = o.prune(w, inputs.hessian());
+      const auto grids = solve::fit_grids(w.view(), o.group_size, false, o.rule());
+      CHECK(s.grids.scale == grids.scale);
+      for (index r = 0; r < 6; ++r)
+        for (index j = 0; j < 42; ++j) {
+          const auto grid = grids.at(r, j / o.group_size);
+          CHECK(s.weight(r, j) == grid.scale * (static_cast<float>(s.codes(r, j)) - grid.zero));
+          if (!s.kept(r, j)) CHECK(s.weight(r, j) == 0.0F);
+        }
+      CHECK(o(w, inputs).op.to_dense() == s.weight);
+    }
+  const auto w = random_matrix<float>(16, 64, 1);
+  const auto inputs = statistics_of(correlated_inputs(200, 64, 2));
+  CHECK(sparsegpt{.pattern = {2, 4}, .bits = 4, .group_size = 16}(w, inputs).report.bits_per_weight ==
+        3.0 + (16.0 + 4.0) / 16.0);
 }
 
 TEST_CASE("sparsegpt: a mask that removes a prefix gives exact least squares", "[sparsegpt]") {
@@ -257,6 +301,16 @@ TEST_CASE("sparsegpt: earlier zeros stay, and GPTQ after it keeps the zeros", "[
       if (!before.data()[i]) CHECK((dense.data()[i] == 0.0F && outcome.sparsity.kept.data()[i] == 0));
     if (o.pattern.empty() && o.sparsity == 0.5) CHECK(removed(outcome.sparsity.kept) == 200);
   }
+  // a group that was emptied has no pattern any more; the report says so, with and without a quantizer
+  auto holes = l;
+  holes.sparsity.kept = matrix<std::uint8_t>(10, 40, 1);
+  for (index j = 8; j < 11; ++j) holes.sparsity.kept(2, j) = 0;
+  for (const int bits : {0, 4}) {
+    const auto outcome = sparsegpt{.pattern = {2, 4}, .bits = bits}.compress(holes);
+    CHECK(outcome.op.kind() == "sparse_bitmap");
+    REQUIRE(outcome.notes.size() == 1);
+    CHECK(outcome.notes[0].starts_with("sparsegpt: stored as a bitmap"));
+  }
   const auto recipe = sparsegpt{.pattern = {2, 4}} | tersor::quant::gptq{.bits = 4, .group_size = 8};
   const auto first = sparsegpt{.pattern = {2, 4}}.compress({.weight = w, .inputs = &inputs});
   const auto both = recipe.compress({.weight = w, .inputs = &inputs});
@@ -276,6 +330,15 @@ TEST_CASE("sparsegpt: fewer tokens than channels, dead inputs, zero weights", "[
   const auto dense = result.op.to_dense();
   for (index r = 0; r < 4; ++r) CHECK((dense(r, 3) == 0.0F && dense(r, 9) == 0.0F));
   CHECK(sparsegpt{.bits = 4}(matrix<float>(4, 24), inputs).op.to_dense() == matrix<float>(4, 24));
+  // without damping XᵀX of 5 tokens has no factor: damping is raised, and the report says so
+  const auto raised = sparsegpt{.percdamp = 0}(w, statistics_of(correlated_inputs(5, 24, 1)));
+  REQUIRE(raised.report.notes.size() == 1);
+  CHECK(raised.report.notes[0].starts_with("sparsegpt: damping raised "));
+  // one row, one column, one of each
+  for (const auto& [out, in] : {std::pair<index, index>{1, 1}, {1, 9}, {9, 1}})
+    for (const sparsegpt& o : {sparsegpt{}, {.pattern = {1, 2}}, {.bits = 4}})
+      CHECK(std::isfinite(*o(random_matrix<float>(out, in, 4), statistics_of(correlated_inputs(2, in, 5)))
+                               .report.weighted_error));
   // no activations at all: every input is dead
   CHECK(sparsegpt{}(w, statistics_of(matrix<float>(4, 24))).op.to_dense() == matrix<float>(4, 24));
 }
@@ -291,6 +354,17 @@ TEST_CASE("sparsegpt: errors", "[sparsegpt]") {
   CHECK_THROWS_AS(sparsegpt{.bits = 9}(w, inputs), tersor::error);
   CHECK_THROWS_AS(sparsegpt{.block_size = 0}(w, inputs), tersor::error);
   CHECK_THROWS_AS((sparsegpt{.pattern = {0, 4}}(w, inputs)), tersor::error);
+  CHECK_THROWS_AS((sparsegpt{.bits = 4, .group_size = 0}(w, inputs)), tersor::error);
+  CHECK_THROWS_AS(sparsegpt{}(w, tersor::calib::statistics(12)), tersor::error);
+  for (const float v : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    auto bad = w;
+    bad(1, 7) = v;
+    CHECK(culprit([&] { sparsegpt{}(bad, inputs); }) == "weight[1, 7]");
+    CHECK(culprit([&] { sparsegpt{}.prune(bad, inputs.hessian()); }) == "sparsegpt: w[1, 7]");
+    auto h = inputs.hessian();
+    h(3, 2) = static_cast<double>(v);
+    CHECK(culprit([&] { sparsegpt{}.prune(w, h); }) == "h[3, 2]");
+  }
   CHECK_THROWS_AS(sparsegpt{}.prune_by(matrix<std::uint8_t>(4, 11), w, inputs.hessian()), tersor::error);
   CHECK_THROWS_AS(sparsegpt{}.prune(w, hessian(11, 1)), tersor::error);
 }

@@ -1,6 +1,7 @@
 // tersor - tests of prune/wanda.hpp
 // SPDX-License-Identifier: MIT
 #include <tersor/prune/magnitude.hpp>
+#include <tersor/prune/sparsegpt.hpp>
 #include <tersor/prune/wanda.hpp>
 
 #include "samples.hpp"
@@ -23,16 +24,17 @@ TEST_CASE("wanda: score by hand", "[wanda]") {
 }
 
 TEST_CASE("wanda: constant inputs make it magnitude pruning per row", "[wanda]") {
-  for (std::uint64_t seed = 0; seed < 5; ++seed) {
-    const auto w = random_matrix<float>(7, 24, seed);
-    matrix<float> x(5, 24, 0.7F);
-    const auto inputs = statistics_of(x, false);
-    CHECK(wanda{.sparsity = 0.4}(w, inputs).op.to_dense() ==
-          tersor::prune::magnitude{.sparsity = 0.4, .scope = tersor::solve::selection_scope::per_row}(w)
-              .op.to_dense());
-    CHECK(wanda{.pattern = {2, 4}}(w, inputs).op.to_dense() ==
-          tersor::prune::magnitude{.pattern = {2, 4}}(w).op.to_dense());
-  }
+  for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {1, 30}, {30, 1}, {7, 24}, {6, 11}})
+    for (std::uint64_t seed = 0; seed < 5; ++seed) {
+      const auto w = random_matrix<float>(rows, cols, seed);
+      matrix<float> x(5, cols, 0.7F);
+      const auto inputs = statistics_of(x, false);
+      CHECK(wanda{.sparsity = 0.4}(w, inputs).op.to_dense() ==
+            tersor::prune::magnitude{.sparsity = 0.4, .scope = tersor::solve::selection_scope::per_row}(w)
+                .op.to_dense());
+      CHECK(wanda{.pattern = {2, 4}}(w, inputs).op.to_dense() ==
+            tersor::prune::magnitude{.pattern = {2, 4}}(w).op.to_dense());
+    }
 }
 
 TEST_CASE("wanda: counts in every row are exact", "[wanda]") {
@@ -47,14 +49,16 @@ TEST_CASE("wanda: counts in every row are exact", "[wanda]") {
 }
 
 TEST_CASE("wanda: the order of tokens does not matter", "[wanda]") {
-  const auto w = random_matrix<float>(6, 20, 1), x = correlated_inputs(40, 20, 2);
-  matrix<float> reversed(40, 20);
-  for (index t = 0; t < 40; ++t) std::ranges::copy(x.row(39 - t), reversed.row(t).begin());
-  const auto a = statistics_of(x, false), b = statistics_of(reversed, false);
-  for (index j = 0; j < 20; ++j)
-    CHECK(std::abs(a.energy()[static_cast<std::size_t>(j)] - b.energy()[static_cast<std::size_t>(j)]) <=
-          1e-12 * a.energy()[static_cast<std::size_t>(j)]);
-  CHECK(wanda{}(w, a).op.to_dense() == wanda{}(w, b).op.to_dense());
+  for (std::uint64_t seed = 0; seed < 5; ++seed) {
+    const auto w = random_matrix<float>(6, 20, seed), x = correlated_inputs(40, 20, seed + 1);
+    matrix<float> reversed(40, 20);
+    for (index t = 0; t < 40; ++t) std::ranges::copy(x.row(39 - t), reversed.row(t).begin());
+    const auto a = statistics_of(x, false), b = statistics_of(reversed, false);
+    for (index j = 0; j < 20; ++j)
+      CHECK(std::abs(a.energy()[static_cast<std::size_t>(j)] - b.energy()[static_cast<std::size_t>(j)]) <=
+            1e-12 * a.energy()[static_cast<std::size_t>(j)]);
+    CHECK(wanda{}(w, a).op.to_dense() == wanda{}(w, b).op.to_dense());
+  }
 }
 
 TEST_CASE("wanda: scaling an input up and its weights down changes no mask", "[wanda]") {
@@ -119,12 +123,67 @@ TEST_CASE("wanda: the variant removes an equal share of each row's score", "[wan
     }
 }
 
-TEST_CASE("wanda: stored form, union of zeros, needs", "[wanda]") {
+TEST_CASE("wanda: rows and layers without score", "[wanda]") {
+  auto w = random_matrix<float>(3, 8, 1);
+  for (float& v : w.row(1)) v = 0;
+  const auto inputs = statistics_of(correlated_inputs(20, 8, 2), false),
+             silent = statistics_of(matrix<float>(4, 8), false);
+  // by count: of equal scores the lowest index first, so exactly half of every row
+  for (const auto* s : {&inputs, &silent}) {
+    const auto kept = wanda{}.compress({.weight = w, .inputs = s}).sparsity.kept;
+    for (index r = 0; r < 3; ++r) CHECK(std::ranges::count(kept.row(r), std::uint8_t{0}) == 4);
+  }
+  // by share: all of a row whose share of the layer's output is nothing
+  const wanda variant{.use_variant = true};
+  CHECK(removed(variant.compress({.weight = w, .inputs = &silent}).sparsity.kept) == 24);
+  const auto kept = variant.compress({.weight = w, .inputs = &inputs}).sparsity.kept;
+  CHECK(std::ranges::count(kept.row(1), std::uint8_t{0}) == 8);
+  // more channels than tokens, one channel, one token
+  CHECK(
+      removed(wanda{}
+                  .compress({.weight = random_matrix<float>(3, 40, 1),
+                             .inputs = std::array{statistics_of(correlated_inputs(2, 40, 2), false)}.data()})
+                  .sparsity.kept) == 60);
+  CHECK(removed(wanda{.sparsity = 0.9}
+                    .compress({.weight = random_matrix<float>(3, 1, 1),
+                               .inputs = std::array{statistics_of(correlated_inputs(1, 1, 2), false)}.data()})
+                    .sparsity.kept) == 0);
+}
+
+TEST_CASE("wanda: SparseGPT's update and the optimum, with Wanda's mask", "[wanda]") {
+  namespace solve = tersor::solve;
+  for (std::uint64_t seed = 0; seed < 3; ++seed)
+    for (const auto& [rows, cols] : {std::pair<index, index>{1, 8}, {9, 30}, {16, 64}}) {
+      const auto w = random_matrix<float>(rows, cols, seed);
+      const auto inputs = statistics_of(correlated_inputs(4 * cols, cols, seed + 1));
+      for (wanda o : {wanda{.block_size = 16, .value_type = f32},
+                      {.pattern = {2, 4}, .value_type = f32},
+                      {.use_variant = true, .value_type = f32}}) {
+        const auto plain = o.compress({.weight = w, .inputs = &inputs});
+        o.update = solve::weight_update::feedback;
+        const auto feedback = o.compress({.weight = w, .inputs = &inputs});
+        o.update = solve::weight_update::least_squares;
+        const auto exact = o.compress({.weight = w, .inputs = &inputs});
+        CHECK(feedback.sparsity.kept == plain.sparsity.kept);
+        CHECK(exact.sparsity.kept == plain.sparsity.kept);
+        const auto h = inputs.hessian();
+        CHECK(feedback.op.to_dense() ==
+              solve::feedback_update(w, plain.sparsity.kept, h, 0.01, o.block_size).weight);
+        CHECK(
+            feedback.op.to_dense() ==
+            tersor::prune::sparsegpt{.block_size = o.block_size}.prune_by(plain.sparsity.kept, w, h).weight);
+        CHECK(exact.op.to_dense() == solve::least_squares_update(w, plain.sparsity.kept, h).weight);
+      }
+    }
+  CHECK(wanda{}.needed() == solve::calibration_need::sums);
+  CHECK(wanda{.update = solve::weight_update::feedback}.needed() == solve::calibration_need::gram);
+}
+
+TEST_CASE("wanda: stored form, union of zeros", "[wanda]") {
   const auto w = random_matrix<float>(8, 32, 1);
   const auto inputs = statistics_of(correlated_inputs(30, 32, 2), false);
   CHECK(wanda{}(w, inputs).op.kind() == "sparse_bitmap");
   CHECK(wanda{.pattern = {2, 4}}(w, inputs).op.kind() == "sparse_nm");
-  static_assert(wanda::needs == tersor::solve::calibration_need::sums);
   const auto before = random_mask(8, 32, 0.7, 3);
   const tersor::solve::layer l{
       .weight = tersor::solve::masked(w, before), .inputs = &inputs, .sparsity = {before, 0, 0}};
@@ -146,6 +205,13 @@ TEST_CASE("wanda: errors", "[wanda]") {
   CHECK_THROWS_AS((wanda{.pattern = {2, 4}, .use_variant = true}.validate()), tersor::error);
   CHECK_THROWS_AS(wanda{.sparsity = 1}.validate(), tersor::error);
   CHECK_THROWS_AS(wanda{}.compress({.weight = w}), tersor::error);
+  const auto sums = statistics_of(correlated_inputs(10, 8, 2), false);
+  CHECK_THROWS_AS(wanda{.update = tersor::solve::weight_update::feedback}(w, sums), tersor::error);
+  CHECK_THROWS_AS(wanda{.block_size = 0}.validate(), tersor::error);
+  auto bad = w;
+  bad(3, 5) = std::numeric_limits<float>::quiet_NaN();
+  CHECK(culprit([&] { wanda{}(bad, sums); }) == "weight[3, 5]");
+  CHECK(culprit([&] { wanda{.use_variant = true}.select(bad); }) == "score[3, 5]");
 }
 
 }  // namespace

@@ -68,14 +68,44 @@ TEST_CASE("select: no other mask of the same count keeps more (3 x 4, all masks)
   }
 }
 
-TEST_CASE("select: follows a permutation of the entries where there are no ties", "[select]") {
-  const auto x = scores(1, 50, 8);
-  std::vector<std::int32_t> order(50);
-  std::iota(order.begin(), order.end(), 0);
-  tersor::random_generator(3).shuffle(std::span(order));
-  const auto direct = select(x, {.sparsity = 0.4}),
-             moved = select(tersor::gather_columns(x, order), {.sparsity = 0.4});
-  CHECK(tersor::gather_columns(direct, order) == moved);
+TEST_CASE("select: per row, no other mask of the same counts keeps more (all masks of a row)", "[select]") {
+  for (std::uint64_t seed = 0; seed < 5; ++seed)
+    for (const index cols : {index{1}, index{5}, index{9}}) {
+      const auto x = scores(4, cols, seed);
+      const auto kept = select(x, {.sparsity = 0.45, .scope = selection_scope::per_row});
+      for (index r = 0; r < 4; ++r) {
+        const index k = removed_count(0.45, cols);
+        double sum = 0, best = 0;
+        for (index j = 0; j < cols; ++j)
+          if (kept(r, j)) sum += static_cast<double>(x(r, j));
+        for (unsigned bits = 0; bits < (1U << cols); ++bits) {
+          if (std::popcount(bits) != cols - k) continue;
+          double other = 0;
+          for (index j = 0; j < cols; ++j)
+            if ((bits >> j) & 1U) other += static_cast<double>(x(r, j));
+          best = std::max(best, other);
+        }
+        CHECK(std::abs(sum - best) <= 1e-12);
+      }
+    }
+}
+
+TEST_CASE("select: follows a permutation of rows and columns where there are no ties", "[select]") {
+  for (std::uint64_t seed = 0; seed < 5; ++seed)
+    for (const auto& [rows, cols] : {std::pair<index, index>{1, 50}, {30, 1}, {7, 16}})
+      for (const auto scope : {selection_scope::per_tensor, selection_scope::per_row}) {
+        const selection_rule rule{.sparsity = 0.4, .scope = scope};
+        const auto x = scores(rows, cols, seed);
+        std::vector<std::int32_t> order(static_cast<std::size_t>(cols));
+        std::iota(order.begin(), order.end(), 0);
+        tersor::random_generator(seed).shuffle(std::span(order));
+        CHECK(tersor::gather_columns(select(x, rule), order) ==
+              select(tersor::gather_columns(x, order), rule));
+        matrix<float> reversed(rows, cols);
+        for (index r = 0; r < rows; ++r) std::ranges::copy(x.row(r), reversed.row(rows - 1 - r).begin());
+        const auto a = select(x, rule), b = select(reversed, rule);
+        for (index r = 0; r < rows; ++r) CHECK(std::ranges::equal(a.row(r), b.row(rows - 1 - r)));
+      }
 }
 
 TEST_CASE("select: n:m keeps n of every group, the largest, of equal ones the first", "[select]") {
@@ -122,6 +152,11 @@ TEST_CASE("select: what is removed stays removed and counts", "[select]") {
   const auto kept = select(x, {.sparsity = 0.5}, {before, 0, 0});
   CHECK(removed(kept) == 120);
   for (index i = 0; i < x.size(); ++i) CHECK((before.data()[i] || !kept.data()[i]));
+  // also where scores are negative
+  auto negative = x;
+  for (float& v : negative.values()) v = -v;
+  const auto below = select(negative, {.sparsity = 0.5}, {before, 0, 0});
+  for (index i = 0; i < x.size(); ++i) CHECK((before.data()[i] || !below.data()[i]));
   // more had been removed than is asked for
   const auto little = constrain(select(x, {.sparsity = 0.01}, {before, 0, 0}), {}, {before, 0, 0});
   CHECK(little.kept == before);
@@ -195,18 +230,78 @@ TEST_CASE("select: global, against a walk over all entries in order", "[select]"
 
 TEST_CASE("select: errors", "[select]") {
   auto x = scores(3, 8, 1);
+  const auto sound = x;
   x(1, 2) = std::numeric_limits<float>::quiet_NaN();
-  CHECK_THROWS_AS(select(x, {.sparsity = 0.5}), tersor::error);
-  CHECK_THROWS_AS(select(x, {.sparsity = 0.5, .scope = selection_scope::per_row}), tersor::error);
-  CHECK_THROWS_AS(select(x, {.pattern = {2, 4}}), tersor::error);
-  const scored_tensor bad[] = {{x.values()}};
-  CHECK_THROWS_AS(select_global(bad, 0.5), tersor::error);
+  for (const selection_rule& rule : {selection_rule{.sparsity = 0.5},
+                                     {.sparsity = 0.5, .scope = selection_scope::per_row},
+                                     {.sparsity = 0, .scope = selection_scope::per_row},
+                                     {.pattern = {2, 4}}})
+    CHECK(culprit([&] { select(x, rule); }) == "score[1, 2]");
+  std::vector<std::uint8_t> flat(24, 1);
+  CHECK(culprit([&] { remove_smallest(x.values(), 3, flat); }) == "score[10]");
+  const scored_tensor bad[] = {{sound.values()}, {x.values()}};
+  CHECK(culprit([&] { select_global(bad, 0.5); }) == "tensors[1].score[10]");
+  const std::vector<float> infinite{1, std::numeric_limits<float>::infinity()};
+  const scored_tensor weightless[] = {{infinite, 0.0F}}, infinite_one[] = {{infinite, 2.0F}};
+  CHECK(culprit([&] { select_global(weightless, 0.5); }) == "tensors[0].score[1]");
+  CHECK(select_global(infinite_one, 0.5)[0] == std::vector<std::uint8_t>{0, 1});
+  const scored_tensor negative[] = {{infinite, -1.0F}};
+  CHECK(culprit([&] { select_global(negative, 0.5); }) == "tensors[0].weight");
   CHECK_THROWS_AS(select_nm(scores(1, 4, 1), {5, 4}), tersor::error);
   CHECK_THROWS_AS(select_nm(scores(1, 4, 1), {}), tersor::error);
   CHECK_THROWS_AS(select(scores(1, 4, 1), {.sparsity = 0.5}, {matrix<std::uint8_t>(4, 1), 0, 0}),
                   tersor::error);
   CHECK_THROWS_AS((selection_rule{.sparsity = 1.0}.validate("x")), tersor::error);
   CHECK_THROWS_AS((selection_rule{.sparsity = std::nan("")}.validate("x")), tersor::error);
+}
+
+TEST_CASE("select: nothing to choose from", "[select]") {
+  for (const auto& [rows, cols] : {std::pair<index, index>{0, 0}, {0, 5}, {5, 0}})
+    for (const selection_rule& rule : {selection_rule{.sparsity = 0.5},
+                                       {.sparsity = 0.5, .scope = selection_scope::per_row},
+                                       {.pattern = {2, 4}}}) {
+      const auto kept = select(matrix<float>(rows, cols), rule);
+      CHECK((kept.rows() == rows && kept.cols() == cols));
+    }
+  CHECK(select_global({}, 0.5).empty());
+}
+
+TEST_CASE("select: magnitudes of a tensor of any rank, in row-major order", "[select]") {
+  const std::vector<float> w{1, -2, 3, -4, 5, -6, 7, -8, 9, -10, 11, -12};
+  std::vector<float> expected(12);
+  std::iota(expected.begin(), expected.end(), 1.0F);
+  CHECK(magnitudes(tersor::tensor_view<const float, 4>(w.data(), {2, 1, 3, 2})) == expected);
+  CHECK(magnitudes(tersor::as_view(w)) == expected);
+  // columns of [3, 4] stored as rows
+  const tersor::matrix_view<const float> t(w.data(), {3, 4}, {1, 3});
+  CHECK(magnitudes(t) == std::vector<float>{1, 4, 7, 10, 2, 5, 8, 11, 3, 6, 9, 12});
+  CHECK(magnitudes(tersor::tensor_view<const float, 3>(w.data(), {2, 0, 3})).empty());
+  auto bad = w;
+  for (const float v : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+    bad[9] = v;
+    CHECK(culprit([&] {
+            magnitudes(tersor::tensor_view<const float, 4>(bad.data(), {2, 1, 3, 2}), "w");
+          }) == "w[1, 0, 1, 1]");
+  }
+}
+
+TEST_CASE("select: along the inputs of a convolution", "[select]") {
+  // [out 2, in 3, kernel 2]: entry (o, i, k) holds 100 o + 10 i + k
+  std::vector<float> s;
+  for (int o = 0; o < 2; ++o)
+    for (int i = 0; i < 3; ++i)
+      for (int k = 0; k < 2; ++k) s.push_back(static_cast<float>(100 * o + 10 * i + k));
+  const std::vector<index> extents{2, 3, 2};
+  matrix<float> seen;
+  const auto kept = select_along_inputs(s, extents, [&](const matrix<float>& rows) {
+    seen = rows;
+    matrix<std::uint8_t> mask(rows.rows(), rows.cols());
+    mask(1, 2) = 1;  // output 1, input 2, kernel position 0
+    return mask;
+  });
+  CHECK(std::ranges::equal(seen.values(),
+                           std::vector<float>{0, 10, 20, 100, 110, 120, 1, 11, 21, 101, 111, 121}));
+  for (std::size_t i = 0; i < s.size(); ++i) CHECK(kept[i] == (s[i] == 120.0F));
 }
 
 TEST_CASE("select: patterns as text", "[select]") {

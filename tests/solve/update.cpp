@@ -122,6 +122,36 @@ TEST_CASE("update: dead inputs lose their weights", "[update]") {
   }
 }
 
+TEST_CASE("update: a singular H without damping, H = 0, rows without removed or kept weights", "[update]") {
+  const auto w = random_matrix<float>(4, 12, 1);
+  auto kept = random_mask(4, 12, 0.5, 2);
+  for (index j = 0; j < 12; ++j) {
+    kept(0, j) = 1;
+    kept(1, j) = 0;
+  }
+  const auto few = statistics_of(correlated_inputs(3, 12, 3)).hessian();  // rank 3
+  for (const double damping : {0.0, 0.01})
+    for (const auto& u :
+         {feedback_update(w, kept, few, damping), least_squares_update(w, kept, few, damping)}) {
+      if (damping == 0) CHECK(u.retries > 0);
+      for (index i = 0; i < w.size(); ++i) {
+        CHECK(std::isfinite(u.weight.data()[i]));
+        if (!kept.data()[i]) CHECK(u.weight.data()[i] == 0.0F);
+      }
+      CHECK(std::ranges::equal(u.weight.row(0), w.row(0)));
+    }
+  for (const auto& u : {feedback_update(w, kept, matrix<double>(12, 12)),
+                        least_squares_update(w, kept, matrix<double>(12, 12))}) {
+    CHECK(u.weight == matrix<float>(4, 12));  // every input is dead
+    CHECK(u.dead.size() == 12);
+  }
+  // one channel
+  const auto one =
+      feedback_update(matrix<float>(3, 1, 2.0F), matrix<std::uint8_t>(3, 1), matrix<double>(1, 1, 4.0), 0.0);
+  CHECK(one.weight == matrix<float>(3, 1));
+  CHECK(one.row_loss == std::vector<double>(3, 8.0));  // 2² 4 / 2
+}
+
 TEST_CASE("update: independent of threads, and of panels up to rounding", "[update]") {
   const auto w = random_matrix<float>(40, 48, 1);
   const auto kept = random_mask(40, 48, 0.5, 2);

@@ -20,6 +20,14 @@ namespace tersor::lowrank {
 //     });
 //     tersor::lowrank::svd{.ratio = chosen.ratio[0]}(W0, inputs0);  // 1: leave the layer dense
 
+namespace detail {
+
+inline void require_ratio(double ratio, std::string_view what) {
+  require(ratio > 0 && ratio < 1, what, ratio, "between 0 and 1");
+}
+
+}  // namespace detail
+
 /// One layer, alone, at one ratio.
 struct ratio_trial {
   index layer = 0;
@@ -39,8 +47,8 @@ struct ratio_selection {
   index cut = 0;              ///< trials dropped, the most sensitive ones
 };
 
-/// The data-free score of each ratio: -(‖W‖_F / ‖W‖₂) ratio^0.1, the root of the stable rank. 0 for W = 0.
-/// Cost of one SVD of w.
+/// The data-free score of each ratio >= 0: -(‖W‖_F / ‖W‖₂) ratio^0.1, the root of the stable rank. 0 for
+/// W = 0. Cost of one SVD of w.
 template <matrix_like W>
 std::vector<double> stable_rank_sensitivity(const W& w, std::span<const double> ratios,
                                             const context& ctx = {}) {
@@ -49,7 +57,10 @@ std::vector<double> stable_rank_sensitivity(const W& w, std::span<const double> 
   for (double v : s) squares += v * v;
   const double root = squares == 0 ? 0 : std::sqrt(squares) / s[0];
   std::vector<double> result;
-  for (double ratio : ratios) result.push_back(-root * std::pow(ratio, 0.1));
+  for (double ratio : ratios) {
+    require(ratio >= 0, "stable_rank_sensitivity: ratio", ratio, "at least 0");
+    result.push_back(-root * std::pow(ratio, 0.1));
+  }
   return result;
 }
 
@@ -69,8 +80,7 @@ inline ratio_selection select_ratios(std::span<const ratio_trial> trials, std::s
     const ratio_trial& t = trials[i];
     require(t.layer >= 0 && t.layer < layers, concat("select_ratios: trials[", i, "].layer"), t.layer,
             "0 .. ", layers - 1);
-    require(t.ratio > 0 && t.ratio < 1, concat("select_ratios: trials[", i, "].ratio"), t.ratio,
-            "between 0 and 1");
+    detail::require_ratio(t.ratio, concat("select_ratios: trials[", i, "].ratio"));
     require(!std::isnan(t.sensitivity), concat("select_ratios: trials[", i, "].sensitivity"), t.sensitivity,
             "a number");
   }
@@ -123,6 +133,8 @@ inline ratio_selection select_ratios(std::span<const ratio_trial> trials, std::s
 template <class Perplexity>
 ratio_selection search_ratios(std::span<const index> sizes, std::span<const double> ratios, double target,
                               Perplexity&& perplexity, const context& ctx = {}) {
+  for (std::size_t i = 0; i < ratios.size(); ++i)  // before the evaluations, which may take hours
+    detail::require_ratio(ratios[i], concat("search_ratios: ratios[", i, "]"));
   std::vector<ratio_trial> trials;
   const auto total = static_cast<long long>(sizes.size() * ratios.size());
   for (index layer = 0; layer < static_cast<index>(sizes.size()); ++layer)

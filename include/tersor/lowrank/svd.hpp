@@ -5,6 +5,8 @@
 #include <algorithm>  // std::min, std::clamp
 #include <cmath>      // std::sqrt, std::pow, std::floor
 #include <limits>     // std::numeric_limits
+#include <span>       // std::span
+#include <tuple>      // std::tuple
 
 #include <tersor/linalg/svd.hpp>
 #include <tersor/lowrank/whitening.hpp>
@@ -21,7 +23,7 @@ using solve::operator+;
 enum class svd_method {
   plain,       ///< W itself: smallest error of the weight; no data
   randomized,  ///< W itself through a random sketch (arXiv:0909.4061): for large W and small rank; no data
-  asvd,        ///< W diag(s), s from the size of the activations (ASVD)
+  asvd,        ///< W diag(s), s from the size of the activations, the Fisher information, or both (ASVD)
   whitened     ///< W S, S Sᵀ = XᵀX: smallest error of the outputs on the calibration data (SVD-LLM)
 };
 constexpr auto option_names(svd_method) {
@@ -158,16 +160,25 @@ struct svd {
                                                  const context& ctx = {}) const {
     return (*this)(w, &inputs, ctx);
   }
+  /// asvd by the Fisher information of the input channels [in], `fisher_information::value()`; times the size
+  /// of the activations where `inputs` are given.
+  template <matrix_like W>
+  solve::compressed<op::any_operator> operator()(const W& w, const calib::statistics* inputs,
+                                                 std::span<const double> fisher,
+                                                 const context& ctx = {}) const {
+    return solve::compress_weight<op::any_operator>(with_fisher{*this, fisher}, w, inputs, ctx);
+  }
 
   /// `op::low_rank`; `op::dense` where a factor does not fit `value_type`, with a note.
-  solve::outcome compress(const solve::layer& l, const context& ctx = {}) const {
+  solve::outcome compress(const solve::layer& l, const context& ctx = {},
+                          std::span<const double> fisher = {}) const {
     validate();
     solve::check_layer(l);
     require(l.sparsity.empty(), concat("svd: sparsity of ", l.name), "entries that must stay zero",
             "none: low-rank factors cannot keep them (prune after svd, or add svd with '+')");
-    if (needed() != solve::calibration_need::none) l.require_inputs(info.id);
+    if (needed() != solve::calibration_need::none && (l.inputs || fisher.empty())) l.require_inputs(info.id);
     const auto w = l.weight.view();
-    const svd_factors f = factorize(w, l.inputs, ctx);
+    const svd_factors f = factorize(w, l.inputs, ctx, fisher);
     solve::outcome result;
     if (rank == 0 && rank_of_ratio(w.rows(), w.cols()) < 1)
       result.notes.push_back(concat("svd: ratio ", ratio, " is less than rank 1, which was kept"));
@@ -188,19 +199,20 @@ struct svd {
     return result;
   }
 
-  /// The algorithm itself. @param w [out, in], finite; @param inputs as for the call. Randomness from
-  /// `ctx.seed`.
+  /// The algorithm itself. @param w [out, in], finite; @param inputs, fisher as for the calls. Randomness
+  /// from `ctx.seed`. Memory beside w: for a square w at most 17 times its bytes (19 for whitened), nearly
+  /// all of it inside `linalg::svd`; 4 times for randomized at a rank of a quarter.
   svd_factors factorize(matrix_view<const float> w, const calib::statistics* inputs = nullptr,
-                        const context& ctx = {}) const {
+                        const context& ctx = {}, std::span<const double> fisher = {}) const {
     validate();
+    require(fisher.empty() || method == svd_method::asvd, "svd: fisher", "given", "method = asvd");
     const index r = rank_for(w.rows(), w.cols());
     svd_factors f;
     if (method == svd_method::randomized) {
-      const auto d = linalg::randomized_svd<float>(
-          w, r, {.oversampling = oversampling, .power_iterations = power_iterations, .seed = ctx.seed}, ctx);
       split(f,
-            linalg::svd_result<double>{copy_as<double>(d.u.view()), to_vector<double>(d.s),
-                                       copy_as<double>(d.vt.view())},
+            linalg::randomized_svd<float>(
+                w, r, {.oversampling = oversampling, .power_iterations = power_iterations, .seed = ctx.seed},
+                ctx),
             r);
       // A B = U Uᵀ W is a projection of W, so what is missing is the difference of the squares.
       for (index i = 0; i < w.rows(); ++i)
@@ -209,17 +221,15 @@ struct svd {
       f.truncation = std::sqrt(std::max(f.truncation, 0.0));
       return f;
     }
-    matrix<double> x = copy_as<double>(w);
-    if (needed() != solve::calibration_need::none) {
+    if (needed() != solve::calibration_need::none && (inputs || fisher.empty())) {
       require(inputs && !inputs->empty(), "svd: calibration", "empty",
               "at least one sequence for this method");
       require(inputs->in_features() == w.cols(), "svd: in_features of the statistics", inputs->in_features(),
               w.cols());
     }
+    matrix<double> x = copy_as<double>(w);
     if (method == svd_method::asvd) {
-      f.scale =
-          asvd_scale == activation_scale::abs_mean ? inputs->sum_sequence_mean_abs() : inputs->max_abs();
-      for (double& s : f.scale) s = std::pow(s, alpha) + 1e-6;
+      f.scale = channel_scales(inputs, fisher, w.cols());
       for (index i = 0; i < x.rows(); ++i)
         for (index j = 0; j < x.cols(); ++j) x(i, j) *= f.scale[static_cast<std::size_t>(j)];
     } else if (method == svd_method::whitened) {
@@ -229,14 +239,16 @@ struct svd {
       f.damping = s.damping;
     }
     auto d = linalg::svd<double>(x.view(), ctx);
+    x = {};
     double cut = 0;
     for (std::size_t k = d.s.size(); k-- > static_cast<std::size_t>(r);) cut += d.s[k] * d.s[k];
     f.truncation = std::sqrt(cut);
     if (method != svd_method::plain) {  // √Σ Vᵀ S⁻¹ = Σ^-½ Uᵀ W
-      d.vt = linalg::multiply(d.u.view().transposed(), copy_as<double>(w), ctx);
+      d.vt = {};
+      d.vt = linalg::multiply(d.u.view().block(0, 0, w.rows(), r).transposed(), copy_as<double>(w), ctx);
       const double negligible =
           static_cast<double>(std::max(w.rows(), w.cols())) * std::numeric_limits<double>::epsilon();
-      for (index k = 0; k < d.vt.rows(); ++k) {
+      for (index k = 0; k < r; ++k) {
         double& s = d.s[static_cast<std::size_t>(k)];
         if (s <= negligible * d.s[0]) s = 0;
         for (double& v : d.vt.row(k)) v = s == 0 ? 0 : v / s;
@@ -253,14 +265,45 @@ struct svd {
     return static_cast<index>((method == svd_method::asvd ? std::floor(kept) : kept) /
                               static_cast<double>(std::max<index>(out + in, 1)));
   }
-  static void split(svd_factors& f, const linalg::svd_result<double>& d, index r) {
+  /// ASVD's s [in]: size of the activations and Fisher information, each to the power of alpha, multiplied.
+  std::vector<double> channel_scales(const calib::statistics* inputs, std::span<const double> fisher,
+                                     index in) const {
+    std::vector<double> s(static_cast<std::size_t>(in), 1.0);
+    const auto multiply = [&](std::span<const double> size) {
+      for (std::size_t j = 0; j < s.size(); ++j) s[j] *= std::pow(size[j], alpha);
+    };
+    if (inputs)
+      multiply(asvd_scale == activation_scale::abs_mean ? inputs->sum_sequence_mean_abs()
+                                                        : inputs->max_abs());
+    if (!fisher.empty()) {
+      require(fisher.size() == s.size(), "svd: length of fisher", fisher.size(), in);
+      for (std::size_t j = 0; j < fisher.size(); ++j)
+        require(std::isfinite(fisher[j]) && fisher[j] >= 0, concat("svd: fisher[", j, "]"), fisher[j],
+                "a finite number >= 0");
+      multiply(fisher);
+    }
+    for (double& v : s) v += 1e-6;  // after the product, as released
+    return s;
+  }
+  /// The direct call's technique where Fisher information is given.
+  struct with_fisher {
+    const svd& options;
+    std::span<const double> fisher;
+    solve::outcome compress(const solve::layer& l, const context& ctx) const {
+      return options.compress(l, ctx, fisher);
+    }
+  };
+  template <class T>
+  static void split(svd_factors& f, const linalg::svd_result<T>& d, index r) {
     f.singular.assign(d.s.begin(), d.s.begin() + r);
     f.a = matrix<float>(d.u.rows(), r);
     f.b = matrix<float>(r, d.vt.cols());
     for (index k = 0; k < r; ++k) {
       const double root = std::sqrt(f.singular[static_cast<std::size_t>(k)]);
-      for (index i = 0; i < f.a.rows(); ++i) f.a(i, k) = static_cast<float>(d.u(i, k) * root);
-      for (index j = 0; j < f.b.cols(); ++j) f.b(k, j) = static_cast<float>(root * d.vt(k, j));
+      for (index i = 0; i < f.a.rows(); ++i)
+        f.a(i, k) = static_cast<float>(static_cast<double>(d.u(i, k)) * root);
+      for (index j = 0; j < f.b.cols(); ++j)
+        f.b(k, j) = static_cast<float>(root * static_cast<double>(d.vt(k, j)));
     }
   }
   bool fits(matrix_view<const float> x) const {

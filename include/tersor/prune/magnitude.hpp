@@ -38,21 +38,28 @@ struct magnitude {
       .guarantee =
           "least Frobenius error of all masks with the same number of kept weights in the same scope"};
   static constexpr auto options() {
-    return std::tuple{
-        option{"sparsity",
-               &magnitude::sparsity,
-               {.help = "share of the weights removed; unused with a pattern",
-                .symbol = "s",
-                .min = 0,
-                .max = 1}},
-        option{"pattern", &magnitude::pattern, {.help = "n kept of every m inputs", .symbol = "n:m"}},
-        option{"scope", &magnitude::scope, {.help = "weights that are compared with each other"}},
-        option{"value_type", &magnitude::value_type, {.help = "stored type of the kept weights"}}};
+    return std::tuple_cat(
+        solve::selection_options<magnitude>("share of the weights removed; unused with a pattern"),
+        std::tuple{solve::value_type_option<magnitude>()});
   }
   solve::selection_rule rule() const { return {sparsity, pattern, scope}; }
-  void validate() const {
-    validate_options(*this, info.id);
-    rule().validate(info.id);
+  void validate() const { solve::validate_selection(*this); }
+
+  /// The mask alone, for a weight of any rank, [out, in, kernel ...]: a row is all that belongs to one
+  /// output, groups of a pattern run along `in` at each kernel position. A vector is one row.
+  /// @return one entry for each weight in row-major order of the extents, 1 = kept.
+  template <class T, std::size_t Rank>
+  std::vector<std::uint8_t> mask(tensor_view<T, Rank> w, const context& ctx = {}) const {
+    validate();
+    const auto scores = solve::magnitudes(w);
+    if (!pattern.empty())
+      return solve::select_along_inputs(
+          scores, w.extents, [&](const matrix<float>& s) { return solve::select(s, rule(), {}, ctx); });
+    const index rows = Rank == 1 ? 1 : w.extents[0];
+    matrix<float> by_output(rows, rows == 0 ? 0 : w.size() / rows);
+    std::ranges::copy(scores, by_output.data());
+    const auto kept = solve::select(std::move(by_output), rule(), {}, ctx);
+    return {kept.values().begin(), kept.values().end()};
   }
 
   /// |w| of every weight.
@@ -71,9 +78,7 @@ struct magnitude {
   solve::outcome compress(const solve::layer& l, const context& ctx = {}) const {
     validate();
     solve::check_layer(l);
-    auto kept = solve::select(score(l.weight), rule(), l.sparsity, ctx);
-    return solve::pruned_outcome(info.id, l.weight.view(),
-                                 solve::constrain(std::move(kept), pattern, l.sparsity), pattern, value_type);
+    return solve::pruned_outcome(*this, l, solve::select(score(l.weight), rule(), l.sparsity, ctx));
   }
 };
 
@@ -111,30 +116,24 @@ enum class unit_norm {
 };
 
 /// Structured score: one number for each unit (filter, channel, row), the entries with the same index along
-/// `axis`. @param w of any rank, e.g. [out, in, kh, kw] with axis 0 for filters.
+/// `axis`; 0 for a unit without entries. @param w of any rank, e.g. [out, in, kh, kw] with axis 0 for
+/// filters. Units are chosen from it like weights: `solve::remove_smallest`, `solve::select_global`.
 template <class T, std::size_t Rank>
 std::vector<float> unit_scores(tensor_view<T, Rank> w, std::size_t axis,
                                unit_norm norm = unit_norm::mean_abs) {
   require(axis < Rank, "unit_scores: axis", axis, "0 .. ", Rank - 1);
   std::vector<double> sum(static_cast<std::size_t>(w.extents[axis]));
-  for (index i = 0; i < w.size(); ++i) {
-    index rest = i, offset = 0;
-    std::size_t unit = 0;
-    for (std::size_t a = Rank; a-- > 0;) {
-      const index k = rest % w.extents[a];
-      rest /= w.extents[a];
-      offset += k * w.strides[a];
-      if (a == axis) unit = static_cast<std::size_t>(k);
-    }
-    const auto v = static_cast<double>(w.data[offset]);
-    require(std::isfinite(v), concat("unit_scores: w, unit ", unit), v, "a finite number");
-    sum[unit] += norm == unit_norm::l2 ? v * v : std::fabs(v);
+  std::size_t inner = 1;  // entries between one unit and the next
+  for (std::size_t a = axis + 1; a < Rank; ++a) inner *= static_cast<std::size_t>(w.extents[a]);
+  const auto values = solve::magnitudes(w, "unit_scores: w");
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const auto v = static_cast<double>(values[i]);
+    sum[i / inner % sum.size()] += norm == unit_norm::l2 ? v * v : v;
   }
   std::vector<float> score;
+  const double entries = static_cast<double>(values.size()) / static_cast<double>(sum.size());  // of a unit
   for (const double s : sum)
-    score.push_back(static_cast<float>(norm == unit_norm::l2 ? std::sqrt(s)
-                                                             : s * static_cast<double>(sum.size()) /
-                                                                   static_cast<double>(w.size())));
+    score.push_back(static_cast<float>(norm == unit_norm::l2 ? std::sqrt(s) : s / std::max(entries, 1.0)));
   return score;
 }
 
@@ -143,6 +142,8 @@ std::vector<float> unit_scores(tensor_view<T, Rank> w, std::size_t axis,
 inline double gradual_sparsity(index step, index steps, double final, double initial = 0) {
   require(steps >= 1, "gradual_sparsity: steps", steps, "at least 1");
   require(step >= 0, "gradual_sparsity: step", step, "at least 0");
+  for (const double s : {initial, final})
+    require(s >= 0 && s < 1, "gradual_sparsity: sparsity", s, "at least 0 and below 1");
   const double left = 1.0 - static_cast<double>(std::min(step, steps)) / static_cast<double>(steps);
   return final + (initial - final) * left * left * left;
 }

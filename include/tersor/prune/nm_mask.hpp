@@ -42,16 +42,14 @@ inline std::array<std::uint16_t, 90> transposable_patterns() {
 inline matrix<std::uint8_t> transposable_mask(const matrix<float>& score, const context& ctx = {}) {
   require(score.rows() % 4 == 0 && score.cols() % 4 == 0, "transposable_mask: score",
           concat(score.rows(), " x ", score.cols()), "both extents divisible by 4");
+  solve::require_numbers(score);
   const auto patterns = transposable_patterns();
   matrix<std::uint8_t> kept(score.rows(), score.cols());
   parallel_for(score.rows() / 4, ctx, [&](index block) {
     for (index j = 0; j < score.cols(); j += 4) {
       std::array<double, 16> s{};
-      for (index i = 0; i < 16; ++i) {
+      for (index i = 0; i < 16; ++i)
         s[static_cast<std::size_t>(i)] = static_cast<double>(score(block * 4 + i / 4, j + i % 4));
-        require(!std::isnan(s[static_cast<std::size_t>(i)]),
-                concat("score[", block * 4 + i / 4, ", ", j + i % 4, "]"), "nan", "a number");
-      }
       double most = -std::numeric_limits<double>::infinity();
       unsigned best = 0;
       for (const unsigned p : patterns) {
@@ -79,6 +77,7 @@ inline matrix<std::uint8_t> transposable_mask_greedy(const matrix<float>& score,
   const index m = pattern.m;
   require(m > 0 && score.rows() % m == 0 && score.cols() % m == 0, "transposable_mask_greedy: score",
           concat(score.rows(), " x ", score.cols()), "both extents divisible by m = ", m);
+  solve::require_numbers(score);
   matrix<std::uint8_t> kept(score.rows(), score.cols());
   parallel_for(score.rows() / m, ctx, [&](index block) {
     const index i0 = block * m;
@@ -86,8 +85,6 @@ inline matrix<std::uint8_t> transposable_mask_greedy(const matrix<float>& score,
     for (index j0 = 0; j0 < score.cols(); j0 += m) {
       const auto at = [&](index k) { return score(i0 + k / m, j0 + k % m); };
       std::iota(order.begin(), order.end(), index{0});
-      for (const index k : order)
-        require(!std::isnan(at(k)), concat("score[", i0 + k / m, ", ", j0 + k % m, "]"), at(k), "a number");
       std::ranges::stable_sort(order, [&](index a, index b) { return at(a) > at(b); });
       row.assign(static_cast<std::size_t>(m), 0);
       column = row;
@@ -132,10 +129,9 @@ struct nm_mask {
       .header = "tersor/prune/nm_mask.hpp",
       .guarantee = "largest kept score of all masks of the pattern (rows, transposable)"};
   static constexpr auto options() {
-    return std::tuple{
-        option{"pattern", &nm_mask::pattern, {.help = "n kept of every m inputs", .symbol = "n:m"}},
-        option{"layout", &nm_mask::layout, {.help = "along rows, or along rows and columns"}},
-        option{"value_type", &nm_mask::value_type, {.help = "stored type of the kept weights"}}};
+    return std::tuple{solve::pattern_option<nm_mask>(),
+                      option{"layout", &nm_mask::layout, {.help = "along rows, or along rows and columns"}},
+                      solve::value_type_option<nm_mask>()};
   }
   void validate() const {
     validate_options(*this, info.id);
@@ -175,41 +171,20 @@ struct nm_mask {
         return solve::select(std::move(score), {.pattern = pattern}, l.sparsity, ctx);
       return mask(l.sparsity.empty() ? score : solve::masked(score, l.sparsity.kept), ctx);
     }();
-    return solve::pruned_outcome(info.id, l.weight.view(),
-                                 solve::constrain(std::move(kept), pattern, l.sparsity), pattern, value_type);
+    return solve::pruned_outcome(*this, l, std::move(kept));
   }
 };
 
 /// The n:m mask by |w| of a convolution's weight [out, in, kernel ...] (or of a vector), with groups along
-/// the second axis, separately for every output channel and kernel position.
-/// @return one entry for each weight in row-major order of the extents, 1 = kept.
+/// the second axis, separately for every output channel and kernel position; a transposable layout takes the
+/// outputs of each kernel position together. @return one entry for each weight in row-major order of the
+/// extents, 1 = kept.
 template <class T, std::size_t Rank>
 std::vector<std::uint8_t> nm_convolution_mask(tensor_view<T, Rank> w, solve::nm_pattern pattern = {2, 4},
-                                              const context& ctx = {}) {
-  constexpr std::size_t axis = Rank == 1 ? 0 : 1;
-  index inner = 1;  // entries for each input channel: the kernel positions
-  for (std::size_t a = axis + 1; a < Rank; ++a) inner *= w.extents[a];
-  const index in = w.extents[axis], outer = in * inner == 0 ? 0 : w.size() / (in * inner);
-  std::vector<float> score(static_cast<std::size_t>(w.size()));
-  for (index i = 0; i < w.size(); ++i) {
-    index rest = i, offset = 0;
-    for (std::size_t a = Rank; a-- > 0;) {
-      offset += rest % w.extents[a] * w.strides[a];
-      rest /= w.extents[a];
-    }
-    score[static_cast<std::size_t>(i)] = std::fabs(static_cast<float>(w.data[offset]));
-  }
-  const auto flat = [&](index row, index j) {  // row: (out, kernel position)
-    return static_cast<std::size_t>((row / inner * in + j) * inner + row % inner);
-  };
-  matrix<float> rows(outer * inner, in);
-  for (index r = 0; r < rows.rows(); ++r)
-    for (index j = 0; j < in; ++j) rows(r, j) = score[flat(r, j)];
-  const auto kept = solve::select_nm(rows, pattern, ctx);
-  std::vector<std::uint8_t> mask(score.size());
-  for (index r = 0; r < rows.rows(); ++r)
-    for (index j = 0; j < in; ++j) mask[flat(r, j)] = kept(r, j);
-  return mask;
+                                              nm_layout layout = nm_layout::rows, const context& ctx = {}) {
+  const nm_mask options{.pattern = pattern, .layout = layout};
+  return solve::select_along_inputs(solve::magnitudes(w), w.extents,
+                                    [&](const matrix<float>& score) { return options.mask(score, ctx); });
 }
 
 }  // namespace tersor::prune

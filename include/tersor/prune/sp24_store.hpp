@@ -1,7 +1,8 @@
-// tersor - 2:4 compressed storage: half the values, four bits of position per group, and GPU layouts
+// tersor - 2:4 compressed storage: the codec as a stage, and to and from operators
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <tersor/prune/sp24_codec.hpp>
 #include <tersor/solve/stage.hpp>
 #include <tersor/solve/update.hpp>
 
@@ -10,259 +11,91 @@ namespace tersor::prune {
 using solve::operator|;
 using solve::operator+;
 
-/// Which entries fill up a group with fewer than two non-zeros, and where metadata elements lie.
-enum class sp24_layout {
-  a,  ///< CUTLASS / cuSPARSELt, as in PyTorch
-  b   ///< Marlin-2:4, as in compressed-tensors; 16-bit metadata only
-};
-
-/// A 2:4 matrix [rows, cols] in the portable layout. `values` holds two entries per group of four columns in
-/// column order; a group's code is i0 | i1 << 2 with the columns i0 < i1 of its values inside the group, two
-/// groups a byte, the first in the low half, rows aligned to bytes. T may be any type that converts to
-/// double.
+/// The entries that m stores, [rows, cols], 1 = stored.
 template <class T>
-struct sp24_matrix {
-  index rows = 0, cols = 0;
-  std::vector<T> values;            ///< [rows, cols / 2]
-  std::vector<std::uint8_t> codes;  ///< [rows, row_bytes()]
-
-  index groups() const { return cols / 4; }
-  index row_bytes() const { return (groups() + 1) / 2; }
-  int code(index r, index g) const {
-    return (codes[static_cast<std::size_t>(r * row_bytes() + g / 2)] >> (g % 2 * 4)) & 15;
-  }
-  friend bool operator==(const sp24_matrix&, const sp24_matrix&) = default;
-};
-
-/// Bytes of values and codes of a 2:4 matrix; bits per weight are value_bits / 2 + 1 where cols % 8 = 0.
-constexpr std::size_t sp24_bytes(index rows, index cols, int value_bits) {
-  return static_cast<std::size_t>((rows * (cols / 2) * value_bits + 7) / 8 + rows * ((cols / 4 + 1) / 2));
-}
-
-namespace detail {
-
-/// The code of a group from its non-zero flags (bit i: entry i); -1 with more than two.
-inline int sp24_code(unsigned flags, sp24_layout layout) {
-  const auto pair = [](int i0, int i1) { return i0 | i1 << 2; };
-  const bool a = layout == sp24_layout::a;
-  switch (flags) {
-    case 0b0011:
-      return pair(0, 1);
-    case 0b0101:
-      return pair(0, 2);
-    case 0b1001:
-      return pair(0, 3);
-    case 0b0110:
-      return pair(1, 2);
-    case 0b1010:
-      return pair(1, 3);
-    case 0b0001:
-      return a ? pair(0, 3) : pair(0, 2);
-    case 0b0010:
-      return a ? pair(1, 3) : pair(1, 2);
-    case 0b0000:
-    case 0b0100:
-    case 0b1000:
-    case 0b1100:
-      return pair(2, 3);
-    default:
-      return -1;
-  }
-}
-
-/// i0 < i1 of a code.
-inline bool sp24_valid(int code) { return (code & 3) < (code >> 2) && code < 16; }
-
-}  // namespace detail
-
-/// Encodes w [rows, cols], cols % 4 = 0. The entries that fill up a group keep the zero that they hold; -0
-/// counts as zero. Error that names the group if more than two of its entries are non-zero.
-template <class T>
-sp24_matrix<std::remove_const_t<T>> sp24_encode(matrix_view<T> w, sp24_layout layout = sp24_layout::a) {
-  require(w.cols() % 4 == 0, "sp24_encode: columns", w.cols(), "a multiple of 4");
-  sp24_matrix<std::remove_const_t<T>> m{w.rows(), w.cols(), {}, {}};
-  m.values.reserve(static_cast<std::size_t>(w.size() / 2));
-  m.codes.resize(static_cast<std::size_t>(m.rows * m.row_bytes()));
-  for (index r = 0; r < m.rows; ++r)
-    for (index g = 0; g < m.groups(); ++g) {
-      unsigned flags = 0;
-      for (index i = 0; i < 4; ++i)
-        if (static_cast<double>(w(r, 4 * g + i)) != 0.0) flags |= 1U << i;
-      const int code = detail::sp24_code(flags, layout);
-      require(code >= 0, concat("sp24_encode: non-zeros of row ", r, ", group ", g), std::popcount(flags),
-              "at most 2");
-      m.values.push_back(w(r, 4 * g + (code & 3)));
-      m.values.push_back(w(r, 4 * g + (code >> 2)));
-      auto& byte = m.codes[static_cast<std::size_t>(r * m.row_bytes() + g / 2)];
-      byte = static_cast<std::uint8_t>(byte | code << (g % 2 * 4));
-    }
-  return m;
-}
-
-/// The dense matrix [rows, cols]; entries that are not stored are T(0). Error if a code or a size is damaged.
-template <class T>
-matrix<T> sp24_decode(const sp24_matrix<T>& m) {
-  require(m.cols % 4 == 0 && static_cast<index>(m.values.size()) == m.rows * m.cols / 2 &&
-              static_cast<index>(m.codes.size()) == m.rows * m.row_bytes(),
-          "sp24_decode: values and codes", concat(m.values.size(), " and ", m.codes.size()),
-          m.rows * m.cols / 2, " and ", m.rows * m.row_bytes(), " for ", m.rows, " x ", m.cols);
-  matrix<T> w(m.rows, m.cols);
-  for (index r = 0; r < m.rows; ++r)
-    for (index g = 0; g < m.groups(); ++g) {
-      const int code = m.code(r, g);
-      require(detail::sp24_valid(code), concat("sp24_decode: code of row ", r, ", group ", g), code,
-              "i0 | i1 << 2 with i0 < i1");
-      const auto v = static_cast<std::size_t>((r * m.groups() + g) * 2);
-      w(r, 4 * g + (code & 3)) = m.values[v];
-      w(r, 4 * g + (code >> 2)) = m.values[v + 1];
-    }
-  return w;
-}
-
-/// Metadata of the GPU: elements of 16 bits (four groups; 16-bit values) or 32 bits (eight groups; 8-bit
-/// values), group g of an element in bits 4 g .. 4 g + 3.
-template <class M>
-concept sp24_metadata = std::same_as<M, std::uint16_t> || std::same_as<M, std::uint32_t>;
-
-/// Where metadata element (r, c) of [rows, columns] lies in the reordered array.
-template <sp24_metadata M>
-index sp24_offset(index r, index c, index rows, sp24_layout layout) {
-  index d = 0;
-  if (layout == sp24_layout::a) {
-    constexpr index tile = sizeof(M) == 2 ? 32 : 16, interleave = sizeof(M) == 2 ? 4 : 2;
-    d = r / tile * tile + r % 8 * interleave + r % tile / 8;
-  } else {
-    d = r / 64 * 64 + r % 2 * 2 + r % 8 / 4 + r % 4 / 2 * 32 + r % 64 / 8 * 4;
-  }
-  // 2 x 2 blocks exchange the corners off their diagonal
-  const index shift = (d % 2 == 0 && c % 2 == 1) - (d % 2 == 1 && c % 2 == 0);
-  d += shift;
-  c -= shift;
-  return c / 2 * 2 * rows + 2 * d + c % 2;
-}
-
-namespace detail {
-
-/// The number of metadata columns; error where the layout has no place for the shape.
-template <sp24_metadata M>
-index sp24_metadata_columns(index rows, index cols, sp24_layout layout) {
-  constexpr index groups = sizeof(M) * 2;
-  const index tile = layout == sp24_layout::a ? 32 : 64;
-  require(layout == sp24_layout::a || sizeof(M) == 2, "sp24 metadata: width", sizeof(M) * 8,
-          "16 bits in layout b");
-  require(rows % tile == 0, "sp24 metadata: rows", rows, "a multiple of ", tile);
-  require(cols % (8 * groups) == 0, "sp24 metadata: columns", cols, "a multiple of ", 8 * groups);
-  return cols / (4 * groups);
-}
-
-}  // namespace detail
-
-/// The reordered metadata of m, rows * cols / (4 groups) elements. Needs rows divisible by 32 (layout a) or
-/// 64 (layout b) and cols by 32 (16 bits) or 64 (32 bits). Encode with the same layout, whose fillers differ.
-template <sp24_metadata M, class T>
-std::vector<M> sp24_gpu_metadata(const sp24_matrix<T>& m, sp24_layout layout = sp24_layout::a) {
-  constexpr index groups = sizeof(M) * 2;
-  const index columns = detail::sp24_metadata_columns<M>(m.rows, m.cols, layout);
-  std::vector<M> meta(static_cast<std::size_t>(m.rows * columns));
-  for (index r = 0; r < m.rows; ++r)
-    for (index c = 0; c < columns; ++c) {
-      std::uint32_t element = 0;
-      for (index g = 0; g < groups; ++g)
-        element |= static_cast<std::uint32_t>(m.code(r, c * groups + g)) << (4 * g);
-      meta[static_cast<std::size_t>(sp24_offset<M>(r, c, m.rows, layout))] = static_cast<M>(element);
-    }
-  return meta;
-}
-
-/// The portable form of values [rows, cols / 2] and reordered metadata. Errors: sizes, or a code that is
-/// none.
-template <sp24_metadata M, class T>
-sp24_matrix<T> sp24_from_gpu(index rows, index cols, std::vector<T> values, std::span<const M> meta,
-                             sp24_layout layout = sp24_layout::a) {
-  constexpr index groups = sizeof(M) * 2;
-  const index columns = detail::sp24_metadata_columns<M>(rows, cols, layout);
-  require(static_cast<index>(values.size()) == rows * cols / 2, "sp24_from_gpu: values", values.size(),
-          rows * cols / 2);
-  require(static_cast<index>(meta.size()) == rows * columns, "sp24_from_gpu: metadata", meta.size(),
-          rows * columns);
-  sp24_matrix<T> m{rows, cols, std::move(values), {}};
-  m.codes.resize(static_cast<std::size_t>(rows * m.row_bytes()));
-  for (index r = 0; r < rows; ++r)
-    for (index c = 0; c < columns; ++c) {
-      const M element = meta[static_cast<std::size_t>(sp24_offset<M>(r, c, rows, layout))];
-      for (index k = 0; k < groups; ++k) {
-        const index g = c * groups + k;
-        const int code = static_cast<int>(element >> (4 * k)) & 15;
-        require(detail::sp24_valid(code), concat("sp24_from_gpu: code of row ", r, ", group ", g), code,
-                "i0 | i1 << 2 with i0 < i1");
-        auto& byte = m.codes[static_cast<std::size_t>(r * m.row_bytes() + g / 2)];
-        byte = static_cast<std::uint8_t>(byte | code << (g % 2 * 4));
-      }
-    }
-  return m;
-}
-
-/// Codes, one per group, twelve in each 32-bit word (6¹² < 2³²): 0.667 bits per weight instead of 1. The
-/// first code is the lowest digit; a last word is filled up with zeros. Error on a number that is no code.
-inline std::vector<std::uint32_t> sp24_pack_dense(std::span<const std::uint8_t> codes) {
-  constexpr std::array<int, 16> digit{-1, -1, -1, -1, 0, -1, -1, -1, 1, 3, -1, -1, 2, 4, 5, -1};
-  std::vector<std::uint32_t> words((codes.size() + 11) / 12);
-  for (std::size_t i = codes.size(); i-- > 0;) {
-    const int d = codes[i] < 16 ? digit[codes[i]] : -1;
-    require(d >= 0, concat("sp24_pack_dense: codes[", i, "]"), codes[i], "i0 | i1 << 2 with i0 < i1");
-    words[i / 12] = words[i / 12] * 6 + static_cast<std::uint32_t>(d);
-  }
-  return words;
-}
-inline std::vector<std::uint8_t> sp24_unpack_dense(std::span<const std::uint32_t> words, std::size_t count) {
-  constexpr std::array<std::uint8_t, 6> code{4, 8, 12, 9, 13, 14};
-  require(words.size() == (count + 11) / 12, "sp24_unpack_dense: words", words.size(), (count + 11) / 12);
-  std::vector<std::uint8_t> codes(count);
-  for (std::size_t w = 0; w < words.size(); ++w) {
-    std::uint32_t rest = words[w];
-    for (std::size_t i = 12 * w; i < std::min(count, 12 * w + 12); ++i, rest /= 6) codes[i] = code[rest % 6];
-    require(rest == 0, concat("sp24_unpack_dense: words[", w, "]"), words[w],
-            "at most twelve digits of base 6");
-  }
-  return codes;
-}
-
-/// The 2:4 operator of m, values stored as `value_type`.
-template <class T>
-op::sparse_nm to_operator(const sp24_matrix<T>& m, dtype value_type = dtype::f32) {
+matrix<std::uint8_t> sp24_kept(const sp24_matrix<T>& m) {
   matrix<std::uint8_t> kept(m.rows, m.cols);
   for (index r = 0; r < m.rows; ++r)
     for (index g = 0; g < m.groups(); ++g) {
       kept(r, 4 * g + (m.code(r, g) & 3)) = 1;
       kept(r, 4 * g + (m.code(r, g) >> 2)) = 1;
     }
+  return kept;
+}
+
+/// The 2:4 operator of m, values stored as `value_type`.
+template <class T>
+op::sparse_nm to_operator(const sp24_matrix<T>& m, dtype value_type = dtype::f32) {
   std::vector<float> values;
   for (const T& v : m.values) values.push_back(static_cast<float>(v));
-  return {2, 4, kept, op::element_store(store_as(value_type, values))};
+  return {2, 4, sp24_kept(m), op::element_store(store_as(value_type, values))};
 }
-/// The portable form of a 2:4 operator: the same positions, values decoded.
-inline sp24_matrix<float> to_sp24(const op::sparse_nm& op) {
+/// The 2:4 operator of 8-bit values, w = scale[row] * value, stored as 8-bit codes. @param scale [rows].
+inline op::sparse_nm to_operator(const sp24_matrix<std::int8_t>& m, std::span<const float> scale,
+                                 dtype scale_type = dtype::f32) {
+  require(static_cast<index>(scale.size()) == m.rows, "to_operator: scales", scale.size(), m.rows);
+  const matrix<float> zero(m.rows, 1, 128.0F);
+  std::vector<std::uint8_t> codes;
+  for (const std::int8_t v : m.values) codes.push_back(static_cast<std::uint8_t>(v + 128));
+  op::affine_grid grid(8, m.rows, m.cols, m.cols, matrix_view<const float>(scale.data(), {m.rows, 1}),
+                       zero.view(), scale_type);
+  return {2, 4, sp24_kept(m), op::element_store(codes, std::move(grid))};
+}
+
+namespace detail {
+
+/// The portable form of a 2:4 operator; `convert(row, columns, values)` gives a row's values as T.
+template <class T, class Convert>
+sp24_matrix<T> sp24_from_operator(const op::sparse_nm& op, const Convert& convert) {
   require(op.n() == 2 && op.m() == 4, "to_sp24: pattern", concat(op.n(), ":", op.m()), "2:4");
   require(op.cols() % 4 == 0, "to_sp24: columns", op.cols(), "a multiple of 4");
-  sp24_matrix<float> m{op.rows(), op.cols(), {}, {}};
-  m.values.resize(static_cast<std::size_t>(op.rows() * op.kept_per_row()));
+  sp24_matrix<T> m{op.rows(), op.cols(), {}, {}};
   m.codes.resize(static_cast<std::size_t>(m.rows * m.row_bytes()));
+  std::vector<float> row(static_cast<std::size_t>(op.kept_per_row()));
   for (index r = 0; r < m.rows; ++r) {
     const auto columns = op.columns(r);
-    const auto first = static_cast<std::size_t>(r * op.kept_per_row());
-    op.values().read(r * op.kept_per_row(), r, columns, std::span(m.values).subspan(first, columns.size()));
+    op.values().read(r * op.kept_per_row(), r, columns, row);
+    const std::vector<T> values = convert(r, columns, row);
+    m.values.insert(m.values.end(), values.begin(), values.end());
     for (index g = 0; g < m.groups(); ++g) {
       const auto* c = columns.data() + 2 * g;
-      auto& byte = m.codes[static_cast<std::size_t>(r * m.row_bytes() + g / 2)];
-      byte = static_cast<std::uint8_t>(byte | (c[0] % 4 | c[1] % 4 << 2) << (g % 2 * 4));
+      m.set_code(r, g, c[0] % 4 | c[1] % 4 << 2);
     }
   }
   return m;
 }
 
+}  // namespace detail
+
+/// The portable form of a 2:4 operator: the same positions, values decoded.
+inline sp24_matrix<float> to_sp24(const op::sparse_nm& op) {
+  return detail::sp24_from_operator<float>(
+      op, [](index, const auto&, const std::vector<float>& values) { return values; });
+}
+/// The portable form of a quantized 2:4 operator, values as signed integers, code - zero point: w = scale *
+/// value with the scales of `op.values().grid()`. Error if the operator holds reals, or where a value is
+/// outside -128 .. 127.
+inline sp24_matrix<std::int8_t> to_sp24_int8(const op::sparse_nm& op) {
+  require(op.values().is_quantized(), "to_sp24_int8: values", "reals", "codes on a grid");
+  const op::affine_grid& grid = op.values().grid();
+  std::vector<float> scale(static_cast<std::size_t>(grid.groups())), zero(scale.size());
+  return detail::sp24_from_operator<std::int8_t>(op, [&](index r, const auto& columns, const auto& values) {
+    grid.row(r, scale, zero);
+    std::vector<std::int8_t> integers;
+    for (std::size_t k = 0; k < values.size(); ++k) {
+      const float v = std::round(values[k] / scale[static_cast<std::size_t>(grid.group_of(columns[k]))]);
+      require(v >= -128 && v <= 127, concat("to_sp24_int8: value [", r, ", ", columns[k], "]"), v,
+              "-128 .. 127");
+      integers.push_back(static_cast<std::int8_t>(v));
+    }
+    return integers;
+  });
+}
+
 /// 2:4 storage (arXiv:2104.08378; layouts of pytorch torch/sparse/_semi_structured_conversions.py and of
 /// vllm-project/compressed-tensors): as a stage it stores a weight that already is 2:4, and refuses any
-/// other; `sp24_encode` and `sp24_gpu_metadata` above are the codec.
+/// other; `sp24_encode` and `sp24_gpu_metadata` are the codec, `to_sp24` and `to_operator` lead to and from
+/// it.
 ///
 /// Cost: one pass. Guarantee: the weight comes back bit by bit (-0 may become 0), but for the rounding to
 /// `value_type`. Bits per weight: value bits / 2 + 1.
@@ -283,10 +116,7 @@ struct sp24_store {
       .arxiv = "2104.08378",
       .header = "tersor/prune/sp24_store.hpp",
       .guarantee = "lossless for every 2:4 matrix, an error for any other"};
-  static constexpr auto options() {
-    return std::tuple{
-        option{"value_type", &sp24_store::value_type, {.help = "stored type of the kept weights"}}};
-  }
+  static constexpr auto options() { return std::tuple{solve::value_type_option<sp24_store>()}; }
   void validate() const { validate_options(*this, info.id); }
 
   /// @param w [out, in], any tensor type. @param inputs only adds a weighted error to the report.
@@ -301,12 +131,8 @@ struct sp24_store {
     solve::check_layer(l);
     if (l.sparsity.n == 2 && l.sparsity.m == 4 && l.sparsity.permutation.empty())
       return solve::pruned_outcome(info.id, l.weight.view(), l.sparsity, {2, 4}, value_type);
-    auto half = sp24_encode(l.weight.view());
-    auto op = to_operator(half, value_type);
-    matrix<std::uint8_t> kept(l.weight.rows(), l.weight.cols());
-    for (index r = 0; r < kept.rows(); ++r)
-      for (const auto j : op.columns(r)) kept(r, j) = 1;
-    return {std::move(op), solve::constrain(std::move(kept), {2, 4}, l.sparsity), {}};
+    const auto half = sp24_encode(l.weight.view());
+    return {to_operator(half, value_type), solve::constrain(sp24_kept(half), {2, 4}, l.sparsity), {}};
   }
 };
 

@@ -15,7 +15,7 @@ struct sparsegpt_solution {
   matrix<float> weight;          ///< [out, in], removed entries 0, the others compensated (and on their grid)
   matrix<std::uint8_t> kept;     ///< [out, in], 1 = kept
   matrix<std::uint8_t> codes;    ///< [out, in]; empty without a quantizer. Removed entries: the zero point
-  solve::grid_parameters grids;  ///< one per row, fitted on the original weights; empty without a quantizer
+  solve::grid_parameters grids;  ///< of the row's groups, fitted on the original weights; empty without bits
   std::vector<double> row_loss;  ///< [out], sum (w - q)² / (2 d²) = d (H + damping I) dᵀ / 2, d = w - ŵ
   double damping = 0;            ///< added to the diagonal of H
   int retries = 0;               ///< times the damping had to be raised
@@ -26,12 +26,13 @@ struct sparsegpt_solution {
 /// left, removes the weights whose loss would cost the layer's output least (w² / [H⁻¹]_jj of the remaining
 /// problem) and pushes the error into the channels that are still to come, through H = (2/n) XᵀX. The mask is
 /// chosen panel by panel of `block_size` channels, or, for n:m, group by group, from the weights as
-/// compensated so far. With `bits` the kept weights are rounded to a grid per row in the same pass.
+/// compensated so far. With `bits` the kept weights are rounded in the same pass, to one grid per row or
+/// group of inputs that is fitted on the weights as they came.
 ///
 /// Cost: in³ (factor of H⁻¹) + out in² multiply-adds. Guarantee: exactly floor(sparsity * out * width)
 /// weights go in each panel, n of every m stay; with sparsity 0 and no bits W is unchanged; with sparsity 0
-/// and bits it is GPTQ with one grid per row. Bits per weight for b-bit values: 1 + (1 - sparsity) b as a
-/// bitmap, 1 + b / 2 for 2:4, and (16 + bits) / in_features for the grids.
+/// and bits it is GPTQ with one grid per row, or with static groups. Bits per weight for b-bit values: 1 + (1
+/// - sparsity) b as a bitmap, 1 + b / 2 for 2:4, and (16 + bits) / group_size (or in_features) for the grids.
 ///
 ///     tersor::calib::statistics inputs(in_features);
 ///     inputs.add(X);  // X: [tokens, in], one call for each sequence
@@ -43,6 +44,7 @@ struct sparsegpt {
   index block_size = 128;
   double percdamp = 0.01;
   int bits = 0;
+  index group_size = -1;
   solve::grid_scheme scheme = solve::grid_scheme::affine0;
   bool clip_search = false;
   float norm = 2.4F;
@@ -63,51 +65,49 @@ struct sparsegpt {
       .header = "tersor/prune/sparsegpt.hpp",
       .guarantee = "exact counts in every panel or group; unchanged weights at sparsity 0"};
   static constexpr auto options() {
-    return std::tuple{
-        option{"sparsity",
-               &sparsegpt::sparsity,
-               {.help = "share of each panel removed; unused with a pattern",
-                .symbol = "p",
-                .min = 0,
-                .max = 1}},
-        option{"pattern", &sparsegpt::pattern, {.help = "n kept of every m inputs", .symbol = "n:m"}},
-        option{"block_size",
-               &sparsegpt::block_size,
-               {.help = "columns of a panel", .symbol = "B", .min = 1, .max = 65536}},
-        option{"percdamp",
-               &sparsegpt::percdamp,
-               {.help = "damping of H, relative to the mean of its diagonal", .min = 0, .max = 1e3}},
-        option{"bits",
-               &sparsegpt::bits,
-               {.help = "width of a code, 2 .. 8; 0: no quantizer", .min = 0, .max = 8}},
-        option{"scheme", &sparsegpt::scheme, {.help = "how a row's range becomes a scale and a zero point"}},
-        option{"clip_search", &sparsegpt::clip_search, {.help = "shrink ranges where that lowers the error"}},
-        option{
-            "norm", &sparsegpt::norm, {.help = "exponent of the clip search's error", .min = 0.5, .max = 10}},
-        option{"grid",
-               &sparsegpt::grid,
-               {.help = "steps of the clip search over the full range", .min = 1, .max = 10000}},
-        option{"max_shrink",
-               &sparsegpt::max_shrink,
-               {.help = "share of those steps that is tried", .min = 0, .max = 1}},
-        option{"scale_type", &sparsegpt::scale_type, {.help = "stored type of the scales"}},
-        option{
-            "value_type", &sparsegpt::value_type, {.help = "stored type of the kept weights without bits"}},
-        option{"as_released",
-               &sparsegpt::as_released,
-               {.help = "threshold as the released program does: one entry more goes in each panel"}},
-        option{"compat_one_sided",
-               &sparsegpt::compat_one_sided,
-               {.help = "sym_unsigned as released: one-sided rows keep a bound of 0"}}};
+    return std::tuple_cat(
+        solve::selection_options<sparsegpt>("share of each panel removed; unused with a pattern", "p"),
+        std::tuple{
+            solve::block_size_option<sparsegpt>(), solve::damping_option<sparsegpt>(),
+            option{"bits",
+                   &sparsegpt::bits,
+                   {.help = "width of a code, 2 .. 8; 0: no quantizer", .min = 0, .max = 8}},
+            option{"group_size",
+                   &sparsegpt::group_size,
+                   {.help = "inputs that share a scale; -1: the whole row",
+                    .symbol = "g",
+                    .min = -1,
+                    .max = 1e6}},
+            option{
+                "scheme", &sparsegpt::scheme, {.help = "how a row's range becomes a scale and a zero point"}},
+            option{"clip_search",
+                   &sparsegpt::clip_search,
+                   {.help = "shrink ranges where that lowers the error"}},
+            option{"norm",
+                   &sparsegpt::norm,
+                   {.help = "exponent of the clip search's error", .min = 0.5, .max = 10}},
+            option{"grid",
+                   &sparsegpt::grid,
+                   {.help = "steps of the clip search over the full range", .min = 1, .max = 10000}},
+            option{"max_shrink",
+                   &sparsegpt::max_shrink,
+                   {.help = "share of those steps that is tried", .min = 0, .max = 1}},
+            option{"scale_type", &sparsegpt::scale_type, {.help = "stored type of the scales"}},
+            solve::value_type_option<sparsegpt>("stored type of the kept weights without bits"),
+            option{"as_released",
+                   &sparsegpt::as_released,
+                   {.help = "threshold as the released program does: one entry more goes in each panel"}},
+            option{"compat_one_sided",
+                   &sparsegpt::compat_one_sided,
+                   {.help = "sym_unsigned as released: one-sided rows keep a bound of 0"}}});
   }
-  solve::selection_rule selection() const { return {sparsity, pattern, solve::selection_scope::per_tensor}; }
   solve::grid_rule rule() const {
     return {bits, scheme, clip_search, norm, grid, max_shrink, scale_type, compat_one_sided};
   }
   void validate() const {
-    validate_options(*this, info.id);
-    selection().validate(info.id);
+    solve::validate_selection(*this);
     require(bits != 1, "sparsegpt: bits", bits, "0 or 2 .. 8");
+    require(group_size != 0, "sparsegpt: group_size", group_size, "-1 or at least 1");
   }
 
   /// @param w [out, in], any tensor type; @param inputs of the layer, with their Gram matrix.
@@ -122,10 +122,14 @@ struct sparsegpt {
     solve::check_layer(l);
     auto s = prune(l.weight, l.require_inputs(info.id).hessian(), ctx, l.sparsity);
     auto constraint = solve::constrain(std::move(s.kept), pattern, l.sparsity);
-    solve::outcome result =
-        bits == 0
-            ? solve::pruned_outcome(info.id, s.weight.view(), std::move(constraint), pattern, value_type)
-            : solve::outcome{solve::quantized_operator(s.codes, s.grids, rule(), constraint), constraint, {}};
+    solve::outcome result;
+    if (bits == 0) {
+      result = solve::pruned_outcome(info.id, s.weight.view(), std::move(constraint), pattern, value_type);
+    } else {
+      result.op = solve::quantized_operator(s.codes, s.grids, rule(), constraint);
+      result.sparsity = std::move(constraint);
+      solve::note_pattern(result.notes, info.id, pattern, result.sparsity);
+    }
     solve::note_damping(result.notes, info.id, s.retries, s.damping, s.dead);
     return result;
   }
@@ -147,11 +151,12 @@ struct sparsegpt {
   sparsegpt_solution run(matrix<float> w, matrix<double> h, const matrix<std::uint8_t>* allowed,
                          const matrix<std::uint8_t>* mask, const context& ctx) const {
     validate();
+    require_finite(w.view(), "sparsegpt: w");
     if (allowed) require_shape(allowed->view(), w.rows(), w.cols(), "sparsegpt: kept entries of the layer");
     if (mask) require_shape(mask->view(), w.rows(), w.cols(), "sparsegpt: mask");
     sparsegpt_solution s;
     if (bits > 0) {
-      s.grids = solve::fit_grids(w.view(), -1, false, rule(), ctx);
+      s.grids = solve::fit_grids(w.view(), group_size, false, rule(), ctx);
       s.codes = matrix<std::uint8_t>(w.rows(), w.cols());
     }
     s.kept = mask ? *mask : matrix<std::uint8_t>(w.rows(), w.cols(), 1);
@@ -215,7 +220,7 @@ struct sparsegpt {
     float quantize(index row, index j, float w) {
       const bool kept = s.kept(row, j) != 0;
       if (options.bits == 0) return kept ? w : 0.0F;
-      const auto grid = s.grids.at(row, 0);
+      const auto grid = s.grids.at(row, j / s.grids.group_size);
       const float code = kept ? solve::grid_code(w, grid, n) : grid.zero;
       s.codes(row, j) = static_cast<std::uint8_t>(code);
       return grid.scale * (code - grid.zero);

@@ -17,11 +17,12 @@ struct wanda_selection {
 };
 
 /// Wanda (arXiv:2306.11695; official code locuslab/wanda): the score of a weight is |w| times the norm of its
-/// input over the calibration data, compared inside each output row. Kept weights do not change.
+/// input over the calibration data, compared inside each output row. Kept weights do not change, unless an
+/// `update` (SparseGPT's, with Wanda's mask) makes up for the removed ones.
 ///
-/// Cost: O(out in). Guarantee: where the inputs are uncorrelated, the least output error of all masks with
-/// that count in each row. Bits per weight for b-bit values: 1 + (1 - sparsity) b as a bitmap, 1 + b / 2 for
-/// 2:4.
+/// Cost: O(out in), and that of the update. Guarantee: where the inputs are uncorrelated, the least output
+/// error of all masks with that count in each row. Bits per weight for b-bit values: 1 + (1 - sparsity) b as
+/// a bitmap, 1 + b / 2 for 2:4.
 ///
 ///     tersor::calib::statistics inputs(in_features, {.gram = false});
 ///     inputs.add(X);  // X: [tokens, in], one call for each sequence
@@ -31,10 +32,14 @@ struct wanda {
   double sparsity = 0.5;
   solve::nm_pattern pattern{};
   bool use_variant = false;
+  solve::weight_update update = solve::weight_update::none;
+  double percdamp = 0.01;
+  index block_size = 128;
   dtype value_type = dtype::bf16;
 
   static constexpr solve::stage_kind kind = solve::stage_kind::compressor;
-  static constexpr solve::calibration_need needs = solve::calibration_need::sums;
+  /// The most that any update asks for; `needed()` says what this one does.
+  static constexpr solve::calibration_need needs = solve::calibration_need::gram;
   static constexpr solve::technique_info info{
       .id = "wanda",
       .family = "prune",
@@ -43,22 +48,23 @@ struct wanda {
       .header = "tersor/prune/wanda.hpp",
       .guarantee = "least output error of all masks of the same row counts where inputs are uncorrelated"};
   static constexpr auto options() {
-    return std::tuple{
-        option{
-            "sparsity",
-            &wanda::sparsity,
-            {.help = "share of each row removed; unused with a pattern", .symbol = "s", .min = 0, .max = 1}},
-        option{"pattern", &wanda::pattern, {.help = "n kept of every m inputs", .symbol = "n:m"}},
-        option{"use_variant",
-               &wanda::use_variant,
-               {.help = "remove an equal share of every row's score instead of an equal count"}},
-        option{"value_type", &wanda::value_type, {.help = "stored type of the kept weights"}}};
+    return std::tuple_cat(
+        solve::selection_options<wanda>("share of each row removed; unused with a pattern"),
+        std::tuple{option{"use_variant",
+                          &wanda::use_variant,
+                          {.help = "remove an equal share of every row's score instead of an equal count"}}},
+        solve::update_options<wanda>(), std::tuple{solve::value_type_option<wanda>()});
   }
   solve::selection_rule rule() const { return {sparsity, pattern, solve::selection_scope::per_row}; }
   void validate() const {
-    validate_options(*this, info.id);
-    rule().validate(info.id);
+    solve::validate_selection(*this);
     require(!use_variant || pattern.empty(), "wanda: use_variant", use_variant, "false with a pattern");
+  }
+
+  /// What this rule and update ask of the calibration.
+  constexpr solve::calibration_need needed() const {
+    return update == solve::weight_update::none ? solve::calibration_need::sums
+                                                : solve::calibration_need::gram;
   }
 
   /// |w_ij| sqrt(a_j). @param w [out, in]; @param energy a [in], `calib::statistics::energy()`.
@@ -81,7 +87,7 @@ struct wanda {
     return equal_shares(score, ctx);
   }
 
-  /// @param w [out, in], any tensor type; @param inputs of the layer; no Gram matrix is needed.
+  /// @param w [out, in], any tensor type; @param inputs of the layer; their Gram matrix only for an `update`.
   template <matrix_like W>
   solve::compressed<op::any_operator> operator()(const W& w, const calib::statistics& inputs,
                                                  const context& ctx = {}) const {
@@ -92,20 +98,17 @@ struct wanda {
     validate();
     solve::check_layer(l);
     auto chosen = select(score(l.weight, l.require_inputs(info.id).energy()), l.sparsity, ctx);
-    return solve::pruned_outcome(info.id, l.weight.view(),
-                                 solve::constrain(std::move(chosen.kept), pattern, l.sparsity), pattern,
-                                 value_type);
+    return solve::pruned_outcome(*this, l, std::move(chosen.kept), {update, percdamp, block_size}, {}, ctx);
   }
 
  private:
   /// Removes of every row its smallest scores while their running sum is at most alpha times the row's sum;
   /// alpha by bisection in [0, 0.8] from 0.4 until the share removed is within 0.001 of `sparsity`, or the
-  /// interval shorter than 0.001.
+  /// interval shorter than 0.001. A row without score loses all of its weights: none of them is ever used.
   wanda_selection equal_shares(const matrix<float>& score, const context& ctx) const {
+    solve::require_numbers(score);
     matrix<double> running(score.rows(), score.cols());  // sums over each row in ascending order
     parallel_for(score.rows(), ctx, [&](index r) {
-      for (index j = 0; j < score.cols(); ++j)
-        require(!std::isnan(score(r, j)), concat("score[", r, ", ", j, "]"), score(r, j), "a number");
       std::vector<float> sorted(score.row(r).begin(), score.row(r).end());
       std::ranges::sort(sorted);
       double sum = 0;

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <algorithm>  // std::nth_element
+#include <limits>     // std::numeric_limits
 #include <numeric>    // std::iota
+#include <tuple>      // std::tuple_cat
 
 #include <tersor/core/options.hpp>
 #include <tersor/solve/layer.hpp>
@@ -43,6 +45,39 @@ struct selection_rule {
   }
 };
 
+/// The rows of a pruner's option list that say how many weights go: T's fields `sparsity`, `pattern` and,
+/// where it has one, `scope`.
+template <class T>
+constexpr auto pattern_option() {
+  return option{"pattern", &T::pattern, {.help = "n kept of every m inputs", .symbol = "n:m"}};
+}
+template <class T>
+constexpr auto selection_options(std::string_view sparsity_help, std::string_view symbol = "s") {
+  const auto counts = std::tuple{
+      option{"sparsity", &T::sparsity, {.help = sparsity_help, .symbol = symbol, .min = 0, .max = 1}},
+      pattern_option<T>()};
+  if constexpr (requires { &T::scope; })
+    return std::tuple_cat(
+        counts,
+        std::tuple{option{"scope", &T::scope, {.help = "weights that are compared with each other"}}});
+  else
+    return counts;
+}
+/// Error unless all options of the pruner are inside their ranges and its counts can be met.
+template <class T>
+void validate_selection(const T& pruner) {
+  validate_options(pruner, T::info.id);
+  selection_rule{pruner.sparsity, pruner.pattern}.validate(T::info.id);
+}
+
+/// Error that names the first score that is NaN; infinite scores compare like others.
+inline void require_numbers(matrix_view<const float> score) {
+  for (index r = 0; r < score.rows(); ++r)
+    for (index j = 0; j < score.cols(); ++j)
+      if (std::isnan(score(r, j))) [[unlikely]]
+        fail(concat("score[", r, ", ", j, "]"), score(r, j), "a number");
+}
+
 /// floor(sparsity * entries).
 inline index removed_count(double sparsity, index entries) {
   return static_cast<index>(sparsity * static_cast<double>(entries));
@@ -78,10 +113,11 @@ inline void keep_largest(std::span<const float> score, int n, std::span<std::uin
   }
 }
 
-/// Removes floor(sparsity * N) of the N entries of score [out, in] or of each of its rows.
+/// Removes floor(sparsity * N) of the N entries of score [out, in] or of each of its rows. Error on NaN.
 /// @return [out, in], 1 = kept.
 inline matrix<std::uint8_t> select_smallest(const matrix<float>& score, double sparsity,
                                             selection_scope scope, const context& ctx = {}) {
+  require_numbers(score);
   matrix<std::uint8_t> kept(score.rows(), score.cols(), 1);
   if (scope == selection_scope::per_tensor) {
     remove_smallest(score.values(), removed_count(sparsity, score.size()), kept.values());
@@ -94,37 +130,79 @@ inline matrix<std::uint8_t> select_smallest(const matrix<float>& score, double s
   return kept;
 }
 
-/// Keeps n of every m consecutive columns; a last group of fewer than m columns keeps min(n, its width).
+/// Keeps n of every m consecutive columns; a last group of fewer than m columns keeps min(n, its width), as
+/// if it were filled up with scores of zero. Error on NaN.
 inline matrix<std::uint8_t> select_nm(const matrix<float>& score, nm_pattern pattern,
                                       const context& ctx = {}) {
   selection_rule{.pattern = pattern}.validate("select_nm");
   require(!pattern.empty(), "select_nm: pattern", "none", "n:m");
+  require_numbers(score);
   matrix<std::uint8_t> kept(score.rows(), score.cols());
   parallel_chunks(score.rows(), 16, ctx, [&](index r0, index r1) {
     for (index r = r0; r < r1; ++r)
       for (index j = 0; j < score.cols(); j += pattern.m) {
         const auto first = static_cast<std::size_t>(j);
         const auto width = static_cast<std::size_t>(std::min<index>(pattern.m, score.cols() - j));
-        const auto group = score.row(r).subspan(first, width);
-        for (std::size_t i = 0; i < width; ++i)
-          require(!std::isnan(group[i]), concat("score[", r, ", ", first + i, "]"), group[i], "a number");
-        keep_largest(group, pattern.n, kept.row(r).subspan(first, width));
+        keep_largest(score.row(r).subspan(first, width), pattern.n, kept.row(r).subspan(first, width));
       }
   });
   return kept;
 }
 
-/// Applies a rule to non-negative scores [out, in]. Entries that `before` has removed go first and count as
-/// removed.
+/// Applies a rule to scores [out, in]. Entries that `before` has removed go first and count as removed.
 inline matrix<std::uint8_t> select(matrix<float> score, const selection_rule& rule,
                                    const sparsity& before = {}, const context& ctx = {}) {
   if (!before.empty()) {
     require_shape(before.kept.view(), score.rows(), score.cols(), "select: kept entries of the layer");
     for (index i = 0; i < score.size(); ++i)
-      if (before.kept.data()[i] == 0) score.data()[i] = -1.0F;
+      if (before.kept.data()[i] == 0) score.data()[i] = -std::numeric_limits<float>::infinity();
   }
   return rule.pattern.empty() ? select_smallest(score, rule.sparsity, rule.scope, ctx)
                               : select_nm(score, rule.pattern, ctx);
+}
+
+/// The absolute values of a tensor of any rank, in row-major order of its extents. Error that names the entry
+/// if it holds a NaN or an infinity.
+template <class T, std::size_t Rank>
+std::vector<float> magnitudes(tensor_view<T, Rank> w, std::string_view name = "weight") {
+  std::vector<float> values(static_cast<std::size_t>(w.size()));
+  std::array<index, Rank> at{};
+  for (float& v : values) {
+    index offset = 0;
+    for (std::size_t a = 0; a < Rank; ++a) offset += at[a] * w.strides[a];
+    v = std::fabs(static_cast<float>(w.data[offset]));
+    if (!std::isfinite(v)) [[unlikely]] {
+      std::string place;
+      for (const index k : at) place += concat(place.empty() ? "" : ", ", k);
+      fail(concat(name, "[", place, "]"), static_cast<float>(w.data[offset]), "a finite number");
+    }
+    for (std::size_t a = Rank; a-- > 0 && ++at[a] == w.extents[a];) at[a] = 0;
+  }
+  return values;
+}
+
+/// A mask for the scores of a convolution [out, in, kernel ...] (or of a vector, [in]) in row-major order of
+/// its extents, chosen along the input channels: `choose` turns the scores, arranged as [kernel positions *
+/// out, in] with the outputs of a kernel position next to each other, into a mask of that shape.
+/// @return one entry for each score, in the order given, 1 = kept.
+template <class Choose>
+std::vector<std::uint8_t> select_along_inputs(std::span<const float> score, std::span<const index> extents,
+                                              const Choose& choose) {
+  const std::size_t axis = extents.size() < 2 ? 0 : 1;
+  const index in = extents[axis], out = axis == 0 ? 1 : extents[0];
+  index kernel = 1;
+  for (const index e : extents.subspan(axis + 1)) kernel *= e;
+  const auto place = [&](index row, index j) {
+    return static_cast<std::size_t>((row % out * in + j) * kernel + row / out);
+  };
+  matrix<float> rows(kernel * out, in);
+  for (index r = 0; r < rows.rows(); ++r)
+    for (index j = 0; j < in; ++j) rows(r, j) = score[place(r, j)];
+  const matrix<std::uint8_t> chosen = choose(rows);
+  std::vector<std::uint8_t> kept(score.size());
+  for (index r = 0; r < rows.rows(); ++r)
+    for (index j = 0; j < in; ++j) kept[place(r, j)] = chosen(r, j);
+  return kept;
 }
 
 /// The constraint that a mask puts on later stages, together with what `before` had already removed: n:m
@@ -174,9 +252,11 @@ inline std::vector<std::vector<std::uint8_t>> select_global(std::span<const scor
     entries += size;
     removable += limit.back();
     score.emplace_back(tensors[t].score.begin(), tensors[t].score.end());
-    for (float& s : score.back()) {
-      require(!std::isnan(s), concat("score of tensors[", t, "]"), s, "a number");
-      s *= tensors[t].weight;
+    for (std::size_t i = 0; i < score.back().size(); ++i) {
+      float& s = score.back()[i];
+      const float given = s;
+      s *= tensors[t].weight;  // 0 times infinity is no number either
+      require(!std::isnan(s), concat("tensors[", t, "].score[", i, "]"), given, "a number");
     }
     kept.emplace_back(score.back().size(), std::uint8_t{1});
   }

@@ -115,14 +115,68 @@ inline updated_weight least_squares_update(matrix<float> w, const matrix<std::ui
   return u;
 }
 
-/// What a pruner returns: w's kept entries as `value_type`, beside the constraint for the stages after it. A
-/// note says where a pattern could not be stored as such because earlier stages had emptied groups.
+/// What is done to the weights that a mask keeps.
+struct update_rule {
+  weight_update update = weight_update::none;
+  double percdamp = 0.01;  ///< damping of H, relative to the mean of its diagonal
+  index block_size = 128;  ///< columns of a panel of the feedback
+};
+
+/// The rows of an option list for T's fields of an `update_rule`.
+template <class T>
+constexpr auto damping_option(std::string_view help = "damping of H, relative to the mean of its diagonal") {
+  return option{"percdamp", &T::percdamp, {.help = help, .min = 0, .max = 1e3}};
+}
+template <class T>
+constexpr auto block_size_option(std::string_view help = "columns of a panel") {
+  return option{"block_size", &T::block_size, {.help = help, .symbol = "B", .min = 1, .max = 65536}};
+}
+template <class T>
+constexpr auto update_options() {
+  return std::tuple{option{"update", &T::update, {.help = "how kept weights make up for the removed ones"}},
+                    damping_option<T>("damping of H in the update, relative to the mean of its diagonal"),
+                    block_size_option<T>("columns of a panel in the update")};
+}
+/// The row for T's `value_type`.
+template <class T>
+constexpr auto value_type_option(std::string_view help = "stored type of the kept weights") {
+  return option{"value_type", &T::value_type, {.help = help}};
+}
+
+/// A remark where a pattern could not be stored as such because earlier stages had emptied groups.
+inline void note_pattern(std::vector<std::string>& notes, std::string_view id, nm_pattern pattern,
+                         const sparsity& s) {
+  if (!pattern.empty() && s.m == 0)
+    notes.push_back(concat(id, ": stored as a bitmap, some groups keep fewer than ", pattern.n, " of ",
+                           pattern.m, " entries"));
+}
+
+/// What a pruner returns: w's kept entries as `value_type`, beside the constraint for the stages after it.
 inline outcome pruned_outcome(std::string_view id, matrix_view<const float> w, sparsity s, nm_pattern pattern,
                               dtype value_type) {
   outcome result{sparse_operator(w, s, value_type), std::move(s), {}};
-  if (!pattern.empty() && result.sparsity.m == 0)
-    result.notes.push_back(concat(id, ": stored as a bitmap, some groups keep fewer than ", pattern.n, " of ",
-                                  pattern.m, " entries"));
+  note_pattern(result.notes, id, pattern, result.sparsity);
+  return result;
+}
+
+/// The same for a layer and the entries that a pruner chose to keep, [out, in], in its weights, updated by
+/// `rule`. An update takes the Gram matrix of the layer's inputs.
+/// @param permutation order of the columns in which groups of the pattern run; empty: as they are.
+template <class T>
+outcome pruned_outcome(const T& pruner, const layer& l, matrix<std::uint8_t> kept,
+                       const update_rule& rule = {}, std::vector<std::int32_t> permutation = {},
+                       const context& ctx = {}) {
+  const std::string_view id = T::info.id;
+  auto constraint = constrain(std::move(kept), pruner.pattern, l.sparsity, std::move(permutation));
+  if (rule.update == weight_update::none)
+    return pruned_outcome(id, l.weight.view(), std::move(constraint), pruner.pattern, pruner.value_type);
+  auto h = l.require_inputs(id).hessian();
+  const auto u =
+      rule.update == weight_update::feedback
+          ? feedback_update(l.weight, constraint.kept, std::move(h), rule.percdamp, rule.block_size, ctx)
+          : least_squares_update(l.weight, constraint.kept, std::move(h), rule.percdamp, ctx);
+  auto result = pruned_outcome(id, u.weight.view(), std::move(constraint), pruner.pattern, pruner.value_type);
+  note_damping(result.notes, id, u.retries, u.damping, u.dead);
   return result;
 }
 
