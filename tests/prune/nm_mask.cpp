@@ -104,7 +104,7 @@ TEST_CASE("nm_mask: a convolution is pruned along its input channels", "[nm_mask
       for (index q = 0; q < kw; ++q) {
         matrix<float> row(1, in);
         for (index i = 0; i < in; ++i) row(0, i) = std::abs(view(a, i, p, q));
-        const auto expected = tersor::solve::select_nm(row, {2, 4});
+        const auto expected = tersor::solve::select_nm(row, {2, 4}, {}, tersor::solve::tie_rule::keep_lowest);
         for (index i = 0; i < in; ++i)
           CHECK(kept[static_cast<std::size_t>(((a * in + i) * kh + p) * kw + q)] == expected(0, i));
       }

@@ -108,7 +108,7 @@ TEST_CASE("select: follows a permutation of rows and columns where there are no 
       }
 }
 
-TEST_CASE("select: n:m keeps n of every group, the largest, of equal ones the first", "[select]") {
+TEST_CASE("select: n:m keeps n of every group, the largest, of equal ones as asked", "[select]") {
   for (const auto& [n, m] : {std::pair<int, int>{2, 4}, {1, 4}, {4, 8}, {3, 5}, {4, 4}, {1, 1}})
     for (const index cols : {index{1}, index{8}, index{11}, index{40}}) {
       const auto x = scores(6, cols, 2);
@@ -134,8 +134,11 @@ TEST_CASE("select: n:m keeps n of every group, the largest, of equal ones the fi
           CHECK(std::abs(sum - best) <= 1e-12);
         }
     }
-  const auto constant = select_nm(matrix<float>(1, 6, 1.0F), {2, 4});
-  CHECK(std::ranges::equal(constant.values(), std::vector<std::uint8_t>{1, 1, 0, 0, 1, 1}));
+  const matrix<float> equal(1, 7, 1.0F);
+  CHECK(
+      std::ranges::equal(select_nm(equal, {2, 4}).values(), std::vector<std::uint8_t>{0, 0, 1, 1, 0, 1, 1}));
+  CHECK(std::ranges::equal(select_nm(equal, {2, 4}, {}, tersor::solve::tie_rule::keep_lowest).values(),
+                           std::vector<std::uint8_t>{1, 1, 0, 0, 1, 1, 0}));
 }
 
 TEST_CASE("select: the same for any number of threads", "[select]") {

@@ -152,7 +152,7 @@ struct nm_mask {
       case nm_layout::rows:
         break;
     }
-    return solve::select_nm(score, pattern, ctx);
+    return solve::select_nm(score, pattern, ctx, solve::tie_rule::keep_lowest);
   }
 
   /// @param w [out, in], any tensor type. @param inputs only adds a weighted error to the report.
@@ -168,7 +168,8 @@ struct nm_mask {
     auto score = magnitude::score(l.weight);
     auto kept = [&] {
       if (layout == nm_layout::rows)
-        return solve::select(std::move(score), {.pattern = pattern}, l.sparsity, ctx);
+        return solve::select(std::move(score), {.pattern = pattern}, l.sparsity, ctx,
+                             solve::tie_rule::keep_lowest);
       return mask(l.sparsity.empty() ? score : solve::masked(score, l.sparsity.kept), ctx);
     }();
     return solve::pruned_outcome(*this, l, std::move(kept));

@@ -29,7 +29,7 @@ struct sparsegpt_solution {
 /// compensated so far. With `bits` the kept weights are rounded in the same pass, to one grid per row or
 /// group of inputs that is fitted on the weights as they came.
 ///
-/// Cost: in³ (factor of H⁻¹) + out in² multiply-adds. Guarantee: exactly floor(sparsity * out * width)
+/// Cost: in³ (factor of H⁻¹) + out in² / 2 multiply-adds. Guarantee: exactly floor(sparsity * out * width)
 /// weights go in each panel, n of every m stay; with sparsity 0 and no bits W is unchanged; with sparsity 0
 /// and bits it is GPTQ with one grid per row, or with static groups. Bits per weight for b-bit values: 1 + (1
 /// - sparsity) b as a bitmap, 1 + b / 2 for 2:4, and (16 + bits) / group_size (or in_features) for the grids.
@@ -67,43 +67,19 @@ struct sparsegpt {
   static constexpr auto options() {
     return std::tuple_cat(
         solve::selection_options<sparsegpt>("share of each panel removed; unused with a pattern", "p"),
+        std::tuple{solve::block_size_option<sparsegpt>(), solve::damping_option<sparsegpt>(),
+                   option{"bits",
+                          &sparsegpt::bits,
+                          {.help = "width of a code, 2 .. 8; 0: no quantizer", .min = 0, .max = 8}},
+                   solve::group_size_option<sparsegpt>(), solve::scheme_option<sparsegpt>()},
+        solve::grid_options<sparsegpt>(),
         std::tuple{
-            solve::block_size_option<sparsegpt>(), solve::damping_option<sparsegpt>(),
-            option{"bits",
-                   &sparsegpt::bits,
-                   {.help = "width of a code, 2 .. 8; 0: no quantizer", .min = 0, .max = 8}},
-            option{"group_size",
-                   &sparsegpt::group_size,
-                   {.help = "inputs that share a scale; -1: the whole row",
-                    .symbol = "g",
-                    .min = -1,
-                    .max = 1e6}},
-            option{
-                "scheme", &sparsegpt::scheme, {.help = "how a row's range becomes a scale and a zero point"}},
-            option{"clip_search",
-                   &sparsegpt::clip_search,
-                   {.help = "shrink ranges where that lowers the error"}},
-            option{"norm",
-                   &sparsegpt::norm,
-                   {.help = "exponent of the clip search's error", .min = 0.5, .max = 10}},
-            option{"grid",
-                   &sparsegpt::grid,
-                   {.help = "steps of the clip search over the full range", .min = 1, .max = 10000}},
-            option{"max_shrink",
-                   &sparsegpt::max_shrink,
-                   {.help = "share of those steps that is tried", .min = 0, .max = 1}},
-            option{"scale_type", &sparsegpt::scale_type, {.help = "stored type of the scales"}},
             solve::value_type_option<sparsegpt>("stored type of the kept weights without bits"),
             option{"as_released",
                    &sparsegpt::as_released,
-                   {.help = "threshold as the released program does: one entry more goes in each panel"}},
-            option{"compat_one_sided",
-                   &sparsegpt::compat_one_sided,
-                   {.help = "sym_unsigned as released: one-sided rows keep a bound of 0"}}});
+                   {.help = "threshold as the released program does: one entry more goes in each panel"}}});
   }
-  solve::grid_rule rule() const {
-    return {bits, scheme, clip_search, norm, grid, max_shrink, scale_type, compat_one_sided};
-  }
+  solve::grid_rule rule() const { return solve::rule_of(*this); }
   void validate() const {
     solve::validate_selection(*this);
     require(bits != 1, "sparsegpt: bits", bits, "0 or 2 .. 8");

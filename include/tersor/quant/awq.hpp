@@ -56,10 +56,7 @@ struct awq {
     return std::tuple{
         option{
             "bits", &awq::bits, {.help = "width of a code in the search", .symbol = "b", .min = 2, .max = 8}},
-        option{
-            "group_size",
-            &awq::group_size,
-            {.help = "inputs that share a scale; -1: the whole row", .symbol = "g", .min = -1, .max = 1e6}},
+        solve::group_size_option<awq>(),
         option{"scheme", &awq::scheme, {.help = "how a range becomes a scale and a zero point"}},
         option{
             "match_next",

@@ -46,13 +46,7 @@ struct rtn {
   static constexpr auto options() {
     return std::tuple_cat(
         std::tuple{option{"bits", &rtn::bits, {.help = "width of a code", .symbol = "b", .min = 2, .max = 8}},
-                   option{"group_size",
-                          &rtn::group_size,
-                          {.help = "inputs that share a scale; -1: the whole row",
-                           .symbol = "g",
-                           .min = -1,
-                           .max = 1e6}},
-                   solve::scheme_option<rtn>(),
+                   solve::group_size_option<rtn>(), solve::scheme_option<rtn>(),
                    option{"per_tensor", &rtn::per_tensor, {.help = "one grid for the whole tensor"}}},
         solve::grid_options<rtn>());
   }

@@ -11,6 +11,7 @@
 #include <vector>     // std::vector
 
 #include <tersor/core/matrix.hpp>
+#include <tersor/core/options.hpp>
 #include <tersor/core/parallel.hpp>
 #include <tersor/linalg/cholesky.hpp>
 #include <tersor/linalg/gemm.hpp>
@@ -146,6 +147,16 @@ inline std::vector<index> repair_dead_inputs(matrix<double>& h, matrix<float>& w
     for (index r = 0; r < w.rows(); ++r) w(r, j) = 0.0F;
   }
   return dead;
+}
+
+/// The rows of an option list for T's `percdamp` and `block_size`.
+template <class T>
+constexpr auto damping_option(std::string_view help = "damping of H, relative to the mean of its diagonal") {
+  return option{"percdamp", &T::percdamp, {.help = help, .min = 0, .max = 1e3}};
+}
+template <class T>
+constexpr auto block_size_option(std::string_view help = "columns of a panel") {
+  return option{"block_size", &T::block_size, {.help = help, .symbol = "B", .min = 1, .max = 65536}};
 }
 
 /// U with UᵀU = (H + damping I)⁻¹, in the precision of the weights, and what it took.

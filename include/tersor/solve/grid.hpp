@@ -48,6 +48,13 @@ struct grid_rule {
 /// The options of a grid, for techniques that have the members of a `grid_rule` under the same names: two
 /// parts, as a technique may list its own options between them.
 template <class T>
+constexpr auto group_size_option() {
+  return option{
+      "group_size",
+      &T::group_size,
+      {.help = "inputs that share a scale; -1: the whole row", .symbol = "g", .min = -1, .max = 1e6}};
+}
+template <class T>
 constexpr auto scheme_option() {
   return option{"scheme", &T::scheme, {.help = "how a range becomes a scale and a zero point"}};
 }

@@ -31,6 +31,12 @@ constexpr auto option_names(selection_scope) {
       {{"per_tensor", selection_scope::per_tensor}, {"per_row", selection_scope::per_row}}};
 }
 
+/// Which of equal scores go.
+enum class tie_rule {
+  remove_lowest,  ///< those of the lowest index: what "remove the k smallest" means everywhere in pruning
+  keep_lowest     ///< those of the highest: what "keep the n largest" means in the selection of N:M masks
+};
+
 /// How many are removed, and among which.
 struct selection_rule {
   double sparsity = 0.5;  ///< share removed, in [0, 1); unused with a pattern
@@ -100,14 +106,19 @@ inline void remove_smallest(std::span<const float> score, index k, std::span<std
     if (score[i] < threshold || (score[i] == threshold && equal-- > 0)) kept[i] = 0;
 }
 
-/// kept[i] = 1 at the n largest scores of one group, of equal ones at the lowest index first, else 0; all of
-/// a group of n or fewer. Scores must not be NaN.
-inline void keep_largest(std::span<const float> score, int n, std::span<std::uint8_t> kept) {
+/// kept[i] = 1 at the n largest scores of one group, else 0; all of a group of n or fewer. Scores must not be
+/// NaN.
+inline void keep_largest(std::span<const float> score, int n, std::span<std::uint8_t> kept,
+                         tie_rule ties = tie_rule::remove_lowest) {
   std::fill(kept.begin(), kept.end(), std::uint8_t{0});
   for (int k = 0; k < n; ++k) {
     std::size_t best = score.size();
-    for (std::size_t j = 0; j < score.size(); ++j)
-      if (kept[j] == 0 && (best == score.size() || score[j] > score[best])) best = j;
+    for (std::size_t j = 0; j < score.size(); ++j) {
+      if (kept[j] != 0) continue;
+      if (best == score.size() || score[j] > score[best] ||
+          (score[j] == score[best] && ties == tie_rule::remove_lowest))
+        best = j;
+    }
     if (best == score.size()) return;
     kept[best] = 1;
   }
@@ -132,8 +143,8 @@ inline matrix<std::uint8_t> select_smallest(const matrix<float>& score, double s
 
 /// Keeps n of every m consecutive columns; a last group of fewer than m columns keeps min(n, its width), as
 /// if it were filled up with scores of zero. Error on NaN.
-inline matrix<std::uint8_t> select_nm(const matrix<float>& score, nm_pattern pattern,
-                                      const context& ctx = {}) {
+inline matrix<std::uint8_t> select_nm(const matrix<float>& score, nm_pattern pattern, const context& ctx = {},
+                                      tie_rule ties = tie_rule::remove_lowest) {
   selection_rule{.pattern = pattern}.validate("select_nm");
   require(!pattern.empty(), "select_nm: pattern", "none", "n:m");
   require_numbers(score);
@@ -143,22 +154,24 @@ inline matrix<std::uint8_t> select_nm(const matrix<float>& score, nm_pattern pat
       for (index j = 0; j < score.cols(); j += pattern.m) {
         const auto first = static_cast<std::size_t>(j);
         const auto width = static_cast<std::size_t>(std::min<index>(pattern.m, score.cols() - j));
-        keep_largest(score.row(r).subspan(first, width), pattern.n, kept.row(r).subspan(first, width));
+        keep_largest(score.row(r).subspan(first, width), pattern.n, kept.row(r).subspan(first, width), ties);
       }
   });
   return kept;
 }
 
 /// Applies a rule to scores [out, in]. Entries that `before` has removed go first and count as removed.
+/// @param ties of a pattern; without one, the lowest index goes.
 inline matrix<std::uint8_t> select(matrix<float> score, const selection_rule& rule,
-                                   const sparsity& before = {}, const context& ctx = {}) {
+                                   const sparsity& before = {}, const context& ctx = {},
+                                   tie_rule ties = tie_rule::remove_lowest) {
   if (!before.empty()) {
     require_shape(before.kept.view(), score.rows(), score.cols(), "select: kept entries of the layer");
     for (index i = 0; i < score.size(); ++i)
       if (before.kept.data()[i] == 0) score.data()[i] = -std::numeric_limits<float>::infinity();
   }
   return rule.pattern.empty() ? select_smallest(score, rule.sparsity, rule.scope, ctx)
-                              : select_nm(score, rule.pattern, ctx);
+                              : select_nm(score, rule.pattern, ctx, ties);
 }
 
 /// The absolute values of a tensor of any rank, in row-major order of its extents. Error that names the entry

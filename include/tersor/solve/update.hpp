@@ -124,14 +124,6 @@ struct update_rule {
 
 /// The rows of an option list for T's fields of an `update_rule`.
 template <class T>
-constexpr auto damping_option(std::string_view help = "damping of H, relative to the mean of its diagonal") {
-  return option{"percdamp", &T::percdamp, {.help = help, .min = 0, .max = 1e3}};
-}
-template <class T>
-constexpr auto block_size_option(std::string_view help = "columns of a panel") {
-  return option{"block_size", &T::block_size, {.help = help, .symbol = "B", .min = 1, .max = 65536}};
-}
-template <class T>
 constexpr auto update_options() {
   return std::tuple{option{"update", &T::update, {.help = "how kept weights make up for the removed ones"}},
                     damping_option<T>("damping of H in the update, relative to the mean of its diagonal"),
