@@ -17,7 +17,7 @@
 
 namespace {
 
-constexpr tersor::index size = 4096;
+constexpr tersor::index_t size = 4096;
 
 struct problem {
   tersor::matrix<float> weight{size, size};
@@ -31,9 +31,9 @@ const problem& shared_problem() {
     for (float& v : made.weight.values()) v = static_cast<float>(random.normal());
     // activations with a common component and channels of very different size
     tersor::matrix<float> x(2 * size, size);
-    for (tersor::index t = 0; t < x.rows(); ++t) {
+    for (tersor::index_t t = 0; t < x.rows(); ++t) {
       const double common = random.normal();
-      for (tersor::index j = 0; j < size; ++j)
+      for (tersor::index_t j = 0; j < size; ++j)
         x(t, j) = static_cast<float>((random.normal() + 0.5 * common) *
                                      (1.0 + 9.0 * static_cast<double>(j % 64 == 0)));
     }

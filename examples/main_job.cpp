@@ -60,7 +60,7 @@ void print(std::span<const row> rows) {
   std::fflush(stdout);
 }
 
-int run(tersor::index windows, int threads) {
+int run(tersor::index_t windows, int threads) {
   const std::filesystem::path folder = std::filesystem::path(TERSOR_SOURCE_DIR) / "examples" / "data" / "lm";
   const tersor::context ctx{.threads = threads};
   const auto dense = tersor::model::load_llama(folder);
@@ -114,7 +114,7 @@ int run(tersor::index windows, int threads) {
 
 int main(int argc, char** argv) {
   set_up_program(argv);
-  tersor::index windows = 0;
+  tersor::index_t windows = 0;
   int threads = 0;
   try {
     for (int i = 1; i < argc; i += 2) {

@@ -15,10 +15,10 @@
 namespace tersor::linalg {
 
 #if !defined(TERSOR_USE_BLAS)
-template void detail::eigen_product<float>(index, index, index, float, const float*, index, bool,
-                                           const float*, index, bool, float, float*, index);
-template void detail::eigen_product<double>(index, index, index, double, const double*, index, bool,
-                                            const double*, index, bool, double, double*, index);
+template void detail::eigen_product<float>(index_t, index_t, index_t, float, const float*, index_t, bool,
+                                           const float*, index_t, bool, float, float*, index_t);
+template void detail::eigen_product<double>(index_t, index_t, index_t, double, const double*, index_t, bool,
+                                            const double*, index_t, bool, double, double*, index_t);
 template void detail::single_threaded_eigen<void>();
 #endif
 template void gemm<float>(float, matrix_view<const float>, matrix_view<const float>, float,
@@ -39,9 +39,9 @@ template qr_result<float> qr<float>(matrix_view<const float>, const context&);
 template qr_result<double> qr<double>(matrix_view<const double>, const context&);
 template svd_result<float> svd<float>(matrix_view<const float>, const context&);
 template svd_result<double> svd<double>(matrix_view<const double>, const context&);
-template svd_result<float> randomized_svd<float>(matrix_view<const float>, index,
+template svd_result<float> randomized_svd<float>(matrix_view<const float>, index_t,
                                                  const randomized_svd_options&, const context&);
-template svd_result<double> randomized_svd<double>(matrix_view<const double>, index,
+template svd_result<double> randomized_svd<double>(matrix_view<const double>, index_t,
                                                    const randomized_svd_options&, const context&);
 template eigh_result detail::decompose_symmetric<double>(matrix_view<const double>, bool);
 template least_squares_result<float> least_squares<float>(matrix_view<const float>, matrix_view<const float>,

@@ -11,7 +11,7 @@ namespace {
 
 struct options {
   std::string model, spec, calibration, evaluate, out;
-  tersor::index calibration_windows = 0;
+  tersor::index_t calibration_windows = 0;
   tersor::model::evaluation_options evaluation;
   bool dense_activations = false, one_pass = false, force = false, json = false;
   command::run_options run;

@@ -9,7 +9,7 @@ namespace {
 
 struct row {
   std::string name, form;
-  std::vector<tersor::index> shape;
+  std::vector<tersor::index_t> shape;
   std::size_t bytes = 0;
   double bits_per_weight = 0;
   tersor::io::ordered_json relative_error, weighted_error;  // null where nobody knows

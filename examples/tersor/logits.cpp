@@ -25,7 +25,7 @@ void command::add_logits(CLI::App& app) {
     const tersor::io::tokenizer tokenizer{std::filesystem::path(o->model)};
     const auto ids = encode(m, tokenizer, o->prompt, !o->no_bos);
     tersor::require(!ids.empty(), "prompt", "empty", "at least one token");
-    const auto length = static_cast<tersor::index>(ids.size());
+    const auto length = static_cast<tersor::index_t>(ids.size());
     tersor::require(length <= m.config().max_position_embeddings, "prompt: tokens", length, "at most ",
                     m.config().max_position_embeddings, " (max_position_embeddings)");
     const auto hidden = m.forward(ids, nullptr, ctx);

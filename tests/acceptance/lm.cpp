@@ -22,7 +22,7 @@ std::vector<int> ids_of(const char* name) {
   ids.insert(ids.end(), body.begin(), body.end());
   return ids;
 }
-double perplexity_of(const model::llama& m, index windows = 0) {
+double perplexity_of(const model::llama& m, index_t windows = 0) {
   return model::perplexity(m, ids_of("evaluation.txt"), {.max_windows = windows}).perplexity;
 }
 model::llama compressed(const char* spec) {

@@ -9,7 +9,7 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::calib::statistics;
 
 /// |a - b| <= tolerance * |b| in every entry.
@@ -24,11 +24,11 @@ bool close(const matrix<double>& a, const matrix<double>& b) {
 
 /// The sums by their definitions.
 struct plain_loop {
-  index tokens = 0, sequences = 0;
+  index_t tokens = 0, sequences = 0;
   std::vector<double> mean, mean_abs, energy, sequence_mean_abs, max_abs, min, max;
   matrix<double> gram;
-  explicit plain_loop(const std::vector<matrix<float>>& xs) : sequences(static_cast<index>(xs.size())) {
-    const index in = xs.front().cols();
+  explicit plain_loop(const std::vector<matrix<float>>& xs) : sequences(static_cast<index_t>(xs.size())) {
+    const index_t in = xs.front().cols();
     const auto n = static_cast<std::size_t>(in);
     mean = mean_abs = energy = sequence_mean_abs = max_abs = std::vector<double>(n);
     min.assign(n, std::numeric_limits<double>::infinity());
@@ -36,9 +36,9 @@ struct plain_loop {
     gram = matrix<double>(in, in);
     for (const auto& x : xs) tokens += x.rows();
     for (const auto& x : xs)
-      for (index t = 0; t < x.rows(); ++t)
+      for (index_t t = 0; t < x.rows(); ++t)
         for (std::size_t j = 0; j < n; ++j) {
-          const double v = static_cast<double>(x(t, static_cast<index>(j)));
+          const double v = static_cast<double>(x(t, static_cast<index_t>(j)));
           mean[j] += v / static_cast<double>(tokens);
           mean_abs[j] += std::abs(v) / static_cast<double>(tokens);
           energy[j] += v * v / static_cast<double>(sequences);
@@ -46,14 +46,15 @@ struct plain_loop {
           max_abs[j] = std::max(max_abs[j], std::abs(v));
           min[j] = std::min(min[j], v);
           max[j] = std::max(max[j], v);
-          for (index k = 0; k < in; ++k) gram(static_cast<index>(j), k) += v * static_cast<double>(x(t, k));
+          for (index_t k = 0; k < in; ++k)
+            gram(static_cast<index_t>(j), k) += v * static_cast<double>(x(t, k));
         }
   }
 };
 
-std::vector<matrix<float>> sequences(index count, index in, std::uint64_t seed) {
+std::vector<matrix<float>> sequences(index_t count, index_t in, std::uint64_t seed) {
   std::vector<matrix<float>> xs;
-  for (index s = 0; s < count; ++s) {
+  for (index_t s = 0; s < count; ++s) {
     const auto k = static_cast<std::uint64_t>(s);
     xs.push_back(random_matrix<float>(1 + s * 5 % 7, in, seed + k));
     for (float& v : xs.back().values()) v += 3.0F * static_cast<float>(seed % 3);  // one sign and both
@@ -87,8 +88,8 @@ TEST_CASE("statistics: by hand", "[statistics]") {
 }
 
 TEST_CASE("statistics: sums against a plain loop", "[statistics]") {
-  for (const index in : {1, 2, 7, 70})
-    for (const index count : {1, 2, 9})
+  for (const index_t in : {1, 2, 7, 70})
+    for (const index_t count : {1, 2, 9})
       for (std::uint64_t seed = 0; seed < 4; ++seed) {
         INFO(in << " features, " << count << " sequences, seed " << seed);
         const auto xs = sequences(count, in, seed);
@@ -107,8 +108,8 @@ TEST_CASE("statistics: sums against a plain loop", "[statistics]") {
         // float products over the tokens of a sequence, at most 7, are added in double
         bool near = true;
         auto h = s.hessian();
-        for (index i = 0; i < in; ++i)
-          for (index j = 0; j < in; ++j) {
+        for (index_t i = 0; i < in; ++i)
+          for (index_t j = 0; j < in; ++j) {
             const double terms = std::sqrt(expected.gram(i, i) * expected.gram(j, j));
             near = near && std::abs(s.gram()(i, j) - expected.gram(i, j)) <= 8 * 0x1p-24 * terms;
             h(i, j) *= static_cast<double>(count) / 2;
@@ -142,8 +143,8 @@ TEST_CASE("statistics: any layout and type of activations", "[statistics]") {
     CHECK(s.mean() == expected.mean());
   };
   Eigen::MatrixXf by_columns(11, 6);
-  for (index i = 0; i < 11; ++i)
-    for (index j = 0; j < 6; ++j) by_columns(i, j) = x(i, j);
+  for (index_t i = 0; i < 11; ++i)
+    for (index_t j = 0; j < 6; ++j) by_columns(i, j) = x(i, j);
   check(by_columns);
   check(Eigen::Matrix<float, -1, -1, Eigen::RowMajor>(by_columns));
   check(Eigen::MatrixXd(by_columns.cast<double>()));
@@ -156,12 +157,12 @@ TEST_CASE("statistics: any layout and type of activations", "[statistics]") {
 }
 
 TEST_CASE("statistics: merging equals adding in sequence", "[statistics]") {
-  for (const index in : {1, 5, 40})
+  for (const index_t in : {1, 5, 40})
     for (std::uint64_t seed = 0; seed < 4; ++seed)
-      for (const index cut : {0, 1, 3, 6}) {
+      for (const index_t cut : {0, 1, 3, 6}) {
         const auto xs = sequences(6, in, seed);
         statistics all(in), left(in), right(in);
-        for (index k = 0; k < 6; ++k) {
+        for (index_t k = 0; k < 6; ++k) {
           all.add(xs[static_cast<std::size_t>(k)]);
           (k < cut ? left : right).add(xs[static_cast<std::size_t>(k)]);
         }
@@ -183,16 +184,16 @@ TEST_CASE("statistics: merging equals adding in sequence", "[statistics]") {
 }
 
 /// Activations whose single entry is the row's number.
-matrix<float> numbered(index first, index last) {
+matrix<float> numbered(index_t first, index_t last) {
   matrix<float> x(last - first, 1);
-  for (index t = first; t < last; ++t) x(t - first, 0) = static_cast<float>(t);
+  for (index_t t = first; t < last; ++t) x(t - first, 0) = static_cast<float>(t);
   return x;
 }
 
 /// How often each of `rows` rows is in the sample, over many seeds. Each should be with probability kept /
 /// rows.
 template <class Sample>
-void check_uniform(index rows, index kept, const Sample& sample) {
+void check_uniform(index_t rows, index_t kept, const Sample& sample) {
   const int trials = 4000;
   std::vector<int> hits(static_cast<std::size_t>(rows));
   for (int seed = 0; seed < trials; ++seed) {
@@ -219,7 +220,7 @@ TEST_CASE("statistics: the sample of rows is uniform", "[statistics]") {
     return s.rows();
   });
   // of two merged samples too, of very different numbers of rows, one of them not even full
-  for (const index cut : {2, 5, 15})
+  for (const index_t cut : {2, 5, 15})
     check_uniform(20, 6, [&](std::uint64_t seed) {
       statistics left(1, {.gram = false, .reservoir_rows = 6, .seed = seed});
       statistics right(1, {.gram = false, .reservoir_rows = 6, .seed = seed + 100000});

@@ -9,28 +9,28 @@ namespace {
 
 const conformance::technique asvd{"lowrank_asvd"};
 
-using tersor::index;
+using tersor::index_t;
 using tersor::matrix;
 
 void check_factors(const conformance::test_case& c) {
   const auto& config = c.config();
   const auto w = c.input("W"), x = c.input("X"), expected = c.output("W_hat");
   tersor::calib::statistics inputs(w.cols(), {.gram = false});
-  const auto tokens = config.at("tokens_per_batch").get<index>();
-  for (index first = 0; first < x.rows(); first += tokens)
+  const auto tokens = config.at("tokens_per_batch").get<index_t>();
+  for (index_t first = 0; first < x.rows(); first += tokens)
     inputs.add(x.view().rows(first, std::min(tokens, x.rows() - first)));
   const auto method = config.at("method").get<std::string>();
   REQUIRE((method == "abs_mean" || method == "abs_max"));
   const tersor::lowrank::svd options{.method = tersor::lowrank::svd_method::asvd,
                                      .ratio = config.at("ratio").get<double>(),
-                                     .rank_align = c.option<index>("rank_align", 1),
+                                     .rank_align = c.option<index_t>("rank_align", 1),
                                      .alpha = config.at("alpha").get<double>(),
                                      .asvd_scale = method == "abs_max"
                                                        ? tersor::lowrank::activation_scale::abs_max
                                                        : tersor::lowrank::activation_scale::abs_mean,
                                      .value_type = tersor::dtype::f32};
   const auto f = options.factorize(w.view(), &inputs);
-  CHECK(f.a.cols() == config.at("rank").get<index>());
+  CHECK(f.a.cols() == config.at("rank").get<index_t>());
   // The program adds 1e-6 when it uses the scales it gathered; the manifest holds them before alpha.
   std::vector<float> gathered;
   for (double v : options.asvd_scale == tersor::lowrank::activation_scale::abs_max
@@ -42,8 +42,8 @@ void check_factors(const conformance::test_case& c) {
   const auto w_hat = tersor::linalg::multiply(f.a, f.b);
   const auto error = [&](const matrix<float>& approximation) {
     double sum = 0;
-    for (index i = 0; i < w.rows(); ++i)
-      for (index j = 0; j < w.cols(); ++j)
+    for (index_t i = 0; i < w.rows(); ++i)
+      for (index_t j = 0; j < w.cols(); ++j)
         sum += std::pow(
             static_cast<double>(w(i, j) - approximation(i, j)) * f.scale[static_cast<std::size_t>(j)], 2);
     return std::sqrt(sum);
@@ -63,17 +63,17 @@ void check_factors(const conformance::test_case& c) {
 void check_search(const conformance::test_case& c) {
   const auto& config = c.config();
   const auto ratios = config.at("ratios").get<std::vector<double>>();
-  const auto sizes = config.at("sizes").get<std::vector<index>>();
+  const auto sizes = config.at("sizes").get<std::vector<index_t>>();
   const auto expected = c.output("sensitivity");
   std::vector<tersor::lowrank::ratio_trial> trials;
   for (std::size_t l = 0; l < sizes.size(); ++l) {
     const auto w = c.input("l" + std::to_string(l));
     REQUIRE(w.size() == sizes[l]);
     const auto found = tersor::lowrank::stable_rank_sensitivity(w, ratios);
-    const auto row = expected.row(static_cast<index>(l));
+    const auto row = expected.row(static_cast<index_t>(l));
     CHECK(conformance::max_relative(std::vector<float>(found.begin(), found.end()), row) <= 1e-5);
     for (std::size_t k = 0; k < ratios.size(); ++k)
-      trials.push_back({static_cast<index>(l), ratios[k], static_cast<double>(row[k])});
+      trials.push_back({static_cast<index_t>(l), ratios[k], static_cast<double>(row[k])});
   }
   const double target = config.at("target").get<double>();
   const auto official =

@@ -9,7 +9,7 @@ namespace {
 
 const conformance::technique svdllm{"lowrank_svdllm"};
 
-using tersor::index;
+using tersor::index_t;
 using tersor::matrix;
 
 matrix<float> times(const matrix<float>& a, tersor::matrix_view<const float> b) {
@@ -40,7 +40,7 @@ void check(const conformance::test_case& c) {
   const auto f = options.factorize(w.view(), &inputs);
   const auto w_hat = times(f.a, f.b.view());
 
-  const auto rank = c.config().at("rank").get<index>();
+  const auto rank = c.config().at("rank").get<index_t>();
   REQUIRE(f.a.cols() == rank);
   const std::vector<float> singular(f.singular.begin(), f.singular.end());
   CHECK(conformance::max_relative(singular, c.output_vector("singular")) <= 1e-4);
@@ -63,14 +63,14 @@ void check(const conformance::test_case& c) {
     CHECK(std::abs(relative_distance(w_hat, w) - c.config().at("weight_error").get<double>()) <= 1e-3);
     const auto a = c.output("A"), b = c.output("B");
     CHECK(relative_difference(w_hat, times(a, b.view())) <= 1e-3);
-    for (index k = 0; k < rank; ++k) {
+    for (index_t k = 0; k < rank; ++k) {
       double aligned = 0;
-      for (index i = 0; i < a.rows(); ++i) aligned += static_cast<double>(a(i, k) * f.a(i, k));
+      for (index_t i = 0; i < a.rows(); ++i) aligned += static_cast<double>(a(i, k) * f.a(i, k));
       const float sign = aligned < 0 ? -1.0F : 1.0F;
       double worst = 0;
-      for (index i = 0; i < a.rows(); ++i)
+      for (index_t i = 0; i < a.rows(); ++i)
         worst = std::max(worst, static_cast<double>(std::abs(sign * f.a(i, k) - a(i, k))));
-      for (index j = 0; j < b.cols(); ++j)
+      for (index_t j = 0; j < b.cols(); ++j)
         worst = std::max(worst, static_cast<double>(std::abs(sign * f.b(k, j) - b(k, j))));
       INFO("rank " << k);
       CHECK(worst <= 1e-3);

@@ -27,9 +27,9 @@ tersor::prune::nm_mask options_of(const conformance::test_case& c) {
 }
 
 template <std::size_t Rank>
-std::vector<std::uint8_t> convolution(const std::vector<float>& w, const std::vector<tersor::index>& shape,
+std::vector<std::uint8_t> convolution(const std::vector<float>& w, const std::vector<tersor::index_t>& shape,
                                       tersor::solve::nm_pattern pattern) {
-  std::array<tersor::index, Rank> extents;
+  std::array<tersor::index_t, Rank> extents;
   std::ranges::copy(shape, extents.begin());
   return tersor::prune::nm_convolution_mask(tersor::tensor_view<const float, Rank>(w.data(), extents),
                                             pattern);
@@ -67,9 +67,9 @@ TEST_CASE("conformance: prune_nm") {
     if (c.has_output("patterns")) {
       const auto table = c.output("patterns");
       std::set<unsigned> theirs;
-      for (tersor::index p = 0; p < table.rows(); ++p) {
+      for (tersor::index_t p = 0; p < table.rows(); ++p) {
         unsigned bits = 0;
-        for (tersor::index i = 0; i < 16; ++i)
+        for (tersor::index_t i = 0; i < 16; ++i)
           if (table(p, i) != 0.0F) bits |= 1U << i;
         theirs.insert(bits);
       }

@@ -27,7 +27,7 @@ tersor::prune::ria options_of(const conformance::test_case& c) {
                        .assignment = c.option("assignment", false),
                        .keep_better = false,  // the program takes the new order even where it keeps less
                        .percdamp = c.option("damp", 0.01),
-                       .block_size = c.option<tersor::index>("blocksize", 128),
+                       .block_size = c.option<tersor::index_t>("blocksize", 128),
                        .value_type = tersor::dtype::f32};
   if (const int m = c.option("m", 0); m > 0) o.pattern = {m - c.option("removed", 0), m};
   if (c.option("reconstruction", false)) o.update = tersor::solve::weight_update::feedback;
@@ -36,7 +36,7 @@ tersor::prune::ria options_of(const conformance::test_case& c) {
 
 /// Statistics whose column energies are `a`: one sequence of one token.
 tersor::calib::statistics with_energies(const std::vector<float>& a) {
-  matrix<float> x(1, static_cast<tersor::index>(a.size()));
+  matrix<float> x(1, static_cast<tersor::index_t>(a.size()));
   for (std::size_t j = 0; j < a.size(); ++j) x.values()[j] = std::sqrt(a[j]);
   tersor::calib::statistics inputs(x.cols());
   inputs.add(x);
@@ -70,9 +70,9 @@ TEST_CASE("conformance: prune_ria") {
     auto inputs = with_energies(a);
     if (c.has_input("X")) {
       const auto x = c.input("X");
-      const auto tokens = c.option<tersor::index>("tokens_per_sequence", x.rows());
+      const auto tokens = c.option<tersor::index_t>("tokens_per_sequence", x.rows());
       inputs = tersor::calib::statistics(w.cols());
-      for (tersor::index t = 0; t < x.rows(); t += tokens)
+      for (tersor::index_t t = 0; t < x.rows(); t += tokens)
         inputs.add(x.view().rows(t, std::min(tokens, x.rows() - t)));
     }
     const auto result = options(w, inputs);
@@ -80,7 +80,7 @@ TEST_CASE("conformance: prune_ria") {
     if (options.update == tersor::solve::weight_update::none) {
       CHECK(conformance::mismatches(pruned.values(), expected.values()) == 0);
     } else {
-      for (tersor::index i = 0; i < w.size(); ++i) {
+      for (tersor::index_t i = 0; i < w.size(); ++i) {
         const double p = pruned.data()[i], e = expected.data()[i];
         CHECK((p == 0) == (e == 0));
         CHECK(std::abs(p - e) <= 1e-5 + 1e-5 * std::abs(e));
@@ -88,6 +88,6 @@ TEST_CASE("conformance: prune_ria") {
     }
     if (options.permute) CHECK(result.op.kind() == "permuted");
     if (c.config().contains("removed_total"))
-      CHECK(std::ranges::count(pruned.values(), 0.0F) == c.option<tersor::index>("removed_total", 0));
+      CHECK(std::ranges::count(pruned.values(), 0.0F) == c.option<tersor::index_t>("removed_total", 0));
   });
 }

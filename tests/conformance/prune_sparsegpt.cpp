@@ -12,7 +12,7 @@ const conformance::technique sparsegpt{"prune_sparsegpt"};
 
 tersor::prune::sparsegpt options_of(const conformance::test_case& c) {
   tersor::prune::sparsegpt o{.sparsity = c.option("sparsity", 0.0),
-                             .block_size = c.option<tersor::index>("blocksize", 128),
+                             .block_size = c.option<tersor::index_t>("blocksize", 128),
                              .percdamp = c.option("damp", 0.01),
                              .bits = c.option("bits", 0),
                              .scheme = c.option("sym", false) ? tersor::solve::grid_scheme::sym_unsigned
@@ -56,9 +56,9 @@ TEST_CASE("conformance: prune_sparsegpt") {
     const auto expected = c.output("W_out");
 
     // H from X, cut into sequences, is the program's H, but for columns that it found dead
-    const auto tokens = c.option<tersor::index>("tokens_per_sequence", x.rows());
+    const auto tokens = c.option<tersor::index_t>("tokens_per_sequence", x.rows());
     tersor::calib::statistics inputs(w.cols());
-    for (tersor::index t = 0; t < x.rows(); t += tokens)
+    for (tersor::index_t t = 0; t < x.rows(); t += tokens)
       inputs.add(x.view().rows(t, std::min(tokens, x.rows() - t)));
     const auto hessian = tersor::to_matrix<float>(inputs.hessian());
     CHECK(conformance::max_difference(hessian.values(), h.values(), conformance::max_abs(h.values())) <=
@@ -78,7 +78,7 @@ TEST_CASE("conformance: prune_sparsegpt") {
       std::vector<float> loss(s.row_loss.begin(), s.row_loss.end());
       check_close(loss, c.output("row_loss").values(), tolerance);
       if (options.bits == 0) {
-        for (tersor::index i = 0; i < w.size(); ++i)
+        for (tersor::index_t i = 0; i < w.size(); ++i)
           CHECK((s.weight.data()[i] != 0.0F) == (expected.data()[i] != 0.0F));
       } else {
         CHECK(conformance::mismatches(s.codes.values(), c.output("codes").values()) == 0);
@@ -86,13 +86,13 @@ TEST_CASE("conformance: prune_sparsegpt") {
         CHECK(conformance::mismatches(s.grids.zero.values(), c.output("zero").values()) == 0);
       }
       if (c.config().contains("removed_per_panel")) {
-        tersor::index first = 0;
-        for (const tersor::index removed :
-             c.config().at("removed_per_panel").get<std::vector<tersor::index>>()) {
-          const tersor::index last = std::min(w.cols(), first + options.block_size);
-          tersor::index zeros = 0;
-          for (tersor::index r = 0; r < w.rows(); ++r)
-            for (tersor::index j = first; j < last; ++j) zeros += s.kept(r, j) == 0;
+        tersor::index_t first = 0;
+        for (const tersor::index_t removed :
+             c.config().at("removed_per_panel").get<std::vector<tersor::index_t>>()) {
+          const tersor::index_t last = std::min(w.cols(), first + options.block_size);
+          tersor::index_t zeros = 0;
+          for (tersor::index_t r = 0; r < w.rows(); ++r)
+            for (tersor::index_t j = first; j < last; ++j) zeros += s.kept(r, j) == 0;
           CHECK(zeros == removed);
           first = last;
         }

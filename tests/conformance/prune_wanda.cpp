@@ -18,28 +18,28 @@ nm_pattern pattern_of(const conformance::test_case& c) {
   return m == 0 ? nm_pattern{} : nm_pattern{m - c.option("removed", 0), m};
 }
 
-tersor::calib::statistics statistics_of(const matrix<float>& x, tersor::index tokens_per_sequence) {
+tersor::calib::statistics statistics_of(const matrix<float>& x, tersor::index_t tokens_per_sequence) {
   tersor::calib::statistics inputs(x.cols(), {.gram = false});
-  for (tersor::index t = 0; t < x.rows(); t += tokens_per_sequence)
+  for (tersor::index_t t = 0; t < x.rows(); t += tokens_per_sequence)
     inputs.add(x.view().rows(t, std::min(tokens_per_sequence, x.rows() - t)));
   return inputs;
 }
 
 matrix<float> as_floats(const std::vector<double>& v) {
-  matrix<float> m(1, static_cast<tersor::index>(v.size()));
+  matrix<float> m(1, static_cast<tersor::index_t>(v.size()));
   std::ranges::transform(v, m.values().begin(), [](double x) { return static_cast<float>(x); });
   return m;
 }
 
-tersor::index zeros(const matrix<float>& w) { return std::ranges::count(w.values(), 0.0F); }
+tersor::index_t zeros(const matrix<float>& w) { return std::ranges::count(w.values(), 0.0F); }
 
 /// x + relu(x Wᵀ) for every row of x.
 matrix<float> forward(const matrix<float>& x, const matrix<float>& w) {
   matrix<float> y = x;
-  for (tersor::index t = 0; t < x.rows(); ++t)
-    for (tersor::index i = 0; i < w.rows(); ++i) {
+  for (tersor::index_t t = 0; t < x.rows(); ++t)
+    for (tersor::index_t i = 0; i < w.rows(); ++i) {
       double sum = 0;
-      for (tersor::index j = 0; j < w.cols(); ++j)
+      for (tersor::index_t j = 0; j < w.cols(); ++j)
         sum += static_cast<double>(x(t, j)) * static_cast<double>(w(i, j));
       y(t, i) += static_cast<float>(std::max(sum, 0.0));
     }
@@ -54,7 +54,7 @@ TEST_CASE("conformance: prune_wanda") {
                                  .pattern = pattern_of(c),
                                  .use_variant = c.option("variant", false),
                                  .value_type = tersor::dtype::f32};
-    const auto tokens = c.option<tersor::index>("tokens_per_sequence", 1);
+    const auto tokens = c.option<tersor::index_t>("tokens_per_sequence", 1);
 
     if (c.has_input("W1")) {  // two layers: the second one's inputs come through the pruned first one
       const auto x = c.input("X");
@@ -88,6 +88,6 @@ TEST_CASE("conformance: prune_wanda") {
       CHECK(conformance::mismatches(pruned.values(), expected.values()) == 0);
     }
     if (c.config().contains("removed_total"))
-      CHECK(zeros(expected) == c.option<tersor::index>("removed_total", 0));
+      CHECK(zeros(expected) == c.option<tersor::index_t>("removed_total", 0));
   });
 }

@@ -9,17 +9,17 @@ namespace {
 
 const conformance::technique awq{"quant_awq"};
 
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::matrix;
 using tersor::matrix_view;
 
 tersor::quant::awq options_of(const conformance::test_case& c) {
   return {.bits = c.option("bits", 4),
-          .group_size = c.option<index>("group_size", -1),
+          .group_size = c.option<index_t>("group_size", -1),
           .n_grid = c.option("n_grid", 20),
           .clip_grid = c.option("n_grid", 20),
           .max_shrink = c.option("max_shrink", 0.5F),
-          .clip_tokens = c.option<index>("n_sample_token", 512)};
+          .clip_tokens = c.option<index_t>("n_sample_token", 512)};
 }
 
 void check_quantizer(const conformance::test_case& c) {
@@ -38,7 +38,7 @@ void check_clip(const conformance::test_case& c) {
   const auto options = options_of(c);
   auto w = c.input("W");
   const auto x = c.input("X");
-  REQUIRE(x.rows() / options.clip_tokens == c.option<index>("token_stride", 1));
+  REQUIRE(x.rows() / options.clip_tokens == c.option<index_t>("token_stride", 1));
   const auto clips = options.search_clips(w.view(), x.view());
   CHECK(conformance::max_relative(clips.values(), c.output("max_val").values()) <= 1e-6);
   options.adjust(w, x.view(), {});
@@ -83,7 +83,7 @@ site check_scales(const conformance::test_case& c) {
   if (inspected.starts_with("concatenation") || inspected == "the linear itself") {
     // a bias is the same in both outputs: it does not enter their difference
     s.inspect = [](matrix_view<const float> x, std::span<const matrix<float>> w) {
-      index columns = 0, first = 0;
+      index_t columns = 0, first = 0;
       for (const auto& m : w) columns += m.rows();
       matrix<float> y(x.rows(), columns);
       for (const auto& m : w) {
@@ -98,7 +98,7 @@ site check_scales(const conformance::test_case& c) {
                                                          std::span<const matrix<float>> w) {
       auto hidden = linear(x, w[0]);
       const auto up = linear(x, w[1]);
-      for (index i = 0; i < hidden.size(); ++i) {
+      for (index_t i = 0; i < hidden.size(); ++i) {
         const float v = hidden.data()[i];
         hidden.data()[i] = v / (1.0F + std::exp(-v)) * up.data()[i];
       }
@@ -149,7 +149,7 @@ void check_folding(const conformance::test_case& c, const std::vector<site>& sit
                                  s.scales);
     }
     auto x = s.x;
-    for (index t = 0; t < x.rows(); ++t) tersor::solve::divide_channels(x.row(t), s.scales);
+    for (index_t t = 0; t < x.rows(); ++t) tersor::solve::divide_channels(x.row(t), s.scales);
     inputs["X." + s.consumers.front()].assign(x.values().begin(), x.values().end());
   }
   for (const auto& [role, entry] : c.description().at("outputs").items()) {
@@ -167,7 +167,7 @@ void check_folding(const conformance::test_case& c, const std::vector<site>& sit
 
 void check_packing(const conformance::test_case& c) {
   const auto given = c.input("codes"), scale = c.input("scale"), zero = c.input("zero");
-  const auto group_size = c.option<index>("group_size", 128);
+  const auto group_size = c.option<index_t>("group_size", 128);
   matrix<std::uint8_t> codes(given.rows(), given.cols());
   std::ranges::transform(given.values(), codes.values().begin(),
                          [](float v) { return static_cast<std::uint8_t>(v); });

@@ -10,13 +10,13 @@ const conformance::technique gptq{"quant_gptq"};
 
 tersor::quant::gptq options_of(const conformance::test_case& c) {
   return {.bits = c.option("bits", 4),
-          .group_size = c.option<tersor::index>("groupsize", -1),
+          .group_size = c.option<tersor::index_t>("groupsize", -1),
           .scheme = c.option("sym", false) ? tersor::solve::grid_scheme::sym_unsigned
                                            : tersor::solve::grid_scheme::affine0,
           .act_order = c.option("actorder", false),
           .static_groups = c.option("static_groups", false),
           .percdamp = c.option("percdamp", 0.01),
-          .block_size = c.option<tersor::index>("blocksize", 128),
+          .block_size = c.option<tersor::index_t>("blocksize", 128),
           .refit_from = tersor::quant::refit_source::stale,
           .clip_search = c.option("clip_search", false),
           .scale_type = tersor::dtype::f32,
@@ -32,9 +32,9 @@ TEST_CASE("conformance: quant_gptq") {
 
     // H from X, cut into as many sequences as the program saw, is the program's H
     const auto x = c.input("X");
-    const auto sequences = c.option<tersor::index>("n_sequences", 1);
+    const auto sequences = c.option<tersor::index_t>("n_sequences", 1);
     tersor::calib::statistics inputs(w.cols());
-    for (tersor::index s = 0; s < sequences; ++s)
+    for (tersor::index_t s = 0; s < sequences; ++s)
       inputs.add(x.view().rows(s * x.rows() / sequences, x.rows() / sequences));
     const auto h = c.input("H");
     const auto hessian = tersor::to_matrix<float>(inputs.hessian());
@@ -49,7 +49,7 @@ TEST_CASE("conformance: quant_gptq") {
       CHECK(conformance::mismatches(s.grids.zero.values(), c.output("zero").values()) == 0);
       CHECK(std::abs(s.loss - c.scalar("loss")) <= 1e-4 * c.scalar("loss"));
       const auto g_idx = c.output_integers("g_idx");
-      for (tersor::index j = 0; j < w.cols(); ++j) {
+      for (tersor::index_t j = 0; j < w.cols(); ++j) {
         const auto k = static_cast<std::size_t>(j);
         CHECK((s.g_idx.empty() ? j / s.grids.group_size : s.g_idx[k]) == g_idx[k]);
       }

@@ -8,7 +8,7 @@ namespace {
 
 const conformance::technique gptq_pack{"quant_gptq_pack"};
 
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::matrix;
 using tersor::quant::gptq_variant;
 
@@ -17,7 +17,7 @@ TEST_CASE("conformance: quant_gptq_pack") {
     const auto bits = c.option("bits", 4);
     const auto w = c.input("W"), scale = c.input("scale"), zero = c.input("zero"), given = c.input("codes");
     const auto g_idx = c.input_integers("g_idx");
-    auto group_size = c.option<index>("group_size", -1);
+    auto group_size = c.option<index_t>("group_size", -1);
     if (group_size < 0) group_size = w.cols();
     matrix<std::uint8_t> codes(w.rows(), w.cols());
     std::ranges::transform(given.values(), codes.values().begin(),
@@ -41,8 +41,8 @@ TEST_CASE("conformance: quant_gptq_pack") {
     back.apply(x.view(), y.view());
     if (c.has_input("bias")) {
       const auto bias = c.input_vector("bias");
-      for (index t = 0; t < y.rows(); ++t)
-        for (index r = 0; r < y.cols(); ++r) y(t, r) += bias[static_cast<std::size_t>(r)];
+      for (index_t t = 0; t < y.rows(); ++t)
+        for (index_t r = 0; r < y.cols(); ++r) y(t, r) += bias[static_cast<std::size_t>(r)];
     }
     CHECK(conformance::max_difference(y.values(), expected.values(),
                                       conformance::max_abs(expected.values())) <= 1e-5);

@@ -42,8 +42,8 @@ TEST_CASE("conformance: quant_rtn") {
     // the stored operator holds the same grid and the same codes
     const auto result = options(w);
     CHECK(result.op.codes() == codes);
-    for (tersor::index r = 0; r < w.rows(); ++r)
-      for (tersor::index g = 0; g < result.op.grid().groups(); ++g)
+    for (tersor::index_t r = 0; r < w.rows(); ++r)
+      for (tersor::index_t g = 0; g < result.op.grid().groups(); ++g)
         CHECK(result.op.grid().scale(r, g) == grids.at(r, g).scale);
   });
 }

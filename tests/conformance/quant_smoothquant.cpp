@@ -8,7 +8,7 @@ namespace {
 
 const conformance::technique smoothquant{"quant_smoothquant"};
 
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::matrix;
 using tersor::op::activation_unit;
 using tersor::quant::weight_unit;
@@ -50,7 +50,7 @@ TEST_CASE("conformance: quant_smoothquant") {
         tersor::solve::divide_channels(v, s);
         CHECK(conformance::max_relative(v, c.output_vector("smoothed_" + part)) <= 1e-5);
       }
-    for (index t = 0; t < x.rows(); ++t) tersor::solve::divide_channels(x.row(t), s);
+    for (index_t t = 0; t < x.rows(); ++t) tersor::solve::divide_channels(x.row(t), s);
 
     const auto unit = c.option<std::string>("act_quant", "per_token") == "per_tensor"
                           ? activation_unit::per_tensor
@@ -72,14 +72,14 @@ TEST_CASE("conformance: quant_smoothquant") {
       result.op.apply(x.view(), y.view());
       if (c.has_input("b" + number)) {
         const auto bias = c.input_vector("b" + number);
-        for (index t = 0; t < y.rows(); ++t)
-          for (index r = 0; r < y.cols(); ++r) y(t, r) += bias[static_cast<std::size_t>(r)];
+        for (index_t t = 0; t < y.rows(); ++t)
+          for (index_t r = 0; r < y.cols(); ++r) y(t, r) += bias[static_cast<std::size_t>(r)];
       }
       const auto& described = c.description().at("outputs").at("y" + number);
       if (described.at("meaning").get<std::string>().find("output quantized too") != std::string::npos) {
         auto q = tersor::op::quantize_activations(y.view(), unit);
-        for (index t = 0; t < y.rows(); ++t)
-          for (index r = 0; r < y.cols(); ++r)
+        for (index_t t = 0; t < y.rows(); ++t)
+          for (index_t r = 0; r < y.cols(); ++r)
             y(t, r) = q.codes(t, r) * q.scale[q.scale.size() == 1 ? 0 : static_cast<std::size_t>(t)];
       }
       const auto expected = c.output("y" + number);

@@ -15,7 +15,7 @@
 
 namespace conformance {
 
-using tersor::index;
+using tersor::index_t;
 using tersor::matrix;
 using tersor::io::json;
 
@@ -88,7 +88,7 @@ class test_case {
   std::vector<std::int32_t> input_integers(const std::string& role) const {
     return file_->read_tensor<std::int32_t>(tensor_name("inputs", role));
   }
-  std::vector<index> input_shape(const std::string& role) const {
+  std::vector<index_t> input_shape(const std::string& role) const {
     return file_->entry(tensor_name("inputs", role)).shape;
   }
 
@@ -106,8 +106,8 @@ class test_case {
     const auto name = tensor_name(side, role);
     const auto& shape = file_->entry(name).shape;
     const auto values = file_->read_tensor<float>(name);
-    const index cols = shape.empty() ? 1 : shape.back();
-    matrix<float> m(cols == 0 ? 0 : static_cast<index>(values.size()) / cols, cols);
+    const index_t cols = shape.empty() ? 1 : shape.back();
+    matrix<float> m(cols == 0 ? 0 : static_cast<index_t>(values.size()) / cols, cols);
     std::ranges::copy(values, m.values().begin());
     return m;
   }

@@ -62,8 +62,8 @@ TEST_CASE("a DLPack tensor is viewed in place") {
   const auto v = as_view<float, 2>(f.x);
   static_assert(std::is_same_v<std::remove_const_t<decltype(v)>, matrix_view<float>>);
   CHECK(v.data == f.values.data());
-  CHECK(v.extents == std::array<index, 2>{3, 4});
-  CHECK(v.strides == std::array<index, 2>{4, 1});
+  CHECK(v.extents == std::array<index_t, 2>{3, 4});
+  CHECK(v.strides == std::array<index_t, 2>{4, 1});
   CHECK(v(2, 1) == 9.0F);
 
   f.x.strides = f.strides.data();

@@ -8,7 +8,7 @@
 namespace {
 
 using tersor::error_statistics;
-using tersor::index;
+using tersor::index_t;
 using tersor::matrix;
 
 TEST_CASE("hand-computed statistics", "[error_statistics]") {
@@ -61,7 +61,7 @@ TEST_CASE("statistics of parts merge into those of the whole, in every layout", 
   tersor::random_generator g(1);
   matrix<float> r(37, 19), a(37, 19);
   for (auto& v : r.values()) v = static_cast<float>(g.normal());
-  for (index i = 0; i < r.size(); ++i) a.data()[i] = g.uniform() < 0.3 ? 0.0f : r.data()[i] * 0.9f;
+  for (index_t i = 0; i < r.size(); ++i) a.data()[i] = g.uniform() < 0.3 ? 0.0f : r.data()[i] * 0.9f;
   error_statistics whole, parts, other, transposed;
   whole.add(r, a);
   parts.add(r.view().rows(0, 20), a.view().rows(0, 20));

@@ -14,10 +14,10 @@
 namespace tersor {
 namespace {
 
-matrix<float> numbered(index rows, index cols) {
+matrix<float> numbered(index_t rows, index_t cols) {
   matrix<float> m(rows, cols);
-  for (index i = 0; i < rows; ++i)
-    for (index j = 0; j < cols; ++j) m(i, j) = static_cast<float>(100 * i + j);
+  for (index_t i = 0; i < rows; ++i)
+    for (index_t j = 0; j < cols; ++j) m(i, j) = static_cast<float>(100 * i + j);
   return m;
 }
 
@@ -77,8 +77,8 @@ TEST_CASE("copies into a view write nothing else") {
   const auto m = numbered(2, 3);
   matrix<double> target(4, 5, -1);
   copy(m.view(), target.view().block(1, 1, 2, 3));
-  for (index i = 0; i < 4; ++i)
-    for (index j = 0; j < 5; ++j) {
+  for (index_t i = 0; i < 4; ++i)
+    for (index_t j = 0; j < 5; ++j) {
       const bool inside = i >= 1 && i < 3 && j >= 1 && j < 4;
       CHECK(target(i, j) == (inside ? static_cast<double>(m(i - 1, j - 1)) : -1.0));
     }

@@ -15,12 +15,12 @@ TEST_CASE("real_array: stores in each type, reads back rounded") {
   const float values[] = {0.0F, 1.0F, -2.5F, 0.1F, 60000.0F, 1e-4F};
   for (const dtype type : {dtype::f32, dtype::f16, dtype::bf16}) {
     real_array a(type, 6);
-    for (index i = 0; i < 6; ++i) a.set(i, values[i]);
+    for (index_t i = 0; i < 6; ++i) a.set(i, values[i]);
     CHECK(a.size() == 6);
     CHECK(a.bytes().size() == (type == dtype::f32 ? 24 : 12));
     std::vector<float> read(4);
     a.read(2, read);
-    for (index i = 0; i < 6; ++i) {
+    for (index_t i = 0; i < 6; ++i) {
       CHECK(a[i] == round_to(type, values[i]));
       CHECK(std::abs(a[i] - values[i]) <= std::abs(values[i]) / (type == dtype::bf16 ? 256 : 1024));
       if (i >= 2) CHECK(read[static_cast<std::size_t>(i - 2)] == a[i]);
@@ -39,7 +39,7 @@ TEST_CASE("real_array: values out of range and types that are not real are error
 
 TEST_CASE("real_array: from views of any layout") {
   matrix<float> m(2, 3);
-  for (index i = 0; i < 6; ++i) m.data()[i] = static_cast<float>(i);
+  for (index_t i = 0; i < 6; ++i) m.data()[i] = static_cast<float>(i);
   const auto rows = store_as(dtype::f32, m.view());
   const auto columns = store_as(dtype::f32, m.view().transposed());
   CHECK(rows[1] == 1.0F);

@@ -25,11 +25,11 @@ struct reversed_tensor {
 template <>
 struct tersor::view_traits<my::reversed_tensor> {
   static matrix_view<const float> view(const my::reversed_tensor& x) {
-    constexpr auto size = static_cast<tersor::index>(sizeof(float));
+    constexpr auto size = static_cast<tersor::index_t>(sizeof(float));
     return {static_cast<const float*>(x.data),
-            {static_cast<tersor::index>(x.extent[1]), static_cast<tersor::index>(x.extent[0])},
-            {static_cast<tersor::index>(x.byte_stride[1]) / size,
-             static_cast<tersor::index>(x.byte_stride[0]) / size}};
+            {static_cast<tersor::index_t>(x.extent[1]), static_cast<tersor::index_t>(x.extent[0])},
+            {static_cast<tersor::index_t>(x.byte_stride[1]) / size,
+             static_cast<tersor::index_t>(x.byte_stride[0]) / size}};
   }
 };
 
@@ -51,8 +51,8 @@ void check_same_elements(M&& m) {
   const auto v = as_view(m);
   REQUIRE(v.rows() == m.rows());
   REQUIRE(v.cols() == m.cols());
-  for (index i = 0; i < v.rows(); ++i)
-    for (index j = 0; j < v.cols(); ++j) CHECK(&v(i, j) == &m.coeffRef(i, j));
+  for (index_t i = 0; i < v.rows(); ++i)
+    for (index_t j = 0; j < v.cols(); ++j) CHECK(&v(i, j) == &m.coeffRef(i, j));
 }
 
 using row_major = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
@@ -157,7 +157,7 @@ TEST_CASE("raw memory is viewed with extents and strides") {
 TEST_CASE("a user's own tensor type joins by one trait") {
   const std::vector<float> x{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
   const my::reversed_tensor theirs{x.data(), {4, 3}, {4, 16}};
-  CHECK(as_view(theirs).extents == std::array<index, 2>{3, 4});
+  CHECK(as_view(theirs).extents == std::array<index_t, 2>{3, 4});
   CHECK(as_view(theirs)(2, 1) == 9.0F);
 }
 

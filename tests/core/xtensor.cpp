@@ -31,10 +31,10 @@ template <class X>
 void check_same_elements(X&& x) {
   const auto v = as_view(x);
   static_assert(std::remove_const_t<decltype(v)>::rank == 2);
-  REQUIRE(v.rows() == static_cast<index>(x.shape()[0]));
-  REQUIRE(v.cols() == static_cast<index>(x.shape()[1]));
-  for (index i = 0; i < v.rows(); ++i)
-    for (index j = 0; j < v.cols(); ++j) {
+  REQUIRE(v.rows() == static_cast<index_t>(x.shape()[0]));
+  REQUIRE(v.cols() == static_cast<index_t>(x.shape()[1]));
+  for (index_t i = 0; i < v.rows(); ++i)
+    for (index_t j = 0; j < v.cols(); ++j) {
       CHECK(v(i, j) == x(static_cast<std::size_t>(i), static_cast<std::size_t>(j)));
       CHECK(&v(i, j) == &x(static_cast<std::size_t>(i), static_cast<std::size_t>(j)));
     }
@@ -106,9 +106,9 @@ TEST_CASE("memory adapted by xtensor is viewed in place") {
 
 TEST_CASE("extents of one get usable strides") {
   row_major x({1, 5});
-  CHECK(as_view(x).strides == std::array<index, 2>{5, 1});
+  CHECK(as_view(x).strides == std::array<index_t, 2>{5, 1});
   row_major y({5, 1});
-  CHECK(as_view(y).strides == std::array<index, 2>{1, 1});
+  CHECK(as_view(y).strides == std::array<index_t, 2>{1, 1});
   CHECK(as_view(y).is_contiguous());
   row_major none({0, 4});
   CHECK(as_view(none).empty());
@@ -133,8 +133,8 @@ TEST_CASE("the rank of an xarray is checked") {
 
 TEST_CASE("results go back to xtensor") {
   matrix<float> m(2, 3);
-  for (index i = 0; i < 2; ++i)
-    for (index j = 0; j < 3; ++j) m(i, j) = static_cast<float>(10 * i + j);
+  for (index_t i = 0; i < 2; ++i)
+    for (index_t j = 0; j < 3; ++j) m(i, j) = static_cast<float>(10 * i + j);
 
   const auto copied = to_xtensor(m.view().transposed());
   static_assert(std::is_same_v<std::remove_const_t<decltype(copied)>, xt::xtensor<float, 2>>);

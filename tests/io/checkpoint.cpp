@@ -61,7 +61,7 @@ TEST_CASE("checkpoint: shards are one checkpoint") {
                                     std::filesystem::file_size(folder / "model-00002-of-00002.safetensors"));
     for (std::string_view name : model.names()) {
       CHECK(model.contains(name));
-      CHECK(model.entry(name).shape == std::vector<tersor::index>{2, 3});
+      CHECK(model.entry(name).shape == std::vector<tersor::index_t>{2, 3});
       CHECK(model.bytes(name).size() == 24);
       CHECK(model.read_tensor<float>(name) == six);
     }

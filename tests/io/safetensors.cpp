@@ -427,7 +427,7 @@ TEST_CASE("safetensors reader: names, ranks, nearest name") {
   const safetensors_file file = std::move(opened);  // the mapping survives a move
   CHECK(file.contains("conv"));
   CHECK_FALSE(file.contains("conv2"));
-  CHECK(file.entry("conv").shape == std::vector<tersor::index>{1, 2, 3});
+  CHECK(file.entry("conv").shape == std::vector<tersor::index_t>{1, 2, 3});
   CHECK(file.entry("conv").elements() == 6);
   const matrix<float> m = file.read_matrix<float>("model.embed_tokens.weight");
   CHECK(m.rows() == 2);
@@ -448,7 +448,8 @@ TEST_CASE("safetensors: random files come back bit for bit") {
     for (unsigned n = 0; n < count; ++n) {
       const dtype_info& d = dtypes[random() % dtypes.size()];
       tensor_entry e{.name = "t" + std::to_string(random()), .dtype = d.type, .shape = {}};
-      for (unsigned k = random() % 4; k > 0; --k) e.shape.push_back(static_cast<tersor::index>(random() % 5));
+      for (unsigned k = random() % 4; k > 0; --k)
+        e.shape.push_back(static_cast<tersor::index_t>(random() % 5));
       e.shape.push_back(8);  // whole bytes for the sub-byte types
       std::vector<std::byte> bytes(static_cast<std::size_t>(e.elements() * d.bits / 8));
       for (std::byte& b : bytes) b = static_cast<std::byte>(random());

@@ -47,7 +47,7 @@ TEST_CASE("activations: softmax is a distribution, of shifted rows too") {
       for (const float shift : {0.0F, 500.0F}) {
         auto y = x;
         for (float& v : y) v += shift;
-        kernel::softmax(y.data(), static_cast<index>(n), t);
+        kernel::softmax(y.data(), static_cast<index_t>(n), t);
         double sum = 0;
         for (std::size_t i = 0; i < n; ++i) {
           sum += static_cast<double>(y[i]);
@@ -66,9 +66,10 @@ TEST_CASE("activations: log-sum-exp of equal, shifted and long rows") {
       auto x = normal(n, 2 * n);
       double total = 0;
       for (const float v : x) total += exact(v);
-      CHECK(std::abs(kernel::log_sum_exp(x.data(), static_cast<index>(n), t) - std::log(total)) < 1e-6);
+      CHECK(std::abs(kernel::log_sum_exp(x.data(), static_cast<index_t>(n), t) - std::log(total)) < 1e-6);
       for (float& v : x) v += 500.0F;
-      CHECK(std::abs(kernel::log_sum_exp(x.data(), static_cast<index>(n), t) - std::log(total) - 500) < 1e-3);
+      CHECK(std::abs(kernel::log_sum_exp(x.data(), static_cast<index_t>(n), t) - std::log(total) - 500) <
+            1e-3);
     }
   }
 }
@@ -78,7 +79,7 @@ TEST_CASE("activations: SwiGLU") {
     for (const std::size_t n : lengths) {
       const auto gate = normal(n, 3 * n), up = normal(n, 4 * n, 1);
       auto y = gate;
-      kernel::swiglu(y.data(), up.data(), static_cast<index>(n), t);
+      kernel::swiglu(y.data(), up.data(), static_cast<index_t>(n), t);
       for (std::size_t i = 0; i < n; ++i) {
         const double g = static_cast<double>(gate[i]),
                      expected = g / (1 + std::exp(-g)) * static_cast<double>(up[i]);
@@ -94,7 +95,7 @@ TEST_CASE("activations: RMSNorm") {
       double squares = 0;
       for (const float v : x) squares += static_cast<double>(v) * static_cast<double>(v);
       std::vector<float> y(n);
-      kernel::rms_norm(x.data(), weight.data(), 1e-5F, static_cast<index>(n), y.data(), t);
+      kernel::rms_norm(x.data(), weight.data(), 1e-5F, static_cast<index_t>(n), y.data(), t);
       for (std::size_t i = 0; i < n; ++i) {
         const double expected = static_cast<double>(x[i]) /
                                 std::sqrt(squares / static_cast<double>(n) + static_cast<double>(1e-5F)) *

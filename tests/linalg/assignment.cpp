@@ -11,19 +11,19 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 namespace linalg = tersor::linalg;
 using linalg::assignment_goal;
 
 /// The best total over all ways to choose columns.
 double by_trying_all(const matrix<double>& cost, assignment_goal goal) {
-  std::vector<index> order(static_cast<std::size_t>(cost.cols()));
-  std::iota(order.begin(), order.end(), index{0});
+  std::vector<index_t> order(static_cast<std::size_t>(cost.cols()));
+  std::iota(order.begin(), order.end(), index_t{0});
   double best = 0;
   bool first = true;
   do {
     double total = 0;
-    for (index i = 0; i < cost.rows(); ++i) total += cost(i, order[static_cast<std::size_t>(i)]);
+    for (index_t i = 0; i < cost.rows(); ++i) total += cost(i, order[static_cast<std::size_t>(i)]);
     if (first || (goal == assignment_goal::minimum ? total < best : total > best)) best = total;
     first = false;
   } while (std::next_permutation(order.begin(), order.end()));
@@ -31,8 +31,8 @@ double by_trying_all(const matrix<double>& cost, assignment_goal goal) {
 }
 
 TEST_CASE("assignments are as good as the best of all", "[assignment]") {
-  for (index n = 0; n <= 6; ++n)
-    for (index m = n; m <= 6; ++m)
+  for (index_t n = 0; n <= 6; ++n)
+    for (index_t m = n; m <= 6; ++m)
       for (std::uint64_t seed = 0; seed < 6; ++seed) {
         auto cost = random_matrix(n, m, seed);
         if (seed % 2)
@@ -45,24 +45,24 @@ TEST_CASE("assignments are as good as the best of all", "[assignment]") {
           std::sort(columns.begin(), columns.end());
           REQUIRE(std::adjacent_find(columns.begin(), columns.end()) == columns.end());
           double total = 0;
-          for (index i = 0; i < n; ++i) total += cost(i, r.column[static_cast<std::size_t>(i)]);
+          for (index_t i = 0; i < n; ++i) total += cost(i, r.column[static_cast<std::size_t>(i)]);
           REQUIRE(total == r.total);
         }
       }
 }
 
 TEST_CASE("a hidden permutation is found, and ties are decided the same way each time", "[assignment]") {
-  const index n = 150;
+  const index_t n = 150;
   tersor::random_generator g(1);
-  std::vector<index> order(n);
-  std::iota(order.begin(), order.end(), index{0});
+  std::vector<index_t> order(n);
+  std::iota(order.begin(), order.end(), index_t{0});
   g.shuffle(std::span(order));
   matrix<double> score = random_matrix(n, n, 2);
-  for (index i = 0; i < n; ++i) score(i, order[static_cast<std::size_t>(i)]) += 20;
+  for (index_t i = 0; i < n; ++i) score(i, order[static_cast<std::size_t>(i)]) += 20;
   CHECK(linalg::assign(score, assignment_goal::maximum).column == order);
   CHECK(linalg::assign(score.view().transposed().transposed(), assignment_goal::maximum).column == order);
-  std::vector<index> identity_order(n);
-  std::iota(identity_order.begin(), identity_order.end(), index{0});
+  std::vector<index_t> identity_order(n);
+  std::iota(identity_order.begin(), identity_order.end(), index_t{0});
   CHECK(linalg::assign(matrix<double>(n, n, 3.0)).column == identity_order);
 }
 

@@ -8,16 +8,16 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 namespace linalg = tersor::linalg;
 
-matrix<double> hessian(index n, index samples) {
+matrix<double> hessian(index_t n, index_t samples) {
   const auto x = random_matrix(samples, n, 8);
   return times(x.view().transposed(), x);
 }
 
 matrix<double> plus_diagonal(matrix<double> h, double lambda) {
-  for (index i = 0; i < h.rows(); ++i) h(i, i) += lambda;
+  for (index_t i = 0; i < h.rows(); ++i) h(i, i) += lambda;
   return h;
 }
 
@@ -40,7 +40,7 @@ TEST_CASE("a factor by hand", "[cholesky]") {
 }
 
 TEST_CASE("factors and inverse factors of every size", "[cholesky]") {
-  for (index n : {0, 1, 2, 17, 63, 64, 65, 128, 129, 200, 321}) {
+  for (index_t n : {0, 1, 2, 17, 63, 64, 65, 128, 129, 200, 321}) {
     const auto h = hessian(n, n + 50);
     const double size = largest(h) + 1;
     const auto r = linalg::cholesky(h);
@@ -49,9 +49,9 @@ TEST_CASE("factors and inverse factors of every size", "[cholesky]") {
             1e-15 * size * static_cast<double>(n + 1));
     const auto u = linalg::inverse_cholesky_upper(h, {.relative_damping = 0.01});
     double mean = 0;
-    for (index i = 0; i < n; ++i) {
+    for (index_t i = 0; i < n; ++i) {
       mean += h(i, i) / static_cast<double>(n);
-      for (index j = 0; j < i; ++j) REQUIRE(u.factor(i, j) == 0);
+      for (index_t j = 0; j < i; ++j) REQUIRE(u.factor(i, j) == 0);
     }
     REQUIRE(std::abs(u.damping - 0.01 * mean) <= 1e-13 * size);
     const auto inverse = times(u.factor.view().transposed(), u.factor);
@@ -64,8 +64,8 @@ TEST_CASE("factors and inverse factors of every size", "[cholesky]") {
 TEST_CASE("only the lower triangle is read, in any layout", "[cholesky]") {
   const auto h = hessian(70, 100);
   auto lower = h;
-  for (index i = 0; i < 70; ++i)
-    for (index j = i + 1; j < 70; ++j) lower(i, j) = 5e5;
+  for (index_t i = 0; i < 70; ++i)
+    for (index_t j = i + 1; j < 70; ++j) lower(i, j) = 5e5;
   CHECK(linalg::cholesky(lower).factor == linalg::cholesky(h).factor);
   CHECK(linalg::inverse_cholesky_upper(lower).factor == linalg::inverse_cholesky_upper(h).factor);
   CHECK(linalg::cholesky(h.view().transposed()).factor == linalg::cholesky(h).factor);
@@ -81,7 +81,7 @@ TEST_CASE("damping escalates until the matrix is positive definite, and the resu
   SECTION("rank 20 of 60: rounding noise is not taken for a pivot") {
     const auto h = hessian(60, 20);
     double mean = 0;
-    for (index i = 0; i < 60; ++i) mean += h(i, i) / 60;
+    for (index_t i = 0; i < 60; ++i) mean += h(i, i) / 60;
     const auto r = linalg::inverse_cholesky_upper(h);
     CHECK(r.retries >= 1);
     CHECK(std::abs(r.damping - 1e-8 * mean * std::pow(10.0, r.retries - 1)) <= 1e-12 * mean);
@@ -99,7 +99,7 @@ TEST_CASE("damping escalates until the matrix is positive definite, and the resu
   }
   SECTION("a dead input channel") {
     auto h = hessian(10, 30);
-    for (index i = 0; i < 10; ++i) h(i, 4) = h(4, i) = 0;
+    for (index_t i = 0; i < 10; ++i) h(i, 4) = h(4, i) = 0;
     CHECK(linalg::cholesky(h).retries == 1);
     CHECK(linalg::cholesky(h, {.relative_damping = 0.01}).retries == 0);
   }

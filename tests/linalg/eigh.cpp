@@ -8,11 +8,11 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 namespace linalg = tersor::linalg;
 
 void check_eigh(const matrix<double>& h) {
-  const index n = h.rows();
+  const index_t n = h.rows();
   INFO(n);
   const auto [values, vectors] = linalg::eigh(h);
   REQUIRE(values.size() == static_cast<std::size_t>(n));
@@ -20,39 +20,39 @@ void check_eigh(const matrix<double>& h) {
   const double tolerance = 4e-15 * static_cast<double>(n + 10);
   REQUIRE(column_defect(vectors) <= tolerance);
   auto vd = vectors;
-  for (index i = 0; i < n; ++i)
-    for (index k = 0; k < n; ++k) vd(i, k) *= values[static_cast<std::size_t>(k)];
+  for (index_t i = 0; i < n; ++i)
+    for (index_t k = 0; k < n; ++k) vd(i, k) *= values[static_cast<std::size_t>(k)];
   REQUIRE(difference(times(vd, vectors.view().transposed()), h) <= tolerance * scale);
   const auto alone = linalg::eigenvalues(h);
   for (std::size_t k = 0; k < values.size(); ++k) {
     REQUIRE(std::abs(alone[k] - values[k]) <= tolerance * scale);
     if (k > 0) REQUIRE(values[k] >= values[k - 1]);
   }
-  for (index k = 0; k < n; ++k) {
+  for (index_t k = 0; k < n; ++k) {
     double least = 0, most = 0;
-    for (index i = 0; i < n; ++i)
+    for (index_t i = 0; i < n; ++i)
       least = std::min(least, vectors(i, k)), most = std::max(most, vectors(i, k));
     REQUIRE(most >= -least * (1 - 1e-8));
   }
 }
 
 matrix<double> symmetric(matrix<double> a) {
-  for (index i = 0; i < a.rows(); ++i)
-    for (index j = 0; j < i; ++j) a(j, i) = a(i, j);
+  for (index_t i = 0; i < a.rows(); ++i)
+    for (index_t j = 0; j < i; ++j) a(j, i) = a(i, j);
   return a;
 }
 
 TEST_CASE("eigen-decompositions of every size and rank", "[eigh]") {
-  for (index n : {0, 1, 2, 3, 10, 33, 100}) {
+  for (index_t n : {0, 1, 2, 3, 10, 33, 100}) {
     check_eigh(symmetric(random_matrix(n, n, 1)));
     check_eigh(matrix<double>(n, n));
     check_eigh(matrix<double>(n, n, 1.0));
     check_eigh(identity(n));
-    const auto low = random_matrix(n, std::min<index>(n, 3), 2);
+    const auto low = random_matrix(n, std::min<index_t>(n, 3), 2);
     check_eigh(symmetric(times(low, low.view().transposed())));
     auto graded = symmetric(random_matrix(n, n, 3));
-    for (index i = 0; i < n; ++i)
-      for (index j = 0; j < n; ++j) graded(i, j) *= std::pow(2.0, -static_cast<double>(i + j) / 2);
+    for (index_t i = 0; i < n; ++i)
+      for (index_t j = 0; j < n; ++j) graded(i, j) *= std::pow(2.0, -static_cast<double>(i + j) / 2);
     check_eigh(graded);
     for (double& v : graded.values()) v *= 1e200;
     check_eigh(graded);
@@ -68,14 +68,14 @@ TEST_CASE("known spectra", "[eigh]") {
   CHECK(vectors(0, 0) > 0);
   CHECK(vectors(0, 1) > 0);  // (1, -1)/sqrt(2): a tie, the first entry is positive
   CHECK(std::abs(linalg::smallest_eigenvalue(h) + 1) < 1e-15);
-  const index n = 50;  // second differences: 2 - 2 cos(k pi / (n + 1))
+  const index_t n = 50;  // second differences: 2 - 2 cos(k pi / (n + 1))
   matrix<double> d(n, n);
-  for (index i = 0; i < n; ++i) {
+  for (index_t i = 0; i < n; ++i) {
     d(i, i) = 2;
     if (i > 0) d(i, i - 1) = d(i - 1, i) = -1;
   }
   const auto w = linalg::eigenvalues(d);
-  for (index k = 1; k <= n; ++k)
+  for (index_t k = 1; k <= n; ++k)
     CHECK(std::abs(w[static_cast<std::size_t>(k - 1)] -
                    (2 - 2 * std::cos(static_cast<double>(k) * 3.14159265358979324 / (n + 1)))) < 1e-13);
 }

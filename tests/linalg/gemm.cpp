@@ -11,7 +11,7 @@
 namespace {
 
 using tersor::context;
-using tersor::index;
+using tersor::index_t;
 using tersor::matrix;
 using tersor::matrix_view;
 namespace linalg = tersor::linalg;
@@ -23,7 +23,7 @@ context threads(int n) {
 }
 
 template <class T>
-matrix<T> random_matrix(index m, index n, std::uint64_t seed) {
+matrix<T> random_matrix(index_t m, index_t n, std::uint64_t seed) {
   tersor::random_generator g(seed);
   matrix<T> x(m, n);
   for (T& v : x.values()) v = static_cast<T>(g.normal());
@@ -33,7 +33,7 @@ matrix<T> random_matrix(index m, index n, std::uint64_t seed) {
 /// The same values in another layout; the storage is the caller's.
 template <class T>
 matrix_view<T> in_layout(const matrix<T>& x, int layout, std::vector<T>& storage) {
-  const index m = x.rows(), n = x.cols();
+  const index_t m = x.rows(), n = x.cols();
   matrix_view<T> v;
   switch (layout) {
     case 0:
@@ -57,8 +57,8 @@ matrix_view<T> in_layout(const matrix<T>& x, int layout, std::vector<T>& storage
   }
   storage.assign(static_cast<std::size_t>((m + 6) * (n + 6) * 2), T(77));
   v.data = storage.data() + (layout > 4 ? m * n : 0);
-  for (index i = 0; i < m; ++i)
-    for (index j = 0; j < n; ++j) v(i, j) = x(i, j);
+  for (index_t i = 0; i < m; ++i)
+    for (index_t j = 0; j < n; ++j) v(i, j) = x(i, j);
   return v;
 }
 
@@ -67,10 +67,10 @@ template <class T>
 matrix<T> product_by_definition(T alpha, matrix_view<const T> a, matrix_view<const T> b, T beta,
                                 matrix_view<const T> c) {
   matrix<T> r(c.rows(), c.cols());
-  for (index i = 0; i < r.rows(); ++i)
-    for (index j = 0; j < r.cols(); ++j) {
+  for (index_t i = 0; i < r.rows(); ++i)
+    for (index_t j = 0; j < r.cols(); ++j) {
       long double sum = 0;
-      for (index k = 0; k < a.cols(); ++k) sum += static_cast<long double>(a(i, k)) * b(k, j);
+      for (index_t k = 0; k < a.cols(); ++k) sum += static_cast<long double>(a(i, k)) * b(k, j);
       r(i, j) = static_cast<T>(alpha * sum + (beta == T(0) ? 0 : static_cast<long double>(beta) * c(i, j)));
     }
   return r;
@@ -79,8 +79,8 @@ matrix<T> product_by_definition(T alpha, matrix_view<const T> a, matrix_view<con
 template <class T>
 double largest_difference(matrix_view<const T> a, matrix_view<const T> b) {
   double d = 0;
-  for (index i = 0; i < a.rows(); ++i)
-    for (index j = 0; j < a.cols(); ++j) {
+  for (index_t i = 0; i < a.rows(); ++i)
+    for (index_t j = 0; j < a.cols(); ++j) {
       const double e = std::abs(static_cast<double>(a(i, j)) - static_cast<double>(b(i, j)));
       d = e <= d ? d : e;  // a NaN is taken over
     }
@@ -88,7 +88,7 @@ double largest_difference(matrix_view<const T> a, matrix_view<const T> b) {
 }
 
 template <class T>
-void check_shape(index m, index n, index k, int la, int lb, int lc, T alpha, T beta) {
+void check_shape(index_t m, index_t n, index_t k, int la, int lb, int lc, T alpha, T beta) {
   const auto a = random_matrix<T>(m, k, 1), b = random_matrix<T>(k, n, 2), c = random_matrix<T>(m, n, 3);
   std::vector<T> sa, sb, sc;
   const auto va = in_layout(a, la, sa), vb = in_layout(b, lb, sb), vc = in_layout(c, lc, sc);
@@ -104,17 +104,17 @@ void check_shape(index m, index n, index k, int la, int lb, int lc, T alpha, T b
   INFO(m << "x" << n << "x" << k << " layouts " << la << lb << lc << " alpha " << alpha << " beta " << beta);
   REQUIRE(largest_difference<T>(vc, expected) <= tolerance);
   double values = 0;
-  for (index i = 0; i < m; ++i)
-    for (index j = 0; j < n; ++j) values += static_cast<double>(vc(i, j));
+  for (index_t i = 0; i < m; ++i)
+    for (index_t j = 0; j < n; ++j) values += static_cast<double>(vc(i, j));
   REQUIRE(std::abs(std::accumulate(sc.begin(), sc.end(), 0.0) - values - padding) <
           1e-6 * static_cast<double>(sc.size()));
 }
 
 TEMPLATE_TEST_CASE("products of every small shape and layout", "[gemm]", float, double) {
   using T = TestType;
-  for (index m : {0, 1, 2, 5, 17})
-    for (index n : {0, 1, 3, 16, 33})
-      for (index k : {0, 1, 4, 31})
+  for (index_t m : {0, 1, 2, 5, 17})
+    for (index_t n : {0, 1, 3, 16, 33})
+      for (index_t k : {0, 1, 4, 31})
         for (int layout = 0; layout < 6; ++layout) {
           check_shape<T>(m, n, k, layout, (layout + 1) % 6, (layout + 2) % 6, T(1), T(0));
           check_shape<T>(m, n, k, (layout + 3) % 6, layout, (layout + 3) % 6, T(-0.5), T(2));
@@ -123,9 +123,9 @@ TEMPLATE_TEST_CASE("products of every small shape and layout", "[gemm]", float, 
 }
 
 TEST_CASE("beta = 0 overwrites what was there, even NaN", "[gemm]") {
-  for (index m : {1, 3, 20})
-    for (index n : {1, 2, 40})
-      for (index k : {0, 1, 50})
+  for (index_t m : {1, 3, 20})
+    for (index_t n : {1, 2, 40})
+      for (index_t k : {0, 1, 50})
         for (int layout = 0; layout < 6; ++layout) {
           const auto a = random_matrix<float>(m, k, 1), b = random_matrix<float>(k, n, 2);
           std::vector<float> storage;
@@ -139,7 +139,8 @@ TEST_CASE("beta = 0 overwrites what was there, even NaN", "[gemm]") {
 
 TEST_CASE("the number of threads does not change a bit", "[gemm]") {
   // Shapes that are cut into several tiles: square, few rows, few columns, one row, one column.
-  const index shapes[][3] = {{801, 790, 33}, {7, 5000, 600}, {5000, 7, 600}, {1, 9000, 800}, {9000, 1, 800}};
+  const index_t shapes[][3] = {
+      {801, 790, 33}, {7, 5000, 600}, {5000, 7, 600}, {1, 9000, 800}, {9000, 1, 800}};
   for (const auto& s : shapes) {
     const auto a = random_matrix<float>(s[0], s[2], 1), b = random_matrix<float>(s[1], s[2], 2);
     matrix<float> one(s[0], s[1]), other(s[0], s[1]);
@@ -148,9 +149,10 @@ TEST_CASE("the number of threads does not change a bit", "[gemm]") {
       linalg::gemm(1.0f, a, b.view().transposed(), 0.0f, other, threads(t));
       REQUIRE(other == one);
     }
-    const index i = s[0] - 1, j = s[1] - 1;
+    const index_t i = s[0] - 1, j = s[1] - 1;
     double expected = 0;
-    for (index k = 0; k < s[2]; ++k) expected += static_cast<double>(a(i, k)) * static_cast<double>(b(j, k));
+    for (index_t k = 0; k < s[2]; ++k)
+      expected += static_cast<double>(a(i, k)) * static_cast<double>(b(j, k));
     CHECK(std::abs(static_cast<double>(one(i, j)) - expected) < 1e-3);
   }
 }
@@ -164,13 +166,13 @@ TEST_CASE("wrong shapes are errors", "[gemm]") {
 }
 
 TEST_CASE("gram adds xᵀx in double, exactly symmetric, for any threads and layout", "[gemm][gram]") {
-  for (index n : {0, 1, 5, 256, 257, 600})
-    for (index tokens : {0, 1, 3, 1500}) {
+  for (index_t n : {0, 1, 5, 256, 257, 600})
+    for (index_t tokens : {0, 1, 3, 1500}) {
       if (n == 600 && tokens != 1500) continue;
       const auto x = random_matrix<float>(tokens, n, 4);
       matrix<double> start(n, n);
-      for (index i = 0; i < n; ++i)
-        for (index j = 0; j < n; ++j) start(i, j) = static_cast<double>(i + j);
+      for (index_t i = 0; i < n; ++i)
+        for (index_t j = 0; j < n; ++j) start(i, j) = static_cast<double>(i + j);
       matrix<double> h = start;
       linalg::gram(x, h, threads(1));
       for (int t : {2, 3}) {
@@ -184,10 +186,10 @@ TEST_CASE("gram adds xᵀx in double, exactly symmetric, for any threads and lay
         linalg::gram(in_layout(x, layout, storage), other);
         REQUIRE(largest_difference<double>(other, h) <= 1e-3);
       }
-      for (index i = 0; i < n; i += 37)
-        for (index j = 0; j < n; j += 41) {
+      for (index_t i = 0; i < n; i += 37)
+        for (index_t j = 0; j < n; j += 41) {
           double expected = start(i, j);
-          for (index k = 0; k < tokens; ++k)
+          for (index_t k = 0; k < tokens; ++k)
             expected += static_cast<double>(x(k, i)) * static_cast<double>(x(k, j));
           REQUIRE(std::abs(h(i, j) - expected) <= 1e-3);  // float sums over 1024 tokens of magnitude 1
           REQUIRE(h(i, j) == h(j, i));

@@ -8,12 +8,12 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 namespace linalg = tersor::linalg;
 
 TEST_CASE("a line through three points", "[least_squares]") {
   matrix<double> a(3, 2), b(3, 1);
-  for (index i = 0; i < 3; ++i) a(i, 0) = 1, a(i, 1) = static_cast<double>(i);
+  for (index_t i = 0; i < 3; ++i) a(i, 0) = 1, a(i, 1) = static_cast<double>(i);
   b(0, 0) = 6, b(1, 0) = 0, b(2, 0) = 0;
   const auto [x, rank] = linalg::least_squares(a, b);  // 5 - 3 t
   CHECK(rank == 2);
@@ -22,17 +22,17 @@ TEST_CASE("a line through three points", "[least_squares]") {
 }
 
 TEST_CASE("the residual is orthogonal to A and the solution has minimum norm", "[least_squares]") {
-  for (index n : {0, 1, 5, 40})
-    for (index r : {0, 1, 5, 40})
-      for (index rank : {0, 1, 3, 40}) {
-        const index true_rank = std::min({n, r, rank});
+  for (index_t n : {0, 1, 5, 40})
+    for (index_t r : {0, 1, 5, 40})
+      for (index_t rank : {0, 1, 3, 40}) {
+        const index_t true_rank = std::min({n, r, rank});
         const auto a = of_rank(n, r, true_rank, 1), b = random_matrix(n, 7, 3);
         const auto [x, found] = linalg::least_squares(a, b);
         INFO(n << " x " << r << " of rank " << true_rank);
         REQUIRE((x.rows() == r && x.cols() == 7));
         REQUIRE(found == true_rank);
         auto residual = times(a, x);
-        for (index i = 0; i < residual.size(); ++i) residual.data()[i] -= b.data()[i];
+        for (index_t i = 0; i < residual.size(); ++i) residual.data()[i] -= b.data()[i];
         const double scale = (largest(a) + 1) * (largest(x) + 1);
         REQUIRE(largest(times(a.view().transposed(), residual)) <= 1e-10 * scale * scale);
         // Minimum norm: x lies in the row space of a, so projecting it there changes nothing.

@@ -8,7 +8,7 @@
 
 namespace tersor_test {
 
-using tersor::index;
+using tersor::index_t;
 using tersor::matrix;
 using tersor::matrix_view;
 
@@ -19,7 +19,7 @@ inline tersor::context threads(int n) {
 }
 
 template <class T = double>
-matrix<T> random_matrix(index m, index n, std::uint64_t seed) {
+matrix<T> random_matrix(index_t m, index_t n, std::uint64_t seed) {
   tersor::random_generator g(seed);
   matrix<T> x(m, n);
   for (T& v : x.values()) v = static_cast<T>(g.normal());
@@ -29,9 +29,9 @@ matrix<T> random_matrix(index m, index n, std::uint64_t seed) {
 /// The product by its definition.
 inline matrix<double> times(matrix_view<const double> a, matrix_view<const double> b) {
   matrix<double> c(a.rows(), b.cols());
-  for (index i = 0; i < c.rows(); ++i)
-    for (index k = 0; k < a.cols(); ++k)
-      for (index j = 0; j < c.cols(); ++j) c(i, j) += a(i, k) * b(k, j);
+  for (index_t i = 0; i < c.rows(); ++i)
+    for (index_t k = 0; k < a.cols(); ++k)
+      for (index_t j = 0; j < c.cols(); ++j) c(i, j) += a(i, k) * b(k, j);
   return c;
 }
 
@@ -40,7 +40,7 @@ inline matrix<double> transposed(matrix_view<const double> a) {
 }
 
 /// A product of random factors: rank r (at most min(m, n)).
-inline matrix<double> of_rank(index m, index n, index r, std::uint64_t seed) {
+inline matrix<double> of_rank(index_t m, index_t n, index_t r, std::uint64_t seed) {
   return times(random_matrix(m, r, seed), random_matrix(r, n, seed + 1));
 }
 
@@ -48,15 +48,15 @@ inline matrix<double> of_rank(index m, index n, index r, std::uint64_t seed) {
 inline double difference(matrix_view<const double> a, matrix_view<const double> b) {
   if (a.extents != b.extents) return std::numeric_limits<double>::infinity();
   double d = 0;
-  for (index i = 0; i < a.rows(); ++i)
-    for (index j = 0; j < a.cols(); ++j)
+  for (index_t i = 0; i < a.rows(); ++i)
+    for (index_t j = 0; j < a.cols(); ++j)
       if (const double e = std::abs(a(i, j) - b(i, j)); !(e <= d)) d = e;
   return d;
 }
 
-inline matrix<double> identity(index n) {
+inline matrix<double> identity(index_t n) {
   matrix<double> x(n, n);
-  for (index i = 0; i < n; ++i) x(i, i) = 1;
+  for (index_t i = 0; i < n; ++i) x(i, i) = 1;
   return x;
 }
 

@@ -8,30 +8,30 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 namespace linalg = tersor::linalg;
 
 void check_qr(const matrix<double>& a) {
-  const index m = a.rows(), n = a.cols(), k = std::min(m, n);
+  const index_t m = a.rows(), n = a.cols(), k = std::min(m, n);
   const auto [q, r] = linalg::qr(a);
   INFO(m << " x " << n);
   REQUIRE((q.rows() == m && q.cols() == k && r.rows() == k && r.cols() == n));
   const double tolerance = 1e-15 * static_cast<double>(m + n + 10);
   REQUIRE(column_defect(q) <= tolerance);
   REQUIRE(difference(times(q, r), a) <= tolerance * (largest(a) + 1e-300) * 10);
-  for (index i = 0; i < k; ++i) {
+  for (index_t i = 0; i < k; ++i) {
     REQUIRE(r(i, i) >= 0);
-    for (index j = 0; j < i; ++j) REQUIRE(r(i, j) == 0);
+    for (index_t j = 0; j < i; ++j) REQUIRE(r(i, j) == 0);
   }
 }
 
 TEST_CASE("QR of every shape and rank", "[qr]") {
-  for (index m : {0, 1, 2, 31, 32, 33, 100})
-    for (index n : {0, 1, 2, 31, 32, 33, 100}) {
+  for (index_t m : {0, 1, 2, 31, 32, 33, 100})
+    for (index_t n : {0, 1, 2, 31, 32, 33, 100}) {
       check_qr(random_matrix(m, n, 1));
       check_qr(matrix<double>(m, n));
       check_qr(matrix<double>(m, n, 1.0));
-      check_qr(of_rank(m, n, std::min<index>(3, std::min(m, n)), 2));
+      check_qr(of_rank(m, n, std::min<index_t>(3, std::min(m, n)), 2));
     }
 }
 
@@ -47,8 +47,8 @@ TEST_CASE("QR by hand", "[qr]") {
 
 TEST_CASE("QR of ill-scaled matrices", "[qr]") {
   auto a = random_matrix(40, 20, 3);
-  for (index i = 0; i < 40; ++i)
-    for (index j = 0; j < 20; ++j) a(i, j) *= std::pow(10.0, -static_cast<double>(j));
+  for (index_t i = 0; i < 40; ++i)
+    for (index_t j = 0; j < 20; ++j) a(i, j) *= std::pow(10.0, -static_cast<double>(j));
   check_qr(a);
   for (double& v : a.values()) v *= 1e-290;
   const auto tiny = linalg::qr(a);

@@ -8,19 +8,19 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 namespace linalg = tersor::linalg;
 using svd_t = linalg::svd_result<double>;
 
 matrix<double> rebuild(const svd_t& x) {
   auto us = x.u;
-  for (index i = 0; i < us.rows(); ++i)
-    for (index k = 0; k < us.cols(); ++k) us(i, k) *= x.s[static_cast<std::size_t>(k)];
+  for (index_t i = 0; i < us.rows(); ++i)
+    for (index_t k = 0; k < us.cols(); ++k) us(i, k) *= x.s[static_cast<std::size_t>(k)];
   return times(us, x.vt);
 }
 
 void check_svd(const matrix<double>& a, const svd_t& x) {
-  const index m = a.rows(), n = a.cols(), k = std::min(m, n);
+  const index_t m = a.rows(), n = a.cols(), k = std::min(m, n);
   INFO(m << " x " << n);
   REQUIRE((x.u.rows() == m && x.u.cols() == k && x.vt.rows() == k && x.vt.cols() == n));
   REQUIRE(x.s.size() == static_cast<std::size_t>(k));
@@ -32,9 +32,9 @@ void check_svd(const matrix<double>& a, const svd_t& x) {
     REQUIRE(x.s[i] >= 0);
     if (i > 0) REQUIRE(x.s[i] <= x.s[i - 1]);
   }
-  for (index c = 0; c < k; ++c) {
+  for (index_t c = 0; c < k; ++c) {
     double least = 0, most = 0;
-    for (index i = 0; i < m; ++i) least = std::min(least, x.u(i, c)), most = std::max(most, x.u(i, c));
+    for (index_t i = 0; i < m; ++i) least = std::min(least, x.u(i, c)), most = std::max(most, x.u(i, c));
     REQUIRE(most >= -least * (1 - 1e-8));
   }
 }
@@ -51,14 +51,14 @@ void check_both(const matrix<double>& a) {
 }
 
 TEST_CASE("SVD of every shape and rank", "[svd]") {
-  for (index m : {0, 1, 2, 5, 33, 70})
-    for (index n : {0, 1, 2, 5, 33, 70}) {
+  for (index_t m : {0, 1, 2, 5, 33, 70})
+    for (index_t n : {0, 1, 2, 5, 33, 70}) {
       check_both(random_matrix(m, n, 1));
       check_both(matrix<double>(m, n));
       check_both(matrix<double>(m, n, 1.0));
-      check_both(of_rank(m, n, std::min<index>(3, std::min(m, n)), 2));
+      check_both(of_rank(m, n, std::min<index_t>(3, std::min(m, n)), 2));
       auto repeated = matrix<double>(m, n);  // all singular values equal
-      for (index i = 0; i < std::min(m, n); ++i) repeated(i, i) = -2;
+      for (index_t i = 0; i < std::min(m, n); ++i) repeated(i, i) = -2;
       check_both(repeated);
     }
 }
@@ -75,11 +75,11 @@ TEST_CASE("SVD by hand", "[svd]") {
 }
 
 TEST_CASE("singular values from 1 to 1e-14 and extreme scales", "[svd]") {
-  const index n = 15;
+  const index_t n = 15;
   const auto q = linalg::qr(random_matrix(30, n, 3)).q, w = linalg::qr(random_matrix(n, n, 4)).q;
   matrix<double> a = q;
-  for (index i = 0; i < 30; ++i)
-    for (index k = 0; k < n; ++k) a(i, k) *= std::pow(10.0, -static_cast<double>(k));
+  for (index_t i = 0; i < 30; ++i)
+    for (index_t k = 0; k < n; ++k) a(i, k) *= std::pow(10.0, -static_cast<double>(k));
   a = times(a, w);
   check_both(a);
   const auto x = linalg::svd(a);
@@ -115,12 +115,12 @@ TEST_CASE("SVD does not depend on layout or threads, NaN is an error", "[svd]") 
 }
 
 TEST_CASE("the randomized SVD is exact where the rank fits into the sketch", "[svd][randomized]") {
-  for (index m : {1, 20, 80})
-    for (index n : {1, 25, 60}) {
-      const index r = std::min<index>(5, std::min(m, n));
+  for (index_t m : {1, 20, 80})
+    for (index_t n : {1, 25, 60}) {
+      const index_t r = std::min<index_t>(5, std::min(m, n));
       const auto a = of_rank(m, n, r, 8);
       const auto exact = linalg::svd(a);
-      for (index power : {0, 2}) {
+      for (index_t power : {0, 2}) {
         const auto x = linalg::randomized_svd(a, r, {.power_iterations = power, .seed = 3});
         REQUIRE(difference(rebuild(x), a) <= 1e-12 * exact.s[0]);
         REQUIRE(column_defect(x.u) <= 1e-13);
@@ -135,11 +135,11 @@ TEST_CASE("the randomized SVD comes close to the best approximation", "[svd][ran
   double best = 0;
   for (std::size_t i = 10; i < exact.size(); ++i) best += exact[i] * exact[i];
   double previous = std::numeric_limits<double>::infinity();
-  for (index power : {0, 2, 6}) {
+  for (index_t power : {0, 2, 6}) {
     const auto x = linalg::randomized_svd(a, 10, {.power_iterations = power, .seed = 1});
     const auto approximation = rebuild(x);
     double error = 0;
-    for (index i = 0; i < a.size(); ++i) error += std::pow(a.data()[i] - approximation.data()[i], 2);
+    for (index_t i = 0; i < a.size(); ++i) error += std::pow(a.data()[i] - approximation.data()[i], 2);
     CHECK(error >= best * (1 - 1e-12));  // Eckart and Young
     CHECK(error < previous);
     previous = error;

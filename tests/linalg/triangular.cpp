@@ -8,21 +8,21 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 namespace linalg = tersor::linalg;
 
 /// Well-conditioned lower triangle; above the diagonal lies what must not be read.
-matrix<double> lower(index n, double above) {
+matrix<double> lower(index_t n, double above) {
   auto l = random_matrix(n, n, 5);
-  for (index i = 0; i < n; ++i)
-    for (index j = 0; j < n; ++j)
+  for (index_t i = 0; i < n; ++i)
+    for (index_t j = 0; j < n; ++j)
       l(i, j) = i == j ? 2 + std::abs(l(i, j)) : (i > j ? l(i, j) / static_cast<double>(n) : above);
   return l;
 }
 
 TEST_CASE("triangular solves, both triangles, both sides, every layout", "[triangular]") {
-  for (index n : {0, 1, 2, 63, 64, 65, 130, 200})
-    for (index r : {0, 1, 3, 300}) {
+  for (index_t n : {0, 1, 2, 63, 64, 65, 130, 200})
+    for (index_t r : {0, 1, 3, 300}) {
       const auto l = lower(n, 1e30), clean = lower(n, 0), x = random_matrix(n, r, 6);
       const double tolerance = 1e-13 * static_cast<double>(n + 1);
       auto b = times(clean, x);
@@ -59,12 +59,12 @@ TEST_CASE("solves in float", "[triangular]") {
 }
 
 TEST_CASE("the inverse of a triangle, in place", "[triangular]") {
-  for (index n : {0, 1, 2, 31, 32, 33, 65, 200}) {
+  for (index_t n : {0, 1, 2, 31, 32, 33, 65, 200}) {
     auto l = lower(n, 42);
     const auto clean = lower(n, 0);
     linalg::invert_lower(l.view());
-    for (index i = 0; i < n; ++i)
-      for (index j = i + 1; j < n; ++j) {
+    for (index_t i = 0; i < n; ++i)
+      for (index_t j = i + 1; j < n; ++j) {
         REQUIRE(l(i, j) == 42);
         l(i, j) = 0;
       }

@@ -8,24 +8,24 @@
 
 namespace {
 
-using tersor::index;
+using tersor::index_t;
 using tersor::matrix;
 namespace linalg = tersor::linalg;
 
 TEST_CASE("the weighted error is the squared error of the outputs", "[weighted_error]") {
   tersor::random_generator g(1);
-  for (index rows : {0, 1, 5, 300})
-    for (index n : {0, 1, 7, 40}) {
+  for (index_t rows : {0, 1, 5, 300})
+    for (index_t n : {0, 1, 7, 40}) {
       matrix<float> w(rows, n), q(rows, n), x(60, n);
       for (auto* m : {&w, &q, &x})
         for (float& v : m->values()) v = static_cast<float>(g.normal());
       matrix<double> h(n, n);
       linalg::gram(tersor::to_matrix<double>(x), h);
       double error = 0, norm = 0;  // ‖X (W - Q)ᵀ‖² and ‖X Wᵀ‖², by the definition
-      for (index t = 0; t < 60; ++t)
-        for (index i = 0; i < rows; ++i) {
+      for (index_t t = 0; t < 60; ++t)
+        for (index_t i = 0; i < rows; ++i) {
           double e = 0, y = 0;
-          for (index j = 0; j < n; ++j) {
+          for (index_t j = 0; j < n; ++j) {
             e += static_cast<double>(x(t, j)) * (static_cast<double>(w(i, j)) - static_cast<double>(q(i, j)));
             y += static_cast<double>(x(t, j)) * static_cast<double>(w(i, j));
           }

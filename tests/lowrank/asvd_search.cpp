@@ -8,7 +8,7 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::lowrank::cut_rule;
 using tersor::lowrank::ratio_selection;
 using tersor::lowrank::ratio_trial;
@@ -16,10 +16,10 @@ using tersor::lowrank::select_ratios;
 
 const std::vector<double> ratios{0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9};
 
-std::vector<ratio_trial> random_trials(index layers, std::uint64_t seed) {
+std::vector<ratio_trial> random_trials(index_t layers, std::uint64_t seed) {
   tersor::random_generator g(seed);
   std::vector<ratio_trial> trials;
-  for (index l = 0; l < layers; ++l) {
+  for (index_t l = 0; l < layers; ++l) {
     const double weight = 0.1 + g.uniform();
     for (double r : ratios) trials.push_back({l, r, weight * (1 - r) + 0.01 * g.uniform()});
   }
@@ -27,12 +27,12 @@ std::vector<ratio_trial> random_trials(index layers, std::uint64_t seed) {
 }
 
 /// By the definition: the smallest ratio of each layer among the trials that cost at most `threshold`.
-double realised(const std::vector<ratio_trial>& trials, const std::vector<index>& sizes, double threshold) {
+double realised(const std::vector<ratio_trial>& trials, const std::vector<index_t>& sizes, double threshold) {
   double kept = 0, total = 0;
   for (std::size_t l = 0; l < sizes.size(); ++l) {
     double ratio = 1;
     for (const auto& t : trials)
-      if (t.layer == static_cast<index>(l) && t.sensitivity <= threshold) ratio = std::min(ratio, t.ratio);
+      if (t.layer == static_cast<index_t>(l) && t.sensitivity <= threshold) ratio = std::min(ratio, t.ratio);
     kept += ratio * static_cast<double>(sizes[l]);
     total += static_cast<double>(sizes[l]);
   }
@@ -66,7 +66,7 @@ TEST_CASE("stable rank: between 1 and the root of the rank, whatever the scale",
 TEST_CASE("select_ratios: by hand", "[asvd_search]") {
   // Falling sensitivity: (0, 0.5), (1, 0.2), (0, 0.8), (1, 0.6)
   const std::vector<ratio_trial> trials{{0, 0.5, 9}, {0, 0.8, 3}, {1, 0.2, 5}, {1, 0.6, 1}};
-  const std::vector<index> sizes{100, 300};
+  const std::vector<index_t> sizes{100, 300};
   const auto at = [&](double target) { return select_ratios(trials, sizes, target); };
   CHECK(at(0.275).ratio == std::vector<double>{0.5, 0.2});
   CHECK(at(0.30).cut == 0);
@@ -81,10 +81,10 @@ TEST_CASE("select_ratios: by hand", "[asvd_search]") {
 
 TEST_CASE("select_ratios: the largest size within the target, and the threshold rule", "[asvd_search]") {
   for (std::uint64_t seed = 0; seed < 30; ++seed) {
-    const auto layers = static_cast<index>(1 + seed % 7);
+    const auto layers = static_cast<index_t>(1 + seed % 7);
     const auto trials = random_trials(layers, seed);
-    std::vector<index> sizes;
-    for (index l = 0; l < layers; ++l) sizes.push_back(50 + 37 * l);
+    std::vector<index_t> sizes;
+    for (index_t l = 0; l < layers; ++l) sizes.push_back(50 + 37 * l);
     for (const double target : {0.1, 0.25, 0.5, 0.7, 0.9, 1.0}) {
       const auto s = select_ratios(trials, sizes, target);
       INFO("seed " << seed << ", target " << target);
@@ -106,18 +106,18 @@ TEST_CASE("select_ratios: the largest size within the target, and the threshold 
 }
 
 TEST_CASE("select_ratios: only equal sensitivities see the order of the trials", "[asvd_search]") {
-  const std::vector<index> sizes{10, 10};
+  const std::vector<index_t> sizes{10, 10};
   const std::vector<ratio_trial> equal{{0, 0.5, 1}, {1, 0.5, 1}};
   CHECK(select_ratios(equal, sizes, 0.8).ratio == std::vector<double>{1, 0.5});
   auto trials = random_trials(4, 3);
-  const std::vector<index> four{10, 20, 30, 40};
+  const std::vector<index_t> four{10, 20, 30, 40};
   const auto expected = select_ratios(trials, four, 0.6).ratio;
   tersor::random_generator(5).shuffle(std::span(trials));
   CHECK(select_ratios(trials, four, 0.6).ratio == expected);
 }
 
 TEST_CASE("select_ratios: errors", "[asvd_search]") {
-  const std::vector<index> sizes{10, 10};
+  const std::vector<index_t> sizes{10, 10};
   const auto select = [&](ratio_trial t, double target = 0.9) {
     return select_ratios(std::vector<ratio_trial>{t}, sizes, target);
   };
@@ -130,16 +130,16 @@ TEST_CASE("select_ratios: errors", "[asvd_search]") {
   CHECK_THROWS_AS(select({1, 0.5, 1}, 0), tersor::error);
   CHECK_THROWS_AS(select({1, 0.5, 1}, 1.5), tersor::error);
   CHECK_THROWS_AS(select({1, 0.5, 1}, 0.7), tersor::error);  // 0.75 at least
-  CHECK_THROWS_AS(select_ratios({}, std::vector<index>{0}, 1), tersor::error);
+  CHECK_THROWS_AS(select_ratios({}, std::vector<index_t>{0}, 1), tersor::error);
   CHECK(select_ratios({}, sizes, 1).ratio == std::vector<double>{1, 1});
   CHECK(select_ratios({}, {}, 1).ratio.empty());
 }
 
 TEST_CASE("search_ratios: every layer alone at every ratio, once", "[asvd_search]") {
-  const std::vector<index> sizes{100, 50, 70};
-  std::vector<std::pair<index, double>> asked;
+  const std::vector<index_t> sizes{100, 50, 70};
+  std::vector<std::pair<index_t, double>> asked;
   std::vector<ratio_trial> trials;
-  const auto perplexity = [&](index layer, double ratio) {
+  const auto perplexity = [&](index_t layer, double ratio) {
     asked.emplace_back(layer, ratio);
     trials.push_back({layer, ratio, 5.0 + static_cast<double>(layer + 1) * (1 - ratio) * (1 - ratio)});
     return trials.back().sensitivity;
@@ -163,13 +163,13 @@ TEST_CASE("search_ratios: every layer alone at every ratio, once", "[asvd_search
   CHECK(asked.empty());
 
   // a model that breaks down counts as the most sensitive; NaN is an error
-  const auto breaks = [](index layer, double ratio) {
+  const auto breaks = [](index_t layer, double ratio) {
     return layer == 1 && ratio < 0.55 ? std::numeric_limits<double>::infinity() : 1 - ratio;
   };
   CHECK(tersor::lowrank::search_ratios(sizes, ratios, 0.3, breaks).ratio[1] > 0.55);
   CHECK_THROWS_AS(
-      tersor::lowrank::search_ratios(sizes, ratios, 0.5,
-                                     [](index, double) { return std::numeric_limits<double>::quiet_NaN(); }),
+      tersor::lowrank::search_ratios(
+          sizes, ratios, 0.5, [](index_t, double) { return std::numeric_limits<double>::quiet_NaN(); }),
       tersor::error);
   ctx.on_progress = nullptr;
   ctx.is_cancelled = [&] { return true; };

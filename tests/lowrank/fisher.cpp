@@ -8,7 +8,7 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::lowrank::fisher_information;
 
 TEST_CASE("fisher: by hand", "[fisher]") {
@@ -29,11 +29,11 @@ TEST_CASE("fisher: by hand", "[fisher]") {
 
 TEST_CASE("fisher: neither the order of outputs, nor signs, nor the layout matter", "[fisher]") {
   for (std::uint64_t seed = 0; seed < 4; ++seed)
-    for (const auto& [out, in] : {std::pair<index, index>{1, 1}, {1, 9}, {9, 1}, {7, 12}}) {
+    for (const auto& [out, in] : {std::pair<index_t, index_t>{1, 1}, {1, 9}, {9, 1}, {7, 12}}) {
       const auto g = random_matrix<float>(out, in, seed);
       matrix<float> other(out, in);
-      for (index i = 0; i < out; ++i)
-        for (index j = 0; j < in; ++j) other(out - 1 - i, j) = -g(i, j);
+      for (index_t i = 0; i < out; ++i)
+        for (index_t j = 0; j < in; ++j) other(out - 1 - i, j) = -g(i, j);
       const auto columns = tersor::copy_as<double>(g.view().transposed());
       fisher_information a(in), b(in), c(in);
       a.add(g);

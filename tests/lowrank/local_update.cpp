@@ -7,18 +7,18 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
 TEST_CASE("local update: least squares on its samples", "[local_update]") {
-  for (const auto& [m, n] : {std::pair<index, index>{1, 9}, {9, 1}, {12, 20}, {20, 12}})
-    for (const index tokens : {1, 3, 10, 80})
+  for (const auto& [m, n] : {std::pair<index_t, index_t>{1, 9}, {9, 1}, {12, 20}, {20, 12}})
+    for (const index_t tokens : {1, 3, 10, 80})
       for (std::uint64_t seed = 0; seed < 4; ++seed) {
-        const index r = std::min<index>(4, std::min(m, n));
+        const index_t r = std::min<index_t>(4, std::min(m, n));
         const auto w = random_matrix<float>(m, n, seed);
         const auto x = random_inputs(tokens, n, seed + 5);
         auto seen = x;  // as the compressed layers before would give it
         const auto noise = random_matrix<float>(tokens, n, seed + 6);
-        for (index i = 0; i < x.size(); ++i) seen.data()[i] += 0.3F * noise.data()[i];
+        for (index_t i = 0; i < x.size(); ++i) seen.data()[i] += 0.3F * noise.data()[i];
         const auto y = times(wide(x), transposed(wide(w)));
         const auto inputs = statistics_of(x);
         for (const auto method : {svd_method::plain, svd_method::whitened}) {

@@ -24,7 +24,7 @@ inline double norm(const matrix<double>& x) {
   return std::sqrt(s);
 }
 inline matrix<double> minus(matrix<double> x, const matrix<double>& y) {
-  for (index i = 0; i < x.size(); ++i) x.data()[i] -= y.data()[i];
+  for (index_t i = 0; i < x.size(); ++i) x.data()[i] -= y.data()[i];
   return x;
 }
 /// ‖(W - A B) Xᵀ‖ as the Gram matrix of the statistics sees it.
@@ -36,18 +36,19 @@ inline double output_norm(const matrix<float>& w, const statistics& inputs) {
 }
 
 /// Channels of different sizes that depend on each other.
-inline matrix<float> random_inputs(index tokens, index n, std::uint64_t seed) {
+inline matrix<float> random_inputs(index_t tokens, index_t n, std::uint64_t seed) {
   auto x = times(random_matrix(tokens, n, seed), random_matrix(n, n, seed + 1));
-  for (index t = 0; t < tokens; ++t)
-    for (index j = 0; j < n; ++j) x(t, j) *= std::exp(2 * std::sin(static_cast<double>(j)));
+  for (index_t t = 0; t < tokens; ++t)
+    for (index_t j = 0; j < n; ++j) x(t, j) *= std::exp(2 * std::sin(static_cast<double>(j)));
   return narrow(x);
 }
-inline statistics statistics_of(const matrix<float>& x, index sequences = 1) {
+inline statistics statistics_of(const matrix<float>& x, index_t sequences = 1) {
   statistics s(x.cols());
-  for (index i = 0; i < sequences; ++i) s.add(x.view().rows(i * x.rows() / sequences, x.rows() / sequences));
+  for (index_t i = 0; i < sequences; ++i)
+    s.add(x.view().rows(i * x.rows() / sequences, x.rows() / sequences));
   return s;
 }
-inline svd with_rank(svd_method method, index rank) {
+inline svd with_rank(svd_method method, index_t rank) {
   return {.method = method, .rank = rank, .value_type = tersor::dtype::f32};
 }
 

@@ -9,7 +9,7 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::solve::calibration_need;
 
 static_assert(tersor::solve::compressor<svd>);
@@ -53,14 +53,15 @@ TEST_CASE("svd: by hand", "[svd]") {
 }
 
 TEST_CASE("svd: an exact rank is recovered by every method", "[svd]") {
-  for (const auto& [m, n] : {std::pair<index, index>{1, 1}, {1, 30}, {30, 1}, {20, 20}, {17, 40}, {48, 24}})
-    for (const index r : {1, 3, 11})
+  for (const auto& [m, n] :
+       {std::pair<index_t, index_t>{1, 1}, {1, 30}, {30, 1}, {20, 20}, {17, 40}, {48, 24}})
+    for (const index_t r : {1, 3, 11})
       for (std::uint64_t seed = 0; seed < 4; ++seed) {
-        const index rank = std::min({m, n, r});
+        const index_t rank = std::min({m, n, r});
         const auto w = narrow(of_rank(m, n, rank, 100 * seed + 1));
         const auto inputs = statistics_of(random_inputs(3 * n + 5, n, seed));
         for (const auto method : all_methods)
-          for (const index kept : {rank, std::min(m, n)}) {
+          for (const index_t kept : {rank, std::min(m, n)}) {
             INFO(m << " x " << n << ", rank " << rank << ", kept " << kept << ", method "
                    << static_cast<int>(method));
             const auto f = with_rank(method, kept).factorize(w.view(), &inputs);
@@ -70,10 +71,10 @@ TEST_CASE("svd: an exact rank is recovered by every method", "[svd]") {
 }
 
 TEST_CASE("svd: the error is the cut singular values, in each method's coordinates", "[svd]") {
-  for (const auto& [m, n] : {std::pair<index, index>{2, 9}, {20, 20}, {17, 40}, {48, 24}})
-    for (const index r : {1, 2, 7, 16})
+  for (const auto& [m, n] : {std::pair<index_t, index_t>{2, 9}, {20, 20}, {17, 40}, {48, 24}})
+    for (const index_t r : {1, 2, 7, 16})
       for (std::uint64_t seed = 0; seed < 4; ++seed) {
-        const index rank = std::min({m, n, r});
+        const index_t rank = std::min({m, n, r});
         const auto w = random_matrix<float>(m, n, seed);
         const auto inputs = statistics_of(random_inputs(4 * n, n, seed + 9), 4);
         INFO(m << " x " << n << ", rank " << rank);
@@ -99,8 +100,8 @@ TEST_CASE("svd: the error is the cut singular values, in each method's coordinat
         const auto scaled = with_rank(svd_method::asvd, rank).factorize(w.view(), &inputs);
         auto rest = minus(wide(w), product(scaled));
         auto reference = wide(w);
-        for (index i = 0; i < m; ++i)
-          for (index j = 0; j < n; ++j) {
+        for (index_t i = 0; i < m; ++i)
+          for (index_t j = 0; j < n; ++j) {
             rest(i, j) *= scaled.scale[static_cast<std::size_t>(j)];
             reference(i, j) *= scaled.scale[static_cast<std::size_t>(j)];
           }
@@ -109,19 +110,19 @@ TEST_CASE("svd: the error is the cut singular values, in each method's coordinat
 }
 
 TEST_CASE("svd: whitened has the smallest output error of all, for every input", "[svd]") {
-  for (const auto& [m, n] : {std::pair<index, index>{1, 12}, {12, 1}, {16, 16}, {9, 33}, {40, 14}})
+  for (const auto& [m, n] : {std::pair<index_t, index_t>{1, 12}, {12, 1}, {16, 16}, {9, 33}, {40, 14}})
     for (std::uint64_t seed = 0; seed < 5; ++seed)
       for (const int kind : {0, 1, 2, 3}) {
-        auto x = random_inputs(kind == 1 ? std::max<index>(n / 3, 1) : 3 * n, n, seed);  // 1: few tokens
+        auto x = random_inputs(kind == 1 ? std::max<index_t>(n / 3, 1) : 3 * n, n, seed);  // 1: few tokens
         if (kind == 2)
-          for (index t = 0; t < x.rows(); ++t)
-            for (index j = 0; j < n; j += 3) x(t, j) = 0;  // 2: dead channels
+          for (index_t t = 0; t < x.rows(); ++t)
+            for (index_t j = 0; j < n; j += 3) x(t, j) = 0;  // 2: dead channels
         if (kind == 3)
-          for (index t = 0; t < x.rows(); ++t)
-            for (index j = 1; j < n; j += 2) x(t, j) = x(t, j - 1);  // 3: equal channels
+          for (index_t t = 0; t < x.rows(); ++t)
+            for (index_t j = 1; j < n; j += 2) x(t, j) = x(t, j - 1);  // 3: equal channels
         const auto inputs = statistics_of(x, kind == 1 ? 1 : 3);
         const auto w = random_matrix<float>(m, n, seed + 50);
-        for (const index r : {index{1}, std::min<index>(4, std::min(m, n))})
+        for (const index_t r : {index_t{1}, std::min<index_t>(4, std::min(m, n))})
           for (const auto damping : {tersor::lowrank::gram_damping::smallest_eigenvalue,
                                      tersor::lowrank::gram_damping::relative}) {
             INFO(m << " x " << n << ", rank " << r << ", inputs " << kind);
@@ -152,13 +153,13 @@ TEST_CASE("svd: whitened has the smallest output error of all, for every input",
 }
 
 TEST_CASE("svd: whitening by c I, and ASVD with alpha 0, are the plain SVD", "[svd]") {
-  for (const auto& [m, n] : {std::pair<index, index>{1, 7}, {12, 12}, {10, 25}, {25, 10}})
+  for (const auto& [m, n] : {std::pair<index_t, index_t>{1, 7}, {12, 12}, {10, 25}, {25, 10}})
     for (const float c : {1e-3F, 1.0F, 300.0F}) {
       matrix<float> x(n, n);
-      for (index j = 0; j < n; ++j) x(j, j) = c;
+      for (index_t j = 0; j < n; ++j) x(j, j) = c;
       const auto inputs = statistics_of(x);
       const auto w = random_matrix<float>(m, n, 7);
-      const index r = std::min<index>(3, std::min(m, n));
+      const index_t r = std::min<index_t>(3, std::min(m, n));
       const auto plain = with_rank(svd_method::plain, r).factorize(w.view());
       const auto white = with_rank(svd_method::whitened, r).factorize(w.view(), &inputs);
       CHECK(difference(product(white), product(plain)) <= 1e-5);
@@ -189,7 +190,7 @@ TEST_CASE("svd: the scales of ASVD", "[svd]") {
 }
 
 TEST_CASE("svd: ASVD with Fisher information, alone and times the activations", "[svd]") {
-  for (const auto& [m, n] : {std::pair<index, index>{1, 1}, {5, 12}, {14, 9}})
+  for (const auto& [m, n] : {std::pair<index_t, index_t>{1, 1}, {5, 12}, {14, 9}})
     for (const double alpha : {0.0, 0.5, 1.0})
       for (std::uint64_t seed = 0; seed < 3; ++seed) {
         const auto w = random_matrix<float>(m, n, seed);
@@ -198,7 +199,7 @@ TEST_CASE("svd: ASVD with Fisher information, alone and times the activations", 
         for (std::uint64_t batch = 0; batch < 2; ++batch)
           gradients.add(random_matrix<float>(m, n, seed + 10 + batch));
         const auto fisher = gradients.value();
-        svd o = with_rank(svd_method::asvd, std::min<index>(2, std::min(m, n)));
+        svd o = with_rank(svd_method::asvd, std::min<index_t>(2, std::min(m, n)));
         o.alpha = alpha;
         const auto size = inputs.sum_sequence_mean_abs();
         const auto alone = o.factorize(w.view(), nullptr, {}, fisher),
@@ -211,8 +212,8 @@ TEST_CASE("svd: ASVD with Fisher information, alone and times the activations", 
         // the cut is the best in the scaled coordinates
         for (const auto* f : {&alone, &both}) {
           auto scaled = wide(w), rest = minus(wide(w), product(*f));
-          for (index i = 0; i < m; ++i)
-            for (index j = 0; j < n; ++j) {
+          for (index_t i = 0; i < m; ++i)
+            for (index_t j = 0; j < n; ++j) {
               scaled(i, j) *= f->scale[static_cast<std::size_t>(j)];
               rest(i, j) *= f->scale[static_cast<std::size_t>(j)];
             }
@@ -255,19 +256,19 @@ TEST_CASE("svd: ASVD with Fisher information, alone and times the activations", 
 }
 
 TEST_CASE("svd: randomized is within 5% of the optimum on decaying spectra", "[svd]") {
-  for (const auto& [m, n] : {std::pair<index, index>{60, 60}, {50, 90}, {90, 50}})
+  for (const auto& [m, n] : {std::pair<index_t, index_t>{60, 60}, {50, 90}, {90, 50}})
     for (const int decay : {0, 1, 2})
       for (std::uint64_t seed = 0; seed < 5; ++seed) {
-        const index k = std::min(m, n);
+        const index_t k = std::min(m, n);
         auto u = tersor::linalg::qr(random_matrix(m, k, seed)).q;
         const auto v = tersor::linalg::qr(random_matrix(n, k, seed + 1)).q;
-        for (index i = 0; i < m; ++i)
-          for (index j = 0; j < k; ++j) {
+        for (index_t i = 0; i < m; ++i)
+          for (index_t j = 0; j < k; ++j) {
             const double t = static_cast<double>(j);
             u(i, j) *= decay == 0 ? 1 / (t + 1) : decay == 1 ? 1 / std::sqrt(t + 1) : std::pow(0.9, t);
           }
         const auto w = narrow(times(u, transposed(v)));
-        for (const index r : {1, 5, 15}) {
+        for (const index_t r : {1, 5, 15}) {
           INFO(m << " x " << n << ", decay " << decay << ", rank " << r);
           tersor::context ctx;
           ctx.seed = seed;
@@ -297,15 +298,15 @@ TEST_CASE("svd: the bits depend on the seed, not on threads or layout", "[svd]")
 }
 
 TEST_CASE("svd: rank from ratio", "[svd]") {
-  for (index m = 1; m < 40; ++m)
-    for (index n = 1; n < 40; ++n)
+  for (index_t m = 1; m < 40; ++m)
+    for (index_t n = 1; n < 40; ++n)
       for (const auto method : {svd_method::plain, svd_method::asvd}) {
-        const index whole = svd{.method = method, .ratio = 1}.rank_for(m, n);
+        const index_t whole = svd{.method = method, .ratio = 1}.rank_for(m, n);
         INFO(m << " x " << n);
-        REQUIRE(whole == std::clamp<index>(m * n / (m + n), 1, std::min(m, n)));
+        REQUIRE(whole == std::clamp<index_t>(m * n / (m + n), 1, std::min(m, n)));
         if (m > 1 && n > 1) REQUIRE(whole * (m + n) <= m * n);
-        const index half = svd{.method = method, .ratio = 0.5}.rank_for(m, n);
-        REQUIRE(half == std::max<index>(m * n / (2 * (m + n)), 1));
+        const index_t half = svd{.method = method, .ratio = 0.5}.rank_for(m, n);
+        REQUIRE(half == std::max<index_t>(m * n / (2 * (m + n)), 1));
         if (half > 1) REQUIRE(2 * half * (m + n) <= m * n);
       }
   CHECK(svd{.ratio = 0.8}.rank_for(4096, 4096) == 1638);
@@ -370,14 +371,14 @@ TEST_CASE("svd: what is needed of the calibration", "[svd]") {
 }
 
 TEST_CASE("svd: zero matrices, zero inputs, one row, one column", "[svd]") {
-  for (const auto& [m, n] : {std::pair<index, index>{1, 1}, {1, 9}, {9, 1}, {6, 9}})
+  for (const auto& [m, n] : {std::pair<index_t, index_t>{1, 1}, {1, 9}, {9, 1}, {6, 9}})
     for (const auto method : all_methods)
       for (const bool no_weight : {false, true})
         for (const bool no_input : {false, true}) {
           INFO(m << " x " << n << ", method " << static_cast<int>(method));
           const auto w = no_weight ? matrix<float>(m, n) : random_matrix<float>(m, n, 2);
           const auto inputs = statistics_of(no_input ? matrix<float>(5, n) : random_inputs(5, n, 3));
-          for (const index r : {index{1}, std::min(m, n)}) {
+          for (const index_t r : {index_t{1}, std::min(m, n)}) {
             const auto f = with_rank(method, r).factorize(w.view(), &inputs);
             for (const float v : f.a.values()) REQUIRE(std::isfinite(v));
             for (const float v : f.b.values()) REQUIRE(std::isfinite(v));

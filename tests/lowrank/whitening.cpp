@@ -8,7 +8,7 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::lowrank::gram_damping;
 using tersor::lowrank::whitening_factor;
 
@@ -30,8 +30,8 @@ TEST_CASE("whitening: by hand", "[whitening]") {
 }
 
 TEST_CASE("whitening: S times its transpose is the Gram matrix plus damping", "[whitening]") {
-  for (const index n : {1, 2, 7, 30, 80})
-    for (const index tokens : {1, 5, 29, 200})
+  for (const index_t n : {1, 2, 7, 30, 80})
+    for (const index_t tokens : {1, 5, 29, 200})
       for (const double scale : {1e-6, 1e-2, 1.0, 1e5})
         for (const auto damping : both) {
           auto x = random_matrix(tokens, n, 3);
@@ -42,14 +42,14 @@ TEST_CASE("whitening: S times its transpose is the Gram matrix plus damping", "[
           if (tokens >= 2 * n) REQUIRE(s.damping == 0);
           if (2 * tokens <= n) REQUIRE(s.damping > 0);  // just below n, rounding decides
           double mean = 0;
-          for (index i = 0; i < n; ++i) mean += c(i, i) / static_cast<double>(n);
+          for (index_t i = 0; i < n; ++i) mean += c(i, i) / static_cast<double>(n);
           if (damping == gram_damping::relative) REQUIRE(s.damping <= 1.0001e-8 * mean);
           // 1e-6, or the rounding of a large Gram matrix
           if (damping == gram_damping::smallest_eigenvalue) REQUIRE(s.damping <= 1.0001e-6 + 1e-11 * mean);
-          for (index i = 0; i < n; ++i) c(i, i) += s.damping;
+          for (index_t i = 0; i < n; ++i) c(i, i) += s.damping;
           REQUIRE(difference(times(s.factor, transposed(s.factor)), c) <= 1e-12 * largest(c));
-          for (index i = 0; i < n; ++i)
-            for (index j = i + 1; j < n; ++j) REQUIRE(s.factor(i, j) == 0);
+          for (index_t i = 0; i < n; ++i)
+            for (index_t j = i + 1; j < n; ++j) REQUIRE(s.factor(i, j) == 0);
         }
 }
 

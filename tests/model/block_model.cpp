@@ -13,17 +13,17 @@ TEST_CASE("block_model: blocks one after the other are the forward pass") {
   const model::block_model& blocks = m;
   const auto ids = random_ids(12, 50);
   model::block_state state{blocks.embed(ids), {}};
-  for (index b = 0; b < blocks.block_count(); ++b) {
+  for (index_t b = 0; b < blocks.block_count(); ++b) {
     blocks.begin_block(b, state);
     for (std::size_t s = 0; s < blocks.linear_stages(b).size(); ++s)
-      blocks.finish_stage(b, static_cast<index>(s), state, {});
+      blocks.finish_stage(b, static_cast<index_t>(s), state, {});
   }
   CHECK(state.hidden == m.forward(ids));
 }
 
 TEST_CASE("block_model: stages and scale groups name linears that exist") {
   const auto m = tiny_llama();
-  for (index b = 0; b < m.block_count(); ++b) {
+  for (index_t b = 0; b < m.block_count(); ++b) {
     std::vector<std::string> staged;
     for (const auto& stage : m.linear_stages(b))
       for (const auto& name : stage) {

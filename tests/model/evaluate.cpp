@@ -19,9 +19,9 @@ TEST_CASE("evaluate: perplexity equals the oracle's") {
     const auto window = std::span<const int>(ids).subspan(w * 32, 32);
     const auto logits = oracle_logits(m, window);
     double nll = 0;
-    for (index t = 0; t < 31; ++t) {
+    for (index_t t = 0; t < 31; ++t) {
       double total = 0;
-      for (index j = 0; j < 50; ++j) total += std::exp(logits(t, j));
+      for (index_t j = 0; j < 50; ++j) total += std::exp(logits(t, j));
       nll += std::log(total) - logits(t, window[static_cast<std::size_t>(t + 1)]);
     }
     CHECK(std::abs(r.nll_per_window[w] - nll / 31) < 1e-4);

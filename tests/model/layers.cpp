@@ -15,12 +15,12 @@ TEST_CASE("layers: rotary positions keep lengths and depend on differences of po
   matrix<float> a(1, 16), b(1, 16);
   for (float& v : a.values()) v = static_cast<float>(random.normal());
   for (float& v : b.values()) v = static_cast<float>(random.normal());
-  auto product = [&](index p, index q) {
+  auto product = [&](index_t p, index_t q) {
     auto x = a, y = b;
     r.apply(x.view(), 2, p);
     r.apply(y.view(), 2, q);
     double dot = 0, length = 0;
-    for (index j = 0; j < 8; ++j) {
+    for (index_t j = 0; j < 8; ++j) {
       dot += static_cast<double>(x(0, j)) * static_cast<double>(y(0, j));
       length += static_cast<double>(x(0, j)) * static_cast<double>(x(0, j)) -
                 static_cast<double>(a(0, j)) * static_cast<double>(a(0, j));
@@ -36,8 +36,8 @@ TEST_CASE("layers: rotary positions keep lengths and depend on differences of po
 
 TEST_CASE("layers: attention to one key returns its value, to equal keys the mean") {
   matrix<float> q(3, 4, 1.0F), k(3, 4), v(3, 4), out(3, 4);
-  for (index t = 0; t < 3; ++t)
-    for (index j = 0; j < 4; ++j) v(t, j) = static_cast<float>(t + 1);
+  for (index_t t = 0; t < 3; ++t)
+    for (index_t j = 0; j < 4; ++j) v(t, j) = static_cast<float>(t + 1);
   model::causal_attention(q.view(), k.view(), v.view(), 2, 2, out.view());
   CHECK(out(0, 0) == 1.0F);
   CHECK(std::abs(out(1, 1) - 1.5F) < 1e-6F);

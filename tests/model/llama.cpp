@@ -12,13 +12,13 @@ double worst_difference(const matrix<float>& a, const matrix<double>& b) {
   REQUIRE(a.rows() == b.rows());
   REQUIRE(a.cols() == b.cols());
   double worst = 0;
-  for (index i = 0; i < a.size(); ++i)
+  for (index_t i = 0; i < a.size(); ++i)
     worst = std::max(worst, std::abs(static_cast<double>(a.data()[i]) - b.data()[i]));
   return worst;
 }
 
 TEST_CASE("llama: logits equal the oracle for every ratio of query to key heads") {
-  const auto [heads, kv_heads] = GENERATE(table<index, index>({{4, 4}, {4, 2}, {4, 1}, {6, 2}, {1, 1}}));
+  const auto [heads, kv_heads] = GENERATE(table<index_t, index_t>({{4, 4}, {4, 2}, {4, 1}, {6, 2}, {1, 1}}));
   auto config = tiny_config(heads, kv_heads);
   config["attention_bias"] = config["mlp_bias"] = heads == 6;
   config["tie_word_embeddings"] = heads != 1;
@@ -40,9 +40,9 @@ TEST_CASE("llama: a cache gives the same logits, token by token and in pieces") 
       const auto count = std::min(piece, ids.size() - first);
       const auto hidden = m.forward(std::span(ids).subspan(first, count), &cache);
       const auto logits = m.logits(hidden.view());
-      for (index t = 0; t < logits.rows(); ++t)
-        for (index j = 0; j < logits.cols(); ++j)
-          REQUIRE(std::abs(logits(t, j) - whole(static_cast<index>(first) + t, j)) < 1e-4F);
+      for (index_t t = 0; t < logits.rows(); ++t)
+        for (index_t j = 0; j < logits.cols(); ++j)
+          REQUIRE(std::abs(logits(t, j) - whole(static_cast<index_t>(first) + t, j)) < 1e-4F);
     }
     CHECK(cache.length() == 40);
   }
@@ -65,7 +65,7 @@ TEST_CASE("llama: the input of a stage is what its linears read, and a change of
   for (std::size_t s = 0; s < stages.size(); ++s) {
     for (const auto& name : stages[s]) CHECK(state.input.cols() == m.linear(name).cols());
     CHECK(state.input.rows() == 9);
-    m.finish_stage(0, static_cast<index>(s), state, {});
+    m.finish_stage(0, static_cast<index_t>(s), state, {});
   }
   // without an o_proj and a down_proj, a block returns what it was given
   auto nothing = tiny_llama();
@@ -75,7 +75,7 @@ TEST_CASE("llama: the input of a stage is what its linears read, and a change of
   }
   model::block_state unchanged{nothing.embed(random_ids(9, 50)), {}};
   nothing.begin_block(0, unchanged);
-  for (index s = 0; s < 4; ++s) nothing.finish_stage(0, s, unchanged, {});
+  for (index_t s = 0; s < 4; ++s) nothing.finish_stage(0, s, unchanged, {});
   CHECK(unchanged.hidden == nothing.embed(random_ids(9, 50)));
 }
 
@@ -83,26 +83,26 @@ TEST_CASE("llama: dividing the producer and multiplying the consumers leaves the
   auto m = tiny_llama(3, tiny_config(4, 4));
   const auto ids = random_ids(20, 50);
   const auto before = m.logits(m.forward(ids).view());
-  for (index b = 0; b < m.block_count(); ++b) {
+  for (index_t b = 0; b < m.block_count(); ++b) {
     const auto groups = m.scale_groups(b);
     CHECK(groups.size() == 4);
     for (const auto& group : groups) {
       std::vector<float> s;
       random_generator random(static_cast<std::uint64_t>(b + 5));
-      for (index j = 0; j < m.linear(group.consumers.front()).cols(); ++j)
+      for (index_t j = 0; j < m.linear(group.consumers.front()).cols(); ++j)
         s.push_back(static_cast<float>(std::exp(random.normal())));
       m.divide_producer(group, s);
       for (const auto& consumer : group.consumers) {
         auto w = m.linear(consumer).to_dense();
-        for (index r = 0; r < w.rows(); ++r)
-          for (index j = 0; j < w.cols(); ++j) w(r, j) *= s[static_cast<std::size_t>(j)];
+        for (index_t r = 0; r < w.rows(); ++r)
+          for (index_t j = 0; j < w.cols(); ++j) w(r, j) *= s[static_cast<std::size_t>(j)];
         m.set_linear(consumer, op::dense(w.view()));
       }
     }
   }
   const auto after = m.logits(m.forward(ids).view());
   double error = 0, norm = 0;
-  for (index i = 0; i < before.size(); ++i) {
+  for (index_t i = 0; i < before.size(); ++i) {
     error += std::pow(static_cast<double>(after.data()[i] - before.data()[i]), 2);
     norm += std::pow(static_cast<double>(before.data()[i]), 2);
   }

@@ -126,7 +126,7 @@ TEST_CASE("llama_checkpoint: the embedded model predicts what the equations say"
   const auto logits = m.logits(m.forward(ids).view());
   const auto oracle = oracle_logits(m, ids);
   double worst = 0;
-  for (index i = 0; i < logits.size(); ++i)
+  for (index_t i = 0; i < logits.size(); ++i)
     worst = std::max(worst, std::abs(static_cast<double>(logits.data()[i]) - oracle.data()[i]));
   CHECK(worst < 1e-3);
 
@@ -135,13 +135,13 @@ TEST_CASE("llama_checkpoint: the embedded model predicts what the equations say"
   // computes exactly
   for (const auto& [row, expected] : reference.at("logits_rows").items()) {
     double difference = 0;
-    for (index j = 0; j < logits.cols(); ++j)
+    for (index_t j = 0; j < logits.cols(); ++j)
       difference = std::max(difference, std::abs(static_cast<double>(logits(std::stoi(row), j)) -
                                                  expected[static_cast<std::size_t>(j)].get<double>()));
     CHECK(difference < 1e-2);
   }
   const auto argmax = reference.at("argmax_first_128").get<std::vector<int>>();
-  for (index t = 0; t < 128; ++t) {
+  for (index_t t = 0; t < 128; ++t) {
     const auto row = logits.row(t);
     CHECK(std::ranges::max_element(row) - row.begin() == argmax[static_cast<std::size_t>(t)]);
   }

@@ -7,11 +7,11 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
 TEST_CASE("affine_grid: what was put in comes out", "[affine_grid]") {
   for_each_grid_kind([](const grid_kind& k) {
-    for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {4, 23}, {1, 16}, {7, 3}}) {
+    for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {4, 23}, {1, 16}, {7, 3}}) {
       const auto s = random_grid(rows, cols, k, 5);
       INFO(k.bits << " bits, " << rows << " x " << cols);
       REQUIRE(s.grid.bits() == k.bits);
@@ -19,17 +19,17 @@ TEST_CASE("affine_grid: what was put in comes out", "[affine_grid]") {
       REQUIRE(s.grid.g_idx() == s.g_idx);
       const auto groups = static_cast<std::size_t>(s.grid.groups());
       std::vector<float> scale(groups), zero(groups);
-      for (index r = 0; r < rows; ++r) {
+      for (index_t r = 0; r < rows; ++r) {
         s.grid.row(r, scale, zero);
-        for (index g = 0; g < s.grid.groups(); ++g) {
-          const index u = k.whole_tensor ? 0 : r;
+        for (index_t g = 0; g < s.grid.groups(); ++g) {
+          const index_t u = k.whole_tensor ? 0 : r;
           REQUIRE(s.grid.scale(r, g) == tersor::round_to(k.scale_type, s.scale(u, g)));
           REQUIRE(scale[static_cast<std::size_t>(g)] == s.grid.scale(r, g));
           REQUIRE(static_cast<float>(s.grid.zero_point(r, g)) == s.zero(u, g));
           REQUIRE(zero[static_cast<std::size_t>(g)] == s.zero(u, g));
         }
       }
-      for (index j = 0; j < cols; ++j)
+      for (index_t j = 0; j < cols; ++j)
         REQUIRE(s.grid.group_of(j) ==
                 (k.scattered ? s.g_idx[static_cast<std::size_t>(j)] : j / k.group_size));
     }
@@ -46,7 +46,7 @@ TEST_CASE("affine_grid: equal zero points are one number", "[affine_grid]") {
 
 TEST_CASE("affine_grid: errors", "[affine_grid]") {
   const matrix<float> scale(3, 2, 1.0F), zero(3, 2, 5.0F);
-  const auto make = [&](int bits, index rows, index group_size, const matrix<float>& z,
+  const auto make = [&](int bits, index_t rows, index_t group_size, const matrix<float>& z,
                         std::vector<std::int32_t> g_idx = {}) {
     return op::affine_grid(bits, rows, 10, group_size, scale.view(), z.view(), dtype::f16, std::move(g_idx));
   };

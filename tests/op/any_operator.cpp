@@ -7,7 +7,7 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
 TEST_CASE("any_operator: is what it holds", "[any_operator]") {
   const op::low_rank inner(random_matrix<float>(9, 2, 1).view(), random_matrix<float>(2, 14, 2).view(),

@@ -7,7 +7,7 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
 enum class colour { red, blue };
 constexpr auto option_names(colour) {
@@ -17,7 +17,7 @@ constexpr auto option_names(colour) {
 
 /// One of each thing that can be stored.
 struct everything {
-  index rows = 3, cols = 2;
+  index_t rows = 3, cols = 2;
   int number = 0;
   double real = 0;
   bool flag = false;

@@ -7,12 +7,12 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
 TEST_CASE("dense: products, storage and loading in every type and shape", "[dense]") {
   for (const dtype type : {dtype::f32, dtype::f16, dtype::bf16})
     for (const auto& [rows, cols] :
-         {std::pair<index, index>{1, 1}, {1, 9}, {9, 1}, {7, 5}, {64, 33}, {130, 4100}}) {
+         {std::pair<index_t, index_t>{1, 1}, {1, 9}, {9, 1}, {7, 5}, {64, 33}, {130, 4100}}) {
       if (type == dtype::f16 && cols == 4100) continue;
       const auto w = random_matrix<float>(rows, cols, 1);
       const op::dense o(w.view(), type);
@@ -24,7 +24,7 @@ TEST_CASE("dense: products, storage and loading in every type and shape", "[dens
 }
 
 TEST_CASE("dense: extents of 0", "[dense]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{0, 0}, {0, 4}, {4, 0}})
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{0, 0}, {0, 4}, {4, 0}})
     for (const dtype type : {dtype::f32, dtype::bf16})
       check_operator(op::dense(matrix<float>(rows, cols).view(), type), 0);
 }

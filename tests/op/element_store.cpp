@@ -7,11 +7,11 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
 /// The smallest owner: a store of the elements of a rows x cols matrix.
 struct owner {
-  index rows = 0, cols = 0, size = 0;
+  index_t rows = 0, cols = 0, size = 0;
   op::element_store values;
 
   static constexpr std::string_view kind() { return "owner"; }
@@ -33,7 +33,7 @@ struct owner {
   }
 };
 
-std::vector<float> read(const op::element_store& s, index first, index row,
+std::vector<float> read(const op::element_store& s, index_t first, index_t row,
                         const std::vector<std::int32_t>& columns) {
   std::vector<float> out(columns.size());
   s.read(first, row, columns, out);
@@ -42,14 +42,14 @@ std::vector<float> read(const op::element_store& s, index first, index row,
 
 TEST_CASE("element_store: reals", "[element_store]") {
   const auto w = random_matrix<float>(3, 5, 1);
-  const auto upper = [](index r, index j) { return j >= r; };
+  const auto upper = [](index_t r, index_t j) { return j >= r; };
   for (const dtype type : {dtype::f32, dtype::f16, dtype::bf16}) {
     const owner o{3, 5, 12, op::element_store(op::gather_kept(w.view(), type, upper))};
     REQUIRE(o.values.size() == 12);
     CHECK_FALSE(o.values.is_quantized());
-    index k = 0;
-    for (index r = 0; r < 3; ++r)
-      for (index j = r; j < 5; ++j, ++k) {
+    index_t k = 0;
+    for (index_t r = 0; r < 3; ++r)
+      for (index_t j = r; j < 5; ++j, ++k) {
         const auto v = read(o.values, k, r, {static_cast<std::int32_t>(j)});
         CHECK(v[0] == tersor::round_to(type, w(r, j)));
       }
@@ -61,7 +61,7 @@ TEST_CASE("element_store: reals", "[element_store]") {
 
 TEST_CASE("element_store: codes take the grid of their row and column", "[element_store]") {
   for_each_grid_kind([](const grid_kind& k) {
-    const index rows = 5, cols = 23;
+    const index_t rows = 5, cols = 23;
     const auto s = random_grid(rows, cols, k, 7);
     const auto codes = random_codes(rows * 3, k.bits, 8);
     const owner o{rows, cols, rows * 3, op::element_store(codes, s.grid)};
@@ -69,7 +69,7 @@ TEST_CASE("element_store: codes take the grid of their row and column", "[elemen
     const auto again = load<owner>(save(o));
     CHECK(save(again) == save(o));
     CHECK(save(o).bytes() == (codes.size() * static_cast<std::size_t>(k.bits) + 7) / 8 + grid_bytes(s, k));
-    for (index r = 0; r < rows; ++r) {
+    for (index_t r = 0; r < rows; ++r) {
       const std::vector<std::int32_t> columns{static_cast<std::int32_t>(r), 9, 22};
       const auto v = read(o.values, r * 3, r, columns), w = read(again.values, r * 3, r, columns);
       for (std::size_t i = 0; i < 3; ++i) {
@@ -89,7 +89,7 @@ TEST_CASE("element_store: errors", "[element_store]") {
   check_every_damage(
       owner{5, 10, 15,
             op::element_store(op::gather_kept(random_matrix<float>(5, 10, 1).view(), dtype::f32,
-                                              [](index, index j) { return j < 3; }))});
+                                              [](index_t, index_t j) { return j < 3; }))});
 }
 
 }  // namespace

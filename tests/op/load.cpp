@@ -9,13 +9,13 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
 TEST_CASE("load: every kind comes back as its own type", "[load]") {
   const auto w = random_matrix<float>(6, 8, 1);
   matrix<std::uint8_t> half(6, 8), codes(6, 8, 3);
-  for (index i = 0; i < half.size(); ++i) half.data()[i] = i % 4 < 2;
-  const auto kept = op::gather_kept(w.view(), dtype::f32, [](index, index j) { return j % 4 < 2; });
+  for (index_t i = 0; i < half.size(); ++i) half.data()[i] = i % 4 < 2;
+  const auto kept = op::gather_kept(w.view(), dtype::f32, [](index_t, index_t j) { return j % 4 < 2; });
   const op::dense dense(w.view());
   const op::any_operator all[] = {dense,
                                   op::quantized(codes, random_grid(6, 8, {}, 1).grid),

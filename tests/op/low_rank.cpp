@@ -7,7 +7,7 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
 TEST_CASE("low_rank: by hand", "[low_rank]") {
   const float a[] = {1, 2, 0, 1, 3, 0}, b[] = {1, 0, 2, 0, 1, 1};  // [3, 2] and [2, 3]
@@ -25,7 +25,7 @@ TEST_CASE("low_rank: by hand", "[low_rank]") {
 
 TEST_CASE("low_rank: products, storage and loading", "[low_rank]") {
   for (const dtype type : {dtype::f32, dtype::f16, dtype::bf16})
-    for (const auto& [rows, cols, rank] : {std::array<index, 3>{1, 1, 1},
+    for (const auto& [rows, cols, rank] : {std::array<index_t, 3>{1, 1, 1},
                                            {1, 9, 1},
                                            {9, 1, 1},
                                            {7, 5, 5},

@@ -9,14 +9,14 @@
 namespace tersor_test {
 
 using tersor::dtype;
-using tersor::index;
+using tersor::index_t;
 
 /// What one operator writes, nested parts included. Two of them are equal if every attribute, shape, type and
 /// byte is.
 struct stored_operator {
   struct tensor {
     dtype type = dtype::u8;
-    std::vector<index> shape;
+    std::vector<index_t> shape;
     std::vector<std::byte> bytes;
     bool operator==(const tensor&) const = default;
   };
@@ -40,7 +40,7 @@ class memory_writer final : public tersor::op::archive_writer {
   void attribute(std::string_view name, std::string value) override {
     path_.back()->attributes[std::string(name)] = std::move(value);
   }
-  void tensor(std::string_view name, dtype type, std::span<const index> shape,
+  void tensor(std::string_view name, dtype type, std::span<const index_t> shape,
               std::span<const std::byte> bytes) override {
     path_.back()->tensors[std::string(name)] = {
         type, {shape.begin(), shape.end()}, {bytes.begin(), bytes.end()}};

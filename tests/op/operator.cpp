@@ -7,19 +7,19 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
 /// An operator of one's own: a Hilbert-like matrix, computed row by row and stored as its shape alone.
 class computed : public op::decoded_operator<computed> {
  public:
   computed() = default;
-  computed(index rows, index cols) : rows_(rows), cols_(cols) {}
-  index rows() const { return rows_; }
-  index cols() const { return cols_; }
+  computed(index_t rows, index_t cols) : rows_(rows), cols_(cols) {}
+  index_t rows() const { return rows_; }
+  index_t cols() const { return cols_; }
   static constexpr std::string_view kind() { return "computed"; }
-  void decode(index r0, index r1, matrix_view<float> w) const {
-    for (index r = r0; r < r1; ++r)
-      for (index j = 0; j < cols_; ++j) w(r - r0, j) = 1.0F / static_cast<float>(r - 2 * j + 2 * cols_ + 1);
+  void decode(index_t r0, index_t r1, matrix_view<float> w) const {
+    for (index_t r = r0; r < r1; ++r)
+      for (index_t j = 0; j < cols_; ++j) w(r - r0, j) = 1.0F / static_cast<float>(r - 2 * j + 2 * cols_ + 1);
   }
 
  private:
@@ -28,7 +28,7 @@ class computed : public op::decoded_operator<computed> {
   static void describe(Self& self, Archive& a) {
     a.extents(self.rows_, self.cols_);
   }
-  index rows_ = 0, cols_ = 0;
+  index_t rows_ = 0, cols_ = 0;
 };
 static_assert(op::linear_operator<computed>);
 static_assert(op::linear_operator<op::any_operator>);
@@ -36,7 +36,7 @@ static_assert(!op::linear_operator<matrix<float>>);
 
 TEST_CASE("decoded_operator: tile after tile equals the whole", "[operator]") {
   for (const auto& [rows, cols] :
-       {std::pair<index, index>{0, 3}, {3, 0}, {1, 1}, {1, 50}, {50, 1}, {33, 9000}, {300, 900}})
+       {std::pair<index_t, index_t>{0, 3}, {3, 0}, {1, 1}, {1, 50}, {50, 1}, {33, 9000}, {300, 900}})
     check_operator(computed(rows, cols), 0);
   check_every_damage(computed(4, 5));
 }

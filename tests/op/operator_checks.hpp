@@ -27,7 +27,7 @@ struct strided {
   matrix<float> memory;
   matrix_view<float> view;
   strided(const matrix<float>& x, bool column_major) {
-    const index m = x.rows(), n = x.cols();
+    const index_t m = x.rows(), n = x.cols();
     if (column_major) {
       memory = matrix<float>(n, m + 1, std::numeric_limits<float>::quiet_NaN());
       view = {memory.data(), {m, n}, {1, m + 1}};
@@ -44,9 +44,9 @@ struct strided {
 /// themselves sums or products; empty: |W|). @param steps roundings on the way to one output, beside the sum
 /// over inputs or outputs.
 template <class Apply>
-void check_product(index in, index out, const matrix<double>& w, const matrix<double>& magnitude, index steps,
-                   const Apply& apply) {
-  for (index tokens : {0, 1, 2, 5, 19}) {
+void check_product(index_t in, index_t out, const matrix<double>& w, const matrix<double>& magnitude,
+                   index_t steps, const Apply& apply) {
+  for (index_t tokens : {0, 1, 2, 5, 19}) {
     INFO(tokens << " tokens, " << in << " -> " << out);
     const auto x = random_matrix<float>(tokens, in, static_cast<std::uint64_t>(tokens) + 77);
     matrix<float> y(tokens, out, std::numeric_limits<float>::quiet_NaN());
@@ -55,8 +55,8 @@ void check_product(index in, index out, const matrix<double>& w, const matrix<do
     // |fl(sum) - sum| <= (terms + steps) u sum |terms| to first order, u = 2^-24; doubled for the second
     // order.
     const double unit = 2 * static_cast<double>(in + steps) * 0x1p-24;
-    for (index t = 0; t < tokens; ++t)
-      for (index j = 0; j < out; ++j) {
+    for (index_t t = 0; t < tokens; ++t)
+      for (index_t j = 0; j < out; ++j) {
         const double d = std::abs(static_cast<double>(y(t, j)) - expected(t, j));
         if (!(d <= unit * bound(t, j) + 1e-37))
           FAIL("y(" << t << ", " << j << ") = " << y(t, j) << " instead of " << expected(t, j));
@@ -79,8 +79,8 @@ void check_product(index in, index out, const matrix<double>& w, const matrix<do
 
 /// `Op` is also checked as an any_operator.
 template <class Op>
-void check_products(const Op& o, const matrix<double>& magnitude, index steps) {
-  const index rows = o.rows(), cols = o.cols();
+void check_products(const Op& o, const matrix<double>& magnitude, index_t steps) {
+  const index_t rows = o.rows(), cols = o.cols();
   INFO(o.kind() << " " << rows << " x " << cols);
   const matrix<double> w = wide(o.to_dense());
   REQUIRE((w.rows() == rows && w.cols() == cols));
@@ -104,7 +104,7 @@ void check_storage(const Op& o, std::size_t bytes) {
   CHECK(stored.bytes() == bytes);
   for (const auto& part : o.storage().parts) {
     std::size_t bits = static_cast<std::size_t>(tersor::bits_of(part.type));
-    for (index e : part.shape) bits *= static_cast<std::size_t>(e);
+    for (index_t e : part.shape) bits *= static_cast<std::size_t>(e);
     CHECK(part.bytes * 8 == bits);
   }
   const auto again = load<Op>(stored);
@@ -114,12 +114,12 @@ void check_storage(const Op& o, std::size_t bytes) {
 }
 
 template <class Op>
-void check_operator(const Op& o, std::size_t bytes, const matrix<double>& magnitude, index steps = 1) {
+void check_operator(const Op& o, std::size_t bytes, const matrix<double>& magnitude, index_t steps = 1) {
   check_products(o, magnitude, steps);
   check_storage(o, bytes);
 }
 template <class Op>
-void check_operator(const Op& o, std::size_t bytes, index steps = 1) {
+void check_operator(const Op& o, std::size_t bytes, index_t steps = 1) {
   check_operator(o, bytes, absolute(wide(o.to_dense())), steps);
 }
 

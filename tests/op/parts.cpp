@@ -7,7 +7,7 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
 TEST_CASE("operator_parts: typed and erased parts, in order", "[parts]") {
   const op::dense a(random_matrix<float>(2, 3, 1).view());

@@ -7,9 +7,9 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
-std::vector<std::int32_t> random_permutation(index n) {
+std::vector<std::int32_t> random_permutation(index_t n) {
   std::vector<std::int32_t> p(static_cast<std::size_t>(n));
   for (std::size_t j = 0; j < p.size(); ++j) p[j] = static_cast<std::int32_t>(j);
   tersor::random_generator(11).shuffle(std::span(p));
@@ -24,15 +24,15 @@ TEST_CASE("permuted: by hand", "[permuted]") {
 }
 
 TEST_CASE("permuted: products, storage and loading", "[permuted]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {1, 20}, {20, 1}, {9, 31}}) {
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {1, 20}, {20, 1}, {9, 31}}) {
     const auto w = random_matrix<float>(rows, cols, 1);
     const auto perm = random_permutation(cols);
     const auto bytes = static_cast<std::size_t>(rows * cols) * 2 + static_cast<std::size_t>(cols) * 4;
     const op::permuted<op::dense> typed(op::dense(w.view(), dtype::bf16), perm);
     check_operator(typed, bytes);
     check_operator(op::permuted<>(op::dense(w.view(), dtype::bf16), perm), bytes);
-    for (index j = 0; j < cols; ++j)
-      for (index r = 0; r < rows; ++r)
+    for (index_t j = 0; j < cols; ++j)
+      for (index_t r = 0; r < rows; ++r)
         CHECK(typed.to_dense()(r, perm[static_cast<std::size_t>(j)]) ==
               tersor::round_to(dtype::bf16, w(r, j)));
     const op::permuted<op::permuted<op::dense>> nested(typed, perm);

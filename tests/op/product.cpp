@@ -7,7 +7,7 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
 TEST_CASE("product: by hand", "[product]") {
   const float a[] = {1, 2, 0, 1}, b[] = {1, 0, 1, 3, 1, 0};
@@ -18,7 +18,7 @@ TEST_CASE("product: by hand", "[product]") {
 
 TEST_CASE("product: products, storage and loading", "[product]") {
   for (const auto& [rows, inner, cols] :
-       {std::array<index, 3>{1, 1, 1}, {1, 7, 20}, {20, 7, 1}, {9, 1, 12}, {9, 40, 31}}) {
+       {std::array<index_t, 3>{1, 1, 1}, {1, 7, 20}, {20, 7, 1}, {9, 1, 12}, {9, 40, 31}}) {
     const op::dense a(random_matrix<float>(rows, inner, 1).view(), dtype::bf16);
     const op::dense b(random_matrix<float>(inner, 5, 2).view());
     const op::dense c(random_matrix<float>(5, cols, 3).view());
@@ -26,7 +26,7 @@ TEST_CASE("product: products, storage and loading", "[product]") {
     const auto magnitude = times(times(absolute(wa), absolute(wb)), absolute(wc)),
                exact = times(times(wa, wb), wc);
     const auto bytes = static_cast<std::size_t>(rows * inner * 2 + inner * 5 * 4 + 5 * cols * 4);
-    const index steps = 2 * (inner + 5 + rows) + 4;
+    const index_t steps = 2 * (inner + 5 + rows) + 4;
     const op::product typed(a, b, c);
     check_products(typed, magnitude, steps);
     const op::product<> erased(op::operator_parts<>({a, b, c}));
@@ -34,7 +34,7 @@ TEST_CASE("product: products, storage and loading", "[product]") {
     CHECK(save(typed) == save(erased));
     CHECK(typed.storage().bytes() == bytes);
     const auto dense = typed.to_dense();
-    for (index i = 0; i < dense.size(); ++i)
+    for (index_t i = 0; i < dense.size(); ++i)
       REQUIRE(std::abs(static_cast<double>(dense.data()[i]) - exact.data()[i]) <=
               static_cast<double>(steps) * 0x1p-23 * magnitude.data()[i]);
   }

@@ -7,14 +7,14 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
 struct sample {
   grid_sample grid;
   matrix<std::uint8_t> codes;
   op::quantized o;
 };
-sample random_quantized(index rows, index cols, const grid_kind& k) {
+sample random_quantized(index_t rows, index_t cols, const grid_kind& k) {
   sample s{random_grid(rows, cols, k, 3), matrix<std::uint8_t>(rows, cols), {}};
   std::ranges::copy(random_codes(rows * cols, k.bits, 4), s.codes.values().begin());
   s.o = op::quantized(s.codes, s.grid.grid);
@@ -42,12 +42,12 @@ TEST_CASE("quantized: by hand", "[quantized]") {
 
 TEST_CASE("quantized: every width and kind of grid", "[quantized]") {
   for_each_grid_kind([](const grid_kind& k) {
-    for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {1, 21}, {6, 1}, {5, 16}, {9, 23}}) {
+    for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {1, 21}, {6, 1}, {5, 16}, {9, 23}}) {
       const auto s = random_quantized(rows, cols, k);
       INFO(k.bits << " bits, " << rows << " x " << cols);
       const auto w = s.o.to_dense();
-      for (index r = 0; r < rows; ++r)
-        for (index j = 0; j < cols; ++j) REQUIRE(w(r, j) == grid_value(s.grid, k, r, j, s.codes(r, j)));
+      for (index_t r = 0; r < rows; ++r)
+        for (index_t j = 0; j < cols; ++j) REQUIRE(w(r, j) == grid_value(s.grid, k, r, j, s.codes(r, j)));
       REQUIRE(s.o.codes() == s.codes);
       const auto packed = (static_cast<std::size_t>(rows * cols * k.bits) + 7) / 8;
       check_storage(s.o, packed + grid_bytes(s.grid, k));
@@ -57,7 +57,7 @@ TEST_CASE("quantized: every width and kind of grid", "[quantized]") {
 }
 
 TEST_CASE("quantized: products over many tiles, and of one row or column", "[quantized]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {1, 40}, {40, 1}, {150, 4099}}) {
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {1, 40}, {40, 1}, {150, 4099}}) {
     const grid_kind k{4, 128};
     const auto s = random_quantized(rows, cols, k);
     check_operator(s.o, (static_cast<std::size_t>(rows * cols) + 1) / 2 + grid_bytes(s.grid, k));

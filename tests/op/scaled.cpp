@@ -7,9 +7,9 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
-real_array random_scale(index n, dtype type) {
+real_array random_scale(index_t n, dtype type) {
   return tersor::store_as(type, random_matrix<float>(1, n, 21).view());
 }
 
@@ -22,7 +22,7 @@ TEST_CASE("scaled: by hand", "[scaled]") {
 }
 
 TEST_CASE("scaled: products, storage and loading", "[scaled]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {1, 20}, {20, 1}, {9, 31}})
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {1, 20}, {20, 1}, {9, 31}})
     for (const bool by_row : {false, true})
       for (const bool by_column : {false, true}) {
         const op::dense w(random_matrix<float>(rows, cols, 1).view());
@@ -35,8 +35,8 @@ TEST_CASE("scaled: products, storage and loading", "[scaled]") {
         const op::scaled<> erased(w, out, in);
         check_operator(erased, bytes, 4);
         const auto plain = w.to_dense(), dense = erased.to_dense();
-        for (index r = 0; r < rows; ++r)
-          for (index j = 0; j < cols; ++j) {
+        for (index_t r = 0; r < rows; ++r)
+          for (index_t j = 0; j < cols; ++j) {
             const double expected = static_cast<double>(plain(r, j)) *
                                     static_cast<double>(by_row ? out[r] : 1.0F) *
                                     static_cast<double>(by_column ? in[j] : 1.0F);

@@ -7,17 +7,17 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
 /// n random columns of every group of m, min(n, rest) of a last short one.
-matrix<std::uint8_t> random_pattern(index rows, index cols, int n, int m, std::uint64_t seed) {
+matrix<std::uint8_t> random_pattern(index_t rows, index_t cols, int n, int m, std::uint64_t seed) {
   tersor::random_generator g(seed);
   matrix<std::uint8_t> kept(rows, cols);
-  for (index r = 0; r < rows; ++r)
-    for (index j = 0; j < cols; j += m) {
-      const index width = std::min<index>(m, cols - j);
-      for (index left = std::min<index>(n, width); left > 0;) {
-        auto& k = kept(r, j + static_cast<index>(g.uniform_index(static_cast<std::uint64_t>(width))));
+  for (index_t r = 0; r < rows; ++r)
+    for (index_t j = 0; j < cols; j += m) {
+      const index_t width = std::min<index_t>(m, cols - j);
+      for (index_t left = std::min<index_t>(n, width); left > 0;) {
+        auto& k = kept(r, j + static_cast<index_t>(g.uniform_index(static_cast<std::uint64_t>(width))));
         left -= k == 0;
         k = 1;
       }
@@ -27,14 +27,14 @@ matrix<std::uint8_t> random_pattern(index rows, index cols, int n, int m, std::u
 
 op::element_store values_of(const matrix<float>& w, const matrix<std::uint8_t>& kept, dtype type) {
   return op::element_store(
-      op::gather_kept(w.view(), type, [&](index r, index j) { return kept(r, j) != 0; }));
+      op::gather_kept(w.view(), type, [&](index_t r, index_t j) { return kept(r, j) != 0; }));
 }
 
 TEST_CASE("sparse_nm: 2:4 by hand", "[sparse_nm]") {
   // columns 0 and 3: code 0 | 3 << 2 = 12; columns 1 and 2: code 1 | 2 << 2 = 9; two codes a byte
   const float w[] = {5, 0, 0, 6, 0, 7, 8, 0};
   matrix<std::uint8_t> kept(1, 8);
-  for (index i = 0; i < 8; ++i) kept.data()[i] = w[i] != 0;
+  for (index_t i = 0; i < 8; ++i) kept.data()[i] = w[i] != 0;
   const op::sparse_nm o(2, 4, kept,
                         op::element_store(tersor::store_as(dtype::f32, std::vector<float>{5, 6, 7, 8})));
   CHECK(std::ranges::equal(o.to_dense().values(), w));
@@ -58,26 +58,26 @@ TEST_CASE("sparse_nm: bits per weight of the usual patterns", "[sparse_nm]") {
 TEST_CASE("sparse_nm: products, storage and loading", "[sparse_nm]") {
   for (const auto& [n, m] :
        {std::pair<int, int>{2, 4}, {1, 4}, {3, 4}, {4, 4}, {4, 8}, {1, 1}, {2, 3}, {1, 16}, {5, 7}})
-    for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {1, 8}, {7, 16}, {9, 18}, {40, 33}}) {
+    for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {1, 8}, {7, 16}, {9, 18}, {40, 33}}) {
       INFO(n << ":" << m << ", " << rows << " x " << cols);
       const auto kept = random_pattern(rows, cols, n, m, 5);
       const auto w = random_matrix<float>(rows, cols, 1);
       const dtype type = m % 2 == 0 ? dtype::bf16 : dtype::f32;
       const op::sparse_nm o(n, m, kept, values_of(w, kept, type));
       const auto dense = o.to_dense();
-      for (index i = 0; i < w.size(); ++i)
+      for (index_t i = 0; i < w.size(); ++i)
         REQUIRE(dense.data()[i] == (kept.data()[i] ? tersor::round_to(type, w.data()[i]) : 0.0F));
       int index_bits = 0;
       while ((1 << index_bits) < m) ++index_bits;
-      const index groups = (cols + m - 1) / m, group_bits = std::min<index>(m, n * index_bits);
-      const index values = rows * (cols / m * n + std::min<index>(n, cols % m));
+      const index_t groups = (cols + m - 1) / m, group_bits = std::min<index_t>(m, n * index_bits);
+      const index_t values = rows * (cols / m * n + std::min<index_t>(n, cols % m));
       check_operator(o, static_cast<std::size_t>((rows * groups * group_bits + 7) / 8 +
                                                  values * (type == dtype::f32 ? 4 : 2)));
     }
 }
 
 TEST_CASE("sparse_nm: codes on a grid", "[sparse_nm]") {
-  const index rows = 6, cols = 32;
+  const index_t rows = 6, cols = 32;
   const auto kept = random_pattern(rows, cols, 2, 4, 3);
   tersor::random_generator g(4);
   matrix<float> scale(rows, 2), zero(rows, 2);
@@ -85,8 +85,8 @@ TEST_CASE("sparse_nm: codes on a grid", "[sparse_nm]") {
   for (float& z : zero.values()) z = static_cast<float>(g.uniform_index(16));
   std::vector<std::uint8_t> codes;
   matrix<float> expected(rows, cols);
-  for (index r = 0; r < rows; ++r)
-    for (index j = 0; j < cols; ++j)
+  for (index_t r = 0; r < rows; ++r)
+    for (index_t j = 0; j < cols; ++j)
       if (kept(r, j)) {
         codes.push_back(static_cast<std::uint8_t>(g.uniform_index(16)));
         expected(r, j) = scale(r, j / 16) * (static_cast<float>(codes.back()) - zero(r, j / 16));

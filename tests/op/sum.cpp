@@ -7,26 +7,26 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
-op::quantized random_quantized(index rows, index cols, const grid_kind& k) {
+op::quantized random_quantized(index_t rows, index_t cols, const grid_kind& k) {
   matrix<std::uint8_t> codes(rows, cols);
   std::ranges::copy(random_codes(rows * cols, k.bits, 4), codes.values().begin());
   return {codes, random_grid(rows, cols, k, 3).grid};
 }
 
 TEST_CASE("sum: products, storage and loading", "[sum]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {1, 20}, {20, 1}, {9, 31}}) {
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {1, 20}, {20, 1}, {9, 31}}) {
     const auto q = random_quantized(rows, cols, {});
     const op::low_rank l(random_matrix<float>(rows, 2, 5).view(), random_matrix<float>(2, cols, 6).view());
     matrix<std::uint8_t> kept(rows, cols);
-    for (index i = 0; i < kept.size(); i += 7) kept.data()[i] = 1;
+    for (index_t i = 0; i < kept.size(); i += 7) kept.data()[i] = 1;
     const op::sparse_csr s(random_matrix<float>(rows, cols, 7).view(), kept, dtype::f16);
     const auto bytes = op::storage_of(q).bytes() + op::storage_of(l).bytes() + op::storage_of(s).bytes();
 
     auto magnitude = times(absolute(wide(l.a())), absolute(wide(l.b())));
     const auto wq = wide(q.to_dense()), ws = wide(s.to_dense()), wl = wide(l.to_dense());
-    for (index i = 0; i < magnitude.size(); ++i)
+    for (index_t i = 0; i < magnitude.size(); ++i)
       magnitude.data()[i] += std::abs(wq.data()[i]) + std::abs(ws.data()[i]);
     const op::sum typed(q, l, s);
     static_assert(
@@ -37,7 +37,7 @@ TEST_CASE("sum: products, storage and loading", "[sum]") {
     check_operator(erased, bytes, magnitude, 12);
     CHECK(save(typed) == save(erased));
     CHECK(erased.to_dense() == typed.to_dense());
-    for (index i = 0; i < magnitude.size(); ++i)
+    for (index_t i = 0; i < magnitude.size(); ++i)
       REQUIRE(std::abs(static_cast<double>(erased.to_dense().data()[i]) -
                        (wq.data()[i] + ws.data()[i] + wl.data()[i])) <= 0x1p-21 * magnitude.data()[i]);
     CHECK(op::storage_of(erased).parts.front().name.starts_with("0."));

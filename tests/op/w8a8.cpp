@@ -7,14 +7,14 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
 struct sample {
   std::vector<std::int8_t> codes;
   std::vector<float> scale;  // [rows] or one
   op::w8a8 o;
 };
-sample random_w8a8(index rows, index cols, bool one_scale, op::activation_unit unit) {
+sample random_w8a8(index_t rows, index_t cols, bool one_scale, op::activation_unit unit) {
   tersor::random_generator g(9);
   sample s;
   s.codes.resize(static_cast<std::size_t>(rows * cols));
@@ -39,21 +39,21 @@ TEST_CASE("w8a8: apply is the integer product, in any layout and with any thread
   for (const auto unit : {op::activation_unit::per_token, op::activation_unit::per_tensor})
     for (const bool one_scale : {false, true})
       for (const auto& [rows, cols] :
-           {std::pair<index, index>{1, 1}, {1, 40}, {40, 1}, {13, 31}, {40, 2100}}) {
+           {std::pair<index_t, index_t>{1, 1}, {1, 40}, {40, 1}, {13, 31}, {40, 2100}}) {
         const sample s = random_w8a8(rows, cols, one_scale, unit);
         const auto& codes = s.codes;
         const auto& scale = s.scale;
         const op::w8a8& o = s.o;
         const auto weight = o.to_dense();
-        for (index tokens : {0, 1, 4}) {
+        for (index_t tokens : {0, 1, 4}) {
           const auto x = random_matrix<float>(tokens, cols, 3);
           const auto q = op::quantize_activations(x.view(), unit);
           matrix<float> y(tokens, rows);
           o.apply(x.view(), y.view(), threads(1));
-          for (index t = 0; t < tokens; ++t)
-            for (index r = 0; r < rows; ++r) {
+          for (index_t t = 0; t < tokens; ++t)
+            for (index_t r = 0; r < rows; ++r) {
               long long sum = 0;
-              for (index j = 0; j < cols; ++j)
+              for (index_t j = 0; j < cols; ++j)
                 sum += static_cast<long long>(q.codes(t, j)) * codes[static_cast<std::size_t>(r * cols + j)];
               const double x_scale = q.scale[q.scale.size() == 1 ? 0 : static_cast<std::size_t>(t)];
               const double w_scale = scale[one_scale ? 0 : static_cast<std::size_t>(r)];
@@ -80,8 +80,8 @@ TEST_CASE("w8a8: the error of 8-bit activations is half a step per input", "[w8a
   o.apply(x.view(), y.view());
   const auto w = o.to_dense();
   const auto expected = times(wide(x), transposed(wide(w)));
-  for (index t = 0; t < 6; ++t)
-    for (index r = 0; r < 17; ++r) {
+  for (index_t t = 0; t < 6; ++t)
+    for (index_t r = 0; r < 17; ++r) {
       double bound = 0;
       for (const float v : w.row(r)) bound += std::abs(static_cast<double>(v));
       const double step = static_cast<double>(q.scale[static_cast<std::size_t>(t)]);

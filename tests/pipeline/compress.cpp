@@ -94,7 +94,7 @@ TEST_CASE("compress: transformations without rounding leave the function") {
     run(m, spec);
     const auto after = predictions(m);
     double worst = 0;
-    for (index i = 0; i < before.size(); ++i)
+    for (index_t i = 0; i < before.size(); ++i)
       worst = std::max(worst, std::abs(static_cast<double>(after.data()[i] - before.data()[i])));
     CHECK(worst < 1e-3);
   }
@@ -114,10 +114,10 @@ TEST_CASE("compress: sums and chains of compressors") {
   REQUIRE(sparse);
   CHECK(sparse->values().is_quantized());
   const auto w = sparse->to_dense();
-  for (index r = 0; r < w.rows(); ++r)
-    for (index j = 0; j < w.cols(); j += 4) {
+  for (index_t r = 0; r < w.rows(); ++r)
+    for (index_t j = 0; j < w.cols(); j += 4) {
       int zeros = 0;
-      for (index k = 0; k < 4; ++k) zeros += w(r, j + k) == 0.0F;
+      for (index_t k = 0; k < 4; ++k) zeros += w(r, j + k) == 0.0F;
       CHECK(zeros >= 2);
     }
 }

@@ -8,16 +8,16 @@ namespace {
 
 using namespace tersor_test;
 using namespace tersor::prune;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::solve::nm_pattern;
 
-matrix<float> scores(index rows, index cols, std::uint64_t seed) {
+matrix<float> scores(index_t rows, index_t cols, std::uint64_t seed) {
   auto s = random_matrix<float>(rows, cols, seed);
   for (float& v : s.values()) v = std::abs(v);
   return s;
 }
 
-std::vector<std::int32_t> shuffled(index n, std::uint64_t seed) {
+std::vector<std::int32_t> shuffled(index_t n, std::uint64_t seed) {
   std::vector<std::int32_t> order(static_cast<std::size_t>(n));
   std::iota(order.begin(), order.end(), 0);
   tersor::random_generator(seed).shuffle(std::span(order));
@@ -47,8 +47,8 @@ TEST_CASE("channel order: kept score by hand", "[channel_order]") {
 TEST_CASE("channel order: refining keeps the channels and never lowers the score", "[channel_order]") {
   for (std::uint64_t seed = 0; seed < 5; ++seed)
     for (const nm_pattern p : {nm_pattern{2, 4}, {1, 4}, {3, 4}, {4, 4}, {1, 2}, {1, 1}})
-      for (const index blocks : {index{1}, index{3}, index{6}, index{1000}}) {
-        const index in = 24;
+      for (const index_t blocks : {index_t{1}, index_t{3}, index_t{6}, index_t{1000}}) {
+        const index_t in = 24;
         const auto s = scores(7, in, seed);
         const auto start = shuffled(in, seed + 1);
         auto order = start;
@@ -57,11 +57,11 @@ TEST_CASE("channel order: refining keeps the channels and never lowers the score
               kept_score(tersor::gather_columns(s, start), p) * (1 - 1e-9));
         auto sorted = order;
         std::ranges::sort(sorted);
-        for (index j = 0; j < in; ++j) CHECK(sorted[static_cast<std::size_t>(j)] == j);
+        for (index_t j = 0; j < in; ++j) CHECK(sorted[static_cast<std::size_t>(j)] == j);
         if (blocks >= in / p.m) CHECK(order == start);  // blocks of one group
         // channels stay in their slot, and in their block
-        const index groups = in / p.m;
-        for (index j = 0; j < in; ++j) {
+        const index_t groups = in / p.m;
+        for (index_t j = 0; j < in; ++j) {
           const auto at = std::ranges::find(start, order[static_cast<std::size_t>(j)]) - start.begin();
           CHECK(at % p.m == j % p.m);
           if (blocks < groups && groups % blocks == 0)
@@ -83,7 +83,7 @@ TEST_CASE("channel order: a shuffled exact pattern is found again", "[channel_or
 
 TEST_CASE("channel order: masks in an order are masks of the moved columns", "[channel_order]") {
   for (std::uint64_t seed = 0; seed < 4; ++seed)
-    for (const index in : {index{4}, index{10}, index{24}}) {
+    for (const index_t in : {index_t{4}, index_t{10}, index_t{24}}) {
       const auto s = scores(6, in, seed);
       const auto before = random_mask(6, in, 0.8, seed + 2);
       const auto order = shuffled(in, seed + 1);

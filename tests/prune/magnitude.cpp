@@ -8,26 +8,26 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::prune::magnitude;
 using tersor::solve::selection_scope;
 namespace prune = tersor::prune;
 namespace solve = tersor::solve;
 constexpr auto f32 = tersor::dtype::f32;
 
-index zeros(const matrix<float>& w) { return std::ranges::count(w.values(), 0.0F); }
+index_t zeros(const matrix<float>& w) { return std::ranges::count(w.values(), 0.0F); }
 
 TEST_CASE("magnitude: exactly k zeros, also of a constant matrix", "[magnitude]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {3, 4}, {17, 9}, {32, 64}})
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {3, 4}, {17, 9}, {32, 64}})
     for (const double s : {0.0, 0.25, 0.5, 0.9}) {
-      const auto k = static_cast<index>(s * static_cast<double>(rows * cols));
+      const auto k = static_cast<index_t>(s * static_cast<double>(rows * cols));
       CHECK(zeros(magnitude{.sparsity = s}(random_matrix<float>(rows, cols, 1)).op.to_dense()) == k);
       CHECK(zeros(magnitude{.sparsity = s}(matrix<float>(rows, cols, 0.5F)).op.to_dense()) == k);
     }
 }
 
 TEST_CASE("magnitude: sparsity 0, and m of every m, are the identity", "[magnitude]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {1, 30}, {30, 1}, {9, 13}, {8, 16}})
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {1, 30}, {30, 1}, {9, 13}, {8, 16}})
     for (const magnitude& m : {magnitude{.sparsity = 0, .value_type = f32},
                                {.sparsity = 0, .scope = selection_scope::per_row, .value_type = f32},
                                {.pattern = {4, 4}, .value_type = f32},
@@ -55,16 +55,16 @@ TEST_CASE("magnitude: no other mask of the same count has a smaller error (3 x 4
     const auto w = random_matrix<float>(3, 4, seed);
     const auto loss = [&](const matrix<float>& a) {
       double sum = 0;
-      for (index i = 0; i < 12; ++i)
+      for (index_t i = 0; i < 12; ++i)
         sum += std::pow(static_cast<double>(a.data()[i]) - static_cast<double>(w.data()[i]), 2);
       return sum;
     };
-    for (index k = 0; k < 12; ++k) {
+    for (index_t k = 0; k < 12; ++k) {
       double best = std::numeric_limits<double>::infinity();
       for (unsigned bits = 0; bits < 4096; ++bits) {
         if (std::popcount(bits) != k) continue;
         auto a = w;
-        for (index i = 0; i < 12; ++i)
+        for (index_t i = 0; i < 12; ++i)
           if ((bits >> i) & 1U) a.data()[i] = 0;
         best = std::min(best, loss(a));
       }
@@ -79,7 +79,7 @@ TEST_CASE("magnitude: no other mask of the same count has a smaller error (3 x 4
             std::popcount(bits >> 8) != k)
           continue;
         auto a = w;
-        for (index i = 0; i < 12; ++i)
+        for (index_t i = 0; i < 12; ++i)
           if ((bits >> i) & 1U) a.data()[i] = 0;
         best = std::min(best, loss(a));
       }
@@ -125,7 +125,7 @@ TEST_CASE("magnitude: in a chain the zeros of both pruners hold", "[magnitude]")
   for (const magnitude& m : {magnitude{.sparsity = 0.5}, {.pattern = {2, 4}}, {.sparsity = 0.1}}) {
     const auto second = m.compress(l);
     const auto dense = second.op.to_dense();
-    for (index i = 0; i < w.size(); ++i) {
+    for (index_t i = 0; i < w.size(); ++i) {
       if (first.sparsity.kept.data()[i] == 0)
         CHECK((dense.data()[i] == 0 && second.sparsity.kept.data()[i] == 0));
       if (second.sparsity.kept.data()[i] != 0) CHECK(dense.data()[i] == l.weight.data()[i]);
@@ -146,7 +146,7 @@ TEST_CASE("magnitude: several tensors with one threshold", "[magnitude]") {
   CHECK(removed(masks[2]) == 39);  // all but the one that must stay
   float largest_gone = 0, smallest_kept = 1e9F;
   const auto visit = [&](const matrix<float>& w, const matrix<std::uint8_t>& kept, float weight) {
-    for (index i = 0; i < w.size(); ++i) {
+    for (index_t i = 0; i < w.size(); ++i) {
       const float s = weight * std::abs(w.data()[i]);
       if (kept.data()[i])
         smallest_kept = std::min(smallest_kept, s);
@@ -164,7 +164,7 @@ TEST_CASE("magnitude: masks of tensors of any rank", "[magnitude]") {
   for (std::uint64_t seed = 0; seed < 3; ++seed) {
     const auto data = random_matrix<float>(1, 6 * 10 * 2 * 3, seed);
     const tersor::tensor_view<const float, 4> conv(data.data(), {6, 10, 2, 3});
-    const auto as_rows = [&](index rows) {
+    const auto as_rows = [&](index_t rows) {
       matrix<float> m(rows, data.size() / rows);
       std::ranges::copy(data.values(), m.data());
       return m;
@@ -221,7 +221,7 @@ TEST_CASE("magnitude: gradual schedule", "[magnitude]") {
   CHECK_THROWS_AS(prune::gradual_sparsity(0, 0, 0.8), tersor::error);
   CHECK_THROWS_AS(prune::gradual_sparsity(0, 10, 1.0), tersor::error);
   CHECK_THROWS_AS(prune::gradual_sparsity(0, 10, 0.8, -0.1), tersor::error);
-  for (index t = 1; t <= 20; ++t)  // never falls on the way up
+  for (index_t t = 1; t <= 20; ++t)  // never falls on the way up
     CHECK(prune::gradual_sparsity(t, 20, 0.9, 0.1) > prune::gradual_sparsity(t - 1, 20, 0.9, 0.1));
 }
 

@@ -7,14 +7,14 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::prune::nm_layout;
 using tersor::prune::nm_mask;
 namespace prune = tersor::prune;
 
 double kept_sum(const matrix<float>& s, const matrix<std::uint8_t>& kept) {
   double sum = 0;
-  for (index i = 0; i < s.size(); ++i)
+  for (index_t i = 0; i < s.size(); ++i)
     if (kept.data()[i]) sum += static_cast<double>(s.data()[i]);
   return sum;
 }
@@ -40,11 +40,11 @@ TEST_CASE("nm_mask: transposable masks against each other and along rows", "[nm_
                greedy = nm_mask{.layout = nm_layout::transposable_greedy}.mask(s);
     CHECK(kept_sum(s, exact) >= kept_sum(s, greedy));
     CHECK(kept_sum(s, exact) <= kept_sum(s, rows));
-    for (index i = 0; i < 12; i += 4)
-      for (index j = 0; j < 16; j += 4)
-        for (index k = 0; k < 4; ++k) {
-          index row = 0, column = 0, greedy_row = 0, greedy_column = 0;
-          for (index l = 0; l < 4; ++l) {
+    for (index_t i = 0; i < 12; i += 4)
+      for (index_t j = 0; j < 16; j += 4)
+        for (index_t k = 0; k < 4; ++k) {
+          index_t row = 0, column = 0, greedy_row = 0, greedy_column = 0;
+          for (index_t l = 0; l < 4; ++l) {
             row += exact(i + k, j + l);
             column += exact(i + l, j + k);
             greedy_row += greedy(i + k, j + l);
@@ -71,15 +71,15 @@ TEST_CASE("nm_mask: the exact transposable mask is the best of all valid ones", 
         valid = valid && std::popcount((p >> (4 * i)) & 15U) == 2 && std::popcount((p >> i) & 0x1111U) == 2;
       if (!valid) continue;
       matrix<std::uint8_t> mask(4, 4);
-      for (index i = 0; i < 16; ++i) mask.data()[i] = (p >> i) & 1U;
+      for (index_t i = 0; i < 16; ++i) mask.data()[i] = (p >> i) & 1U;
       best = std::max(best, kept_sum(s, mask));
     }
     CHECK(std::abs(kept_sum(s, prune::transposable_mask(s)) - best) <= 1e-12);
   }
   // equal patterns: the first of the table, 0x33CC: rows 0 and 1 keep columns 2 and 3, the others 0 and 1
   const auto constant = prune::transposable_mask(matrix<float>(4, 8, 1.0F));
-  for (index i = 0; i < 4; ++i)
-    for (index j = 0; j < 8; ++j) CHECK(constant(i, j) == (i / 2 != j % 4 / 2));
+  for (index_t i = 0; i < 4; ++i)
+    for (index_t j = 0; j < 8; ++j) CHECK(constant(i, j) == (i / 2 != j % 4 / 2));
   CHECK(prune::transposable_mask(matrix<float>(0, 4)).empty());
   CHECK(prune::transposable_mask_greedy(matrix<float>(4, 0)).empty());
 }
@@ -95,17 +95,17 @@ TEST_CASE("nm_mask: greedy by hand", "[nm_mask]") {
 }
 
 TEST_CASE("nm_mask: a convolution is pruned along its input channels", "[nm_mask]") {
-  const index o = 3, in = 10, kh = 2, kw = 3;
+  const index_t o = 3, in = 10, kh = 2, kw = 3;
   const auto w = random_matrix<float>(1, o * in * kh * kw, 5);
   const tersor::tensor_view<const float, 4> view(w.data(), {o, in, kh, kw});
   const auto kept = prune::nm_convolution_mask(view);
-  for (index a = 0; a < o; ++a)
-    for (index p = 0; p < kh; ++p)
-      for (index q = 0; q < kw; ++q) {
+  for (index_t a = 0; a < o; ++a)
+    for (index_t p = 0; p < kh; ++p)
+      for (index_t q = 0; q < kw; ++q) {
         matrix<float> row(1, in);
-        for (index i = 0; i < in; ++i) row(0, i) = std::abs(view(a, i, p, q));
+        for (index_t i = 0; i < in; ++i) row(0, i) = std::abs(view(a, i, p, q));
         const auto expected = tersor::solve::select_nm(row, {2, 4}, {}, tersor::solve::tie_rule::keep_lowest);
-        for (index i = 0; i < in; ++i)
+        for (index_t i = 0; i < in; ++i)
           CHECK(kept[static_cast<std::size_t>(((a * in + i) * kh + p) * kw + q)] == expected(0, i));
       }
   // transposable: each kernel position is a matrix [out, in]
@@ -113,14 +113,14 @@ TEST_CASE("nm_mask: a convolution is pruned along its input channels", "[nm_mask
   const tersor::tensor_view<const float, 4> conv(even.data(), {8, 12, 2, 3});
   for (const auto layout : {nm_layout::transposable, nm_layout::transposable_greedy}) {
     const auto both = prune::nm_convolution_mask(conv, {2, 4}, layout);
-    for (index p = 0; p < 2; ++p)
-      for (index q = 0; q < 3; ++q) {
+    for (index_t p = 0; p < 2; ++p)
+      for (index_t q = 0; q < 3; ++q) {
         matrix<float> s(8, 12);
-        for (index a = 0; a < 8; ++a)
-          for (index i = 0; i < 12; ++i) s(a, i) = std::abs(conv(a, i, p, q));
+        for (index_t a = 0; a < 8; ++a)
+          for (index_t i = 0; i < 12; ++i) s(a, i) = std::abs(conv(a, i, p, q));
         const auto expected = nm_mask{.layout = layout}.mask(s);
-        for (index a = 0; a < 8; ++a)
-          for (index i = 0; i < 12; ++i)
+        for (index_t a = 0; a < 8; ++a)
+          for (index_t i = 0; i < 12; ++i)
             CHECK(both[static_cast<std::size_t>(((a * 12 + i) * 2 + p) * 3 + q)] == expected(a, i));
       }
   }
@@ -159,7 +159,7 @@ TEST_CASE("nm_mask: as a stage", "[nm_mask]") {
 }
 
 TEST_CASE("nm_mask: any width, a last short group keeps what there is", "[nm_mask]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {1, 2}, {5, 3}, {3, 10}, {8, 16}})
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {1, 2}, {5, 3}, {3, 10}, {8, 16}})
     for (std::uint64_t seed = 0; seed < 3; ++seed)
       for (const tersor::solve::nm_pattern p : {tersor::solve::nm_pattern{2, 4}, {1, 4}, {4, 8}, {1, 1}}) {
         const auto w = random_matrix<float>(rows, cols, seed);
@@ -167,12 +167,12 @@ TEST_CASE("nm_mask: any width, a last short group keeps what there is", "[nm_mas
         CHECK(result.op.kind() == "sparse_nm");
         const auto kept = nm_mask{.pattern = p}.mask(prune::magnitude::score(w));
         CHECK(result.op.to_dense() == tersor::solve::masked(w, kept));
-        for (index r = 0; r < rows; ++r)
-          for (index j = 0; j < cols; j += p.m) {
-            const index width = std::min<index>(p.m, cols - j);
-            index count = 0;
-            for (index i = j; i < j + width; ++i) count += kept(r, i);
-            CHECK(count == std::min<index>(p.n, width));
+        for (index_t r = 0; r < rows; ++r)
+          for (index_t j = 0; j < cols; j += p.m) {
+            const index_t width = std::min<index_t>(p.m, cols - j);
+            index_t count = 0;
+            for (index_t i = j; i < j + width; ++i) count += kept(r, i);
+            CHECK(count == std::min<index_t>(p.n, width));
           }
       }
 }

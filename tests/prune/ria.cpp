@@ -9,7 +9,7 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::prune::ria;
 using tersor::prune::ria_importance;
 using tersor::solve::nm_pattern;
@@ -17,7 +17,7 @@ namespace prune = tersor::prune;
 namespace op = tersor::op;
 constexpr auto f32 = tersor::dtype::f32;
 
-matrix<float> sample_score(index rows, index cols, std::uint64_t seed) {
+matrix<float> sample_score(index_t rows, index_t cols, std::uint64_t seed) {
   return ria{}.score(random_matrix<float>(rows, cols, seed),
                      statistics_of(correlated_inputs(30, cols, seed + 1), false).energy());
 }
@@ -79,18 +79,18 @@ TEST_CASE("ria: a quiet row is not emptied, as magnitude pruning empties it", "[
 }
 
 TEST_CASE("ria: counts", "[ria]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {3, 8}, {20, 36}})
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {3, 8}, {20, 36}})
     for (const double s : {0.0, 0.3, 0.5, 0.9}) {
       const auto w = random_matrix<float>(rows, cols, 1);
       const auto inputs = statistics_of(correlated_inputs(20, cols, 2), false);
       const auto whole = ria{.sparsity = s}.compress({.weight = w, .inputs = &inputs}).sparsity.kept;
-      CHECK(removed(whole) == static_cast<index>(s * static_cast<double>(rows * cols)));
+      CHECK(removed(whole) == static_cast<index_t>(s * static_cast<double>(rows * cols)));
       const auto by_row = ria{.sparsity = s, .scope = tersor::solve::selection_scope::per_row}
                               .compress({.weight = w, .inputs = &inputs})
                               .sparsity.kept;
-      for (index r = 0; r < rows; ++r)
+      for (index_t r = 0; r < rows; ++r)
         CHECK(std::ranges::count(by_row.row(r), std::uint8_t{0}) ==
-              static_cast<index>(s * static_cast<double>(cols)));
+              static_cast<index_t>(s * static_cast<double>(cols)));
     }
 }
 
@@ -98,7 +98,7 @@ TEST_CASE("ria: reallocation by hand", "[ria]") {
   // columns of rising importance 0 .. 7, cut in 4 parts of two; parts 1 and 3 run backwards:
   // group 0 gets 0, 3, 4, 7 and group 1 gets 1, 2, 5, 6
   matrix<float> s(1, 8);
-  for (index j = 0; j < 8; ++j) s(0, j) = static_cast<float>(j + 1);
+  for (index_t j = 0; j < 8; ++j) s(0, j) = static_cast<float>(j + 1);
   const auto order =
       ria{.pattern = {2, 4}, .permute = true, .assignment = false, .keep_better = false}.reallocate(s);
   CHECK(order.permutation == std::vector<std::int32_t>{0, 3, 4, 7, 1, 2, 5, 6});
@@ -112,7 +112,7 @@ TEST_CASE("ria: assignment never keeps less than the heuristic, keep_better neve
     for (const nm_pattern p : {nm_pattern{2, 4}, {1, 4}, {4, 8}, {3, 3}, {1, 1}})
       for (const auto importance :
            {ria_importance::sum, ria_importance::retained_degree, ria_importance::retained_degree_per_row})
-        for (const index blocks : {index{1}, index{2}, index{100}}) {
+        for (const index_t blocks : {index_t{1}, index_t{2}, index_t{100}}) {
           const auto s = sample_score(9, 48, seed);
           ria o{.pattern = p,
                 .permute = true,
@@ -141,7 +141,7 @@ TEST_CASE("ria: one slot's assignment is the best of all (three groups, all orde
     ria o{.pattern = p, .permute = true, .assignment = false, .keep_better = false};
     const auto start = o.reallocate(s).permutation;
     double best = 0;  // slot 0 is assigned first, then slot 1, which can only gain
-    std::vector<index> way{0, 1, 2};
+    std::vector<index_t> way{0, 1, 2};
     do {
       auto q = start;
       for (std::size_t g = 0; g < 3; ++g) q[2 * g] = start[2 * static_cast<std::size_t>(way[g])];
@@ -174,8 +174,8 @@ TEST_CASE("ria: a permuted result computes with the weights in place", "[ria]") 
   CHECK((outcome.sparsity.n == 2 && outcome.sparsity.m == 4));
   CHECK(outcome.sparsity.permutation == permuted->permutation());
   const auto inner_kept = tersor::gather_columns(outcome.sparsity.kept, permuted->permutation());
-  for (index r = 0; r < 16; ++r)
-    for (index j = 0; j < 32; j += 4)
+  for (index_t r = 0; r < 16; ++r)
+    for (index_t j = 0; j < 32; j += 4)
       CHECK(inner_kept(r, j) + inner_kept(r, j + 1) + inner_kept(r, j + 2) + inner_kept(r, j + 3) == 2);
   CHECK(op::bits_per_weight(outcome.op) == 17.0 + 32.0 / 16.0);
 
@@ -197,8 +197,8 @@ TEST_CASE("ria: a quantizer after a permuted pattern keeps zeros, pattern and or
     REQUIRE(outcome.op.kind() == "permuted");
     CHECK(outcome.op.template as<op::permuted<>>()->inner().kind() == "sparse_nm");
     const auto dense = outcome.op.to_dense();
-    for (index r = 0; r < 16; ++r)
-      for (index j = 0; j < 32; ++j) {
+    for (index_t r = 0; r < 16; ++r)
+      for (index_t j = 0; j < 32; ++j) {
         if (!kept(r, j)) CHECK(dense(r, j) == 0.0F);
         // every value is on the grid of its own column's group
         const auto g = grids.at(r, j / 8);
@@ -220,7 +220,7 @@ TEST_CASE("ria: a block of one group moves nothing", "[ria]") {
     const auto dealt = o.reallocate(s);
     o.assignment = true;
     double least = std::numeric_limits<double>::infinity();
-    for (const index blocks : {index{1}, index{2}, index{4}, index{8}}) {  // fast mode: 4, 8, 16
+    for (const index_t blocks : {index_t{1}, index_t{2}, index_t{4}, index_t{8}}) {  // fast mode: 4, 8, 16
       o.blocks = blocks;
       const auto refined = o.reallocate(s);
       CHECK(refined.kept_final >= dealt.kept_final);
@@ -232,7 +232,7 @@ TEST_CASE("ria: a block of one group moves nothing", "[ria]") {
 }
 
 TEST_CASE("ria: silent inputs, zero weights, one row, one column, one group", "[ria]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{1, 4}, {5, 4}, {1, 16}, {8, 12}})
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 4}, {5, 4}, {1, 16}, {8, 12}})
     for (const bool no_weight : {false, true})
       for (const bool no_input : {false, true}) {
         const auto w = no_weight ? matrix<float>(rows, cols) : random_matrix<float>(rows, cols, 1);
@@ -245,12 +245,12 @@ TEST_CASE("ria: silent inputs, zero weights, one row, one column, one group", "[
           CHECK(removed(o.compress({.weight = w, .inputs = &inputs}).sparsity.kept) == rows * cols / 2);
       }
   // without a permutation any width does: the last group keeps min(n, its width)
-  for (const index cols : {index{1}, index{6}, index{11}}) {
+  for (const index_t cols : {index_t{1}, index_t{6}, index_t{11}}) {
     const auto inputs = statistics_of(correlated_inputs(9, cols, 2));
     const auto kept = ria{.pattern = {2, 4}}
                           .compress({.weight = random_matrix<float>(3, cols, 1), .inputs = &inputs})
                           .sparsity;
-    CHECK(removed(kept.kept) == 3 * (cols - cols / 4 * 2 - std::min<index>(2, cols % 4)));
+    CHECK(removed(kept.kept) == 3 * (cols - cols / 4 * 2 - std::min<index_t>(2, cols % 4)));
     CHECK(kept.m == 4);
   }
   const auto column = statistics_of(correlated_inputs(5, 1, 1));
@@ -293,7 +293,7 @@ TEST_CASE("ria: earlier zeros stay", "[ria]") {
                        {.update = tersor::solve::weight_update::feedback}}) {
     const auto outcome = o.compress(l);
     const auto dense = outcome.op.to_dense();
-    for (index i = 0; i < w.size(); ++i)
+    for (index_t i = 0; i < w.size(); ++i)
       if (!before.data()[i]) CHECK((dense.data()[i] == 0.0F && outcome.sparsity.kept.data()[i] == 0));
   }
 }

@@ -11,7 +11,7 @@ namespace {
 
 using namespace tersor_test;
 using namespace tersor::prune;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
 TEST_CASE("sp24: the codes of all eleven patterns", "[sp24]") {
   // Sheet: positions of the stored values, non-zero flags m0 m1 m2 m3
@@ -32,7 +32,7 @@ TEST_CASE("sp24: the codes of all eleven patterns", "[sp24]") {
                        {"1000", 0, 3, 0, 2}}) {
     INFO(p.flags);
     matrix<float> w(1, 4);
-    for (index i = 0; i < 4; ++i) w(0, i) = p.flags[i] == '1' ? static_cast<float>(i + 1) : 0.0F;
+    for (index_t i = 0; i < 4; ++i) w(0, i) = p.flags[i] == '1' ? static_cast<float>(i + 1) : 0.0F;
     const auto a = sp24_encode(w.view()), b = sp24_encode(w.view(), sp24_layout::b);
     CHECK(a.code(0, 0) == (p.a0 | p.a1 << 2));
     CHECK(b.code(0, 0) == (p.b0 | p.b1 << 2));
@@ -45,7 +45,7 @@ TEST_CASE("sp24: the codes of all eleven patterns", "[sp24]") {
 TEST_CASE("sp24: three or four non-zeros are refused", "[sp24]") {
   for (unsigned flags = 0; flags < 16; ++flags) {
     matrix<float> w(2, 8);
-    for (index i = 0; i < 4; ++i) w(1, 4 + i) = (flags >> i) & 1U ? 1.0F : 0.0F;
+    for (index_t i = 0; i < 4; ++i) w(1, 4 + i) = (flags >> i) & 1U ? 1.0F : 0.0F;
     for (const auto layout : {sp24_layout::a, sp24_layout::b}) {
       if (std::popcount(flags) <= 2) {
         CHECK(sp24_decode(sp24_encode(w.view(), layout)) == w);
@@ -72,7 +72,7 @@ TEST_CASE("sp24: decode undoes encode for any shape and value type", "[sp24]") {
     CHECK(m.values.size() * sizeof(*w.data()) + m.codes.size() ==
           sp24_bytes(w.rows(), w.cols(), static_cast<int>(sizeof(*w.data())) * 8));
   };
-  for (const auto& [rows, cols] : {std::pair<index, index>{0, 0}, {1, 4}, {3, 12}, {5, 20}, {64, 128}})
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{0, 0}, {1, 4}, {3, 12}, {5, 20}, {64, 128}})
     for (const bool holes : {false, true}) {
       check(random_24<float>(rows, cols, 1, holes));
       check(random_24<double>(rows, cols, 2, holes));
@@ -90,7 +90,7 @@ TEST_CASE("sp24: minus zero counts as zero", "[sp24]") {
   for (unsigned flags = 0; flags < 16; ++flags) {
     if (std::popcount(flags) > 2) continue;
     matrix<float> plus(1, 4), minus(1, 4, -0.0F);
-    for (index i = 0; i < 4; ++i)
+    for (index_t i = 0; i < 4; ++i)
       if ((flags >> i) & 1U) plus(0, i) = minus(0, i) = static_cast<float>(i + 1);
     CHECK(sp24_encode(minus.view()).codes == sp24_encode(plus.view()).codes);
     CHECK(sp24_decode(sp24_encode(minus.view())) == plus);  // -0 == 0
@@ -106,24 +106,24 @@ TEST_CASE("sp24: size", "[sp24]") {
 }
 
 template <class M>
-void check_gpu(index rows, index cols, sp24_layout layout) {
+void check_gpu(index_t rows, index_t cols, sp24_layout layout) {
   INFO(rows << " x " << cols << ", " << sizeof(M) * 8 << " bits, layout "
             << (layout == sp24_layout::a ? 'a' : 'b'));
-  const index columns = cols / 4 / static_cast<index>(sizeof(M) * 2);
-  std::set<index> places;  // a bijection
-  for (index r = 0; r < rows; ++r)
-    for (index c = 0; c < columns; ++c) places.insert(sp24_offset<M>(r, c, rows, layout));
-  CHECK(static_cast<index>(places.size()) == rows * columns);
+  const index_t columns = cols / 4 / static_cast<index_t>(sizeof(M) * 2);
+  std::set<index_t> places;  // a bijection
+  for (index_t r = 0; r < rows; ++r)
+    for (index_t c = 0; c < columns; ++c) places.insert(sp24_offset<M>(r, c, rows, layout));
+  CHECK(static_cast<index_t>(places.size()) == rows * columns);
   CHECK((*places.begin() == 0 && *places.rbegin() == rows * columns - 1));
   const auto w = random_24<std::int8_t>(rows, cols, 7, true);
   const auto m = sp24_encode(w.view(), layout);
   const auto meta = sp24_gpu_metadata<M>(m, layout);
-  CHECK(static_cast<index>(meta.size()) == rows * columns);
+  CHECK(static_cast<index_t>(meta.size()) == rows * columns);
   CHECK(sp24_from_gpu<M>(rows, cols, m.values, std::span<const M>(meta), layout) == m);
 }
 
 TEST_CASE("sp24: GPU layouts are reorderings, and come back", "[sp24]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{32, 64}, {64, 128}, {128, 64}, {192, 256}}) {
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{32, 64}, {64, 128}, {128, 64}, {192, 256}}) {
     check_gpu<std::uint16_t>(rows, cols, sp24_layout::a);
     check_gpu<std::uint32_t>(rows, cols, sp24_layout::a);
     if (rows % 64 == 0) check_gpu<std::uint16_t>(rows, cols, sp24_layout::b);
@@ -132,7 +132,7 @@ TEST_CASE("sp24: GPU layouts are reorderings, and come back", "[sp24]") {
 }
 
 TEST_CASE("sp24: shapes without a GPU layout are errors", "[sp24]") {
-  const auto m = [](index rows, index cols) { return sp24_encode(random_24(rows, cols, 1).view()); };
+  const auto m = [](index_t rows, index_t cols) { return sp24_encode(random_24(rows, cols, 1).view()); };
   CHECK_THROWS_AS(sp24_gpu_metadata<std::uint16_t>(m(16, 64)), tersor::error);
   CHECK_THROWS_AS(sp24_gpu_metadata<std::uint16_t>(m(32, 16)), tersor::error);  // one metadata column
   CHECK_THROWS_AS(sp24_gpu_metadata<std::uint32_t>(m(32, 32)), tersor::error);

@@ -10,7 +10,7 @@ namespace {
 
 using namespace tersor_test;
 using namespace tersor::prune;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
 TEST_CASE("sp24: to and from the operator", "[sp24]") {
   for (const bool holes : {false, true}) {
@@ -33,18 +33,18 @@ TEST_CASE("sp24: to and from the operator", "[sp24]") {
 }
 
 TEST_CASE("sp24: 8-bit values to and from the operator, and to the GPU", "[sp24]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{1, 4}, {6, 24}, {32, 64}})
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 4}, {6, 24}, {32, 64}})
     for (const bool holes : {false, true}) {
       const auto w = random_24<std::int8_t>(rows, cols, 3, holes);
       const auto m = sp24_encode(w.view());
       std::vector<float> scale;
-      for (index r = 0; r < rows; ++r) scale.push_back(0.37F * static_cast<float>(r + 1));
+      for (index_t r = 0; r < rows; ++r) scale.push_back(0.37F * static_cast<float>(r + 1));
       const auto o = to_operator(m, scale);
       CHECK(o.values().is_quantized());
       CHECK(to_sp24_int8(o) == m);
       const auto dense = o.to_dense();
-      for (index r = 0; r < rows; ++r)
-        for (index j = 0; j < cols; ++j)
+      for (index_t r = 0; r < rows; ++r)
+        for (index_t j = 0; j < cols; ++j)
           CHECK(dense(r, j) == scale[static_cast<std::size_t>(r)] * static_cast<float>(w(r, j)));
       CHECK(tersor::op::storage_of(o).bytes() ==
             static_cast<std::size_t>(rows * cols / 2 + (rows * cols / 4 + 1) / 2 + 4 * rows));
@@ -60,8 +60,8 @@ TEST_CASE("sp24: 8-bit values to and from the operator, and to the GPU", "[sp24]
   const auto half = to_sp24_int8(*o);
   const auto integers = sp24_decode(half);
   const auto dense = o->to_dense();
-  for (index r = 0; r < 32; ++r)
-    for (index j = 0; j < 128; ++j)
+  for (index_t r = 0; r < 32; ++r)
+    for (index_t j = 0; j < 128; ++j)
       CHECK(dense(r, j) == o->values().grid().scale(r, j / 32) * static_cast<float>(integers(r, j)));
   const auto meta = sp24_gpu_metadata<std::uint32_t>(half);
   CHECK(sp24_from_gpu<std::uint32_t>(32, 128, half.values, std::span<const std::uint32_t>(meta)) == half);
@@ -89,7 +89,7 @@ TEST_CASE("sp24: as a stage", "[sp24]") {
   CHECK(culprit([&] { sp24_store{}(bad); }) == "weight[3, 1]");
   const auto outcome = half.compress({.weight = w});
   CHECK((outcome.sparsity.n == 2 && outcome.sparsity.m == 4));
-  for (index i = 0; i < w.size(); ++i)
+  for (index_t i = 0; i < w.size(); ++i)
     if (w.data()[i] != 0.0F) CHECK(outcome.sparsity.kept.data()[i] == 1);
   // after a 2:4 pruner its own positions are taken
   const auto before = tersor::solve::select_nm(random_matrix<float>(16, 64, 1), {2, 4});

@@ -8,35 +8,35 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::prune::sparsegpt;
 namespace solve = tersor::solve;
 constexpr auto f32 = tersor::dtype::f32;
 
-matrix<double> hessian(index in, std::uint64_t seed) {
+matrix<double> hessian(index_t in, std::uint64_t seed) {
   return statistics_of(correlated_inputs(4 * in, in, seed)).hessian();
 }
 
-index removed_in(const matrix<std::uint8_t>& kept, index first, index last) {
-  index n = 0;
-  for (index r = 0; r < kept.rows(); ++r)
-    for (index j = first; j < last; ++j) n += kept(r, j) == 0;
+index_t removed_in(const matrix<std::uint8_t>& kept, index_t first, index_t last) {
+  index_t n = 0;
+  for (index_t r = 0; r < kept.rows(); ++r)
+    for (index_t j = first; j < last; ++j) n += kept(r, j) == 0;
   return n;
 }
 
 TEST_CASE("sparsegpt: diagonal H changes no weight and removes the smallest w² h", "[sparsegpt]") {
   for (std::uint64_t seed = 0; seed < 5; ++seed) {
-    const index in = 16;
+    const index_t in = 16;
     matrix<double> h(in, in);
     const auto loud = random_matrix(1, in, seed);
-    for (index j = 0; j < in; ++j) h(j, j) = std::exp(loud(0, j));
+    for (index_t j = 0; j < in; ++j) h(j, j) = std::exp(loud(0, j));
     const auto w = random_matrix<float>(6, in, seed + 20);
     const auto s = sparsegpt{.sparsity = 0.5}.prune(w, h);
     CHECK(s.weight == solve::masked(w, s.kept));
     const auto damped = with_damping(h, s.damping);
     matrix<float> score(6, in);
-    for (index r = 0; r < 6; ++r)
-      for (index j = 0; j < in; ++j)
+    for (index_t r = 0; r < 6; ++r)
+      for (index_t j = 0; j < in; ++j)
         score(r, j) = static_cast<float>(std::pow(static_cast<double>(w(r, j)), 2) * damped(j, j));
     CHECK(s.kept == solve::select(score, {.sparsity = 0.5}));
     CHECK(sparsegpt{.pattern = {2, 4}}.prune(w, h).kept == solve::select(score, {.pattern = {2, 4}}));
@@ -44,15 +44,15 @@ TEST_CASE("sparsegpt: diagonal H changes no weight and removes the smallest w² 
 }
 
 TEST_CASE("sparsegpt: identity H is magnitude pruning of each panel", "[sparsegpt]") {
-  for (const auto& [out, in] : {std::pair<index, index>{1, 1}, {1, 20}, {20, 1}, {6, 20}, {9, 64}})
+  for (const auto& [out, in] : {std::pair<index_t, index_t>{1, 1}, {1, 20}, {20, 1}, {6, 20}, {9, 64}})
     for (std::uint64_t seed = 0; seed < 3; ++seed) {
       matrix<double> h(in, in);
-      for (index j = 0; j < in; ++j) h(j, j) = 1;
+      for (index_t j = 0; j < in; ++j) h(j, j) = 1;
       const auto w = random_matrix<float>(out, in, seed);
       const auto s = sparsegpt{.sparsity = 0.4, .block_size = 8}.prune(w, h);
       CHECK(s.weight == solve::masked(w, s.kept));
-      for (index first = 0; first < in; first += 8) {
-        const index width = std::min<index>(8, in - first);
+      for (index_t first = 0; first < in; first += 8) {
+        const index_t width = std::min<index_t>(8, in - first);
         auto panel = tersor::copy_as<float>(w.view().block(0, first, out, width));
         for (float& v : panel.values()) v = std::abs(v);
         const auto expected = solve::select(panel, {.sparsity = 0.4});
@@ -62,7 +62,7 @@ TEST_CASE("sparsegpt: identity H is magnitude pruning of each panel", "[sparsegp
 }
 
 TEST_CASE("sparsegpt: sparsity 0 without a quantizer leaves every bit", "[sparsegpt]") {
-  for (const auto& [out, in] : {std::pair<index, index>{1, 1}, {5, 30}, {8, 150}}) {
+  for (const auto& [out, in] : {std::pair<index_t, index_t>{1, 1}, {5, 30}, {8, 150}}) {
     const auto w = random_matrix<float>(out, in, 1);
     const auto s = sparsegpt{.sparsity = 0}.prune(w, hessian(in, 2));
     CHECK(s.weight == w);
@@ -74,10 +74,10 @@ TEST_CASE("sparsegpt: sparsity 0 without a quantizer leaves every bit", "[sparse
 
 TEST_CASE("sparsegpt: sparsity 0 with a quantizer is GPTQ with one grid per row", "[sparsegpt]") {
   for (std::uint64_t seed = 0; seed < 4; ++seed)
-    for (const index block : {index{16}, index{128}})
+    for (const index_t block : {index_t{16}, index_t{128}})
       for (const auto scheme : {solve::grid_scheme::affine0, solve::grid_scheme::sym_unsigned}) {
         auto x = correlated_inputs(100, 40, seed);
-        for (index t = 0; t < 100; ++t) x(t, 11) = 0;  // a dead input
+        for (index_t t = 0; t < 100; ++t) x(t, 11) = 0;  // a dead input
         const auto inputs = statistics_of(x);
         const auto w = random_matrix<float>(9, 40, seed + 9);
         const auto s =
@@ -98,7 +98,7 @@ TEST_CASE("sparsegpt: sparsity 0 with a quantizer is GPTQ with one grid per row"
 
 TEST_CASE("sparsegpt: with groups, sparsity 0 is GPTQ with static groups", "[sparsegpt]") {
   for (std::uint64_t seed = 0; seed < 3; ++seed)
-    for (const index group : {index{1}, index{8}, index{13}, index{40}, index{100}}) {
+    for (const index_t group : {index_t{1}, index_t{8}, index_t{13}, index_t{40}, index_t{100}}) {
       const auto w = random_matrix<float>(9, 40, seed);
       const auto h = hessian(40, seed + 3);
       const auto s = sparsegpt{.sparsity = 0, .block_size = 16, .bits = 3, .group_size = group}.prune(w, h);
@@ -123,8 +123,8 @@ TEST_CASE("sparsegpt: with groups, kept weights are on their group's grid and re
       const auto s = o.prune(w, inputs.hessian());
       const auto grids = solve::fit_grids(w.view(), o.group_size, false, o.rule());
       CHECK(s.grids.scale == grids.scale);
-      for (index r = 0; r < 6; ++r)
-        for (index j = 0; j < 42; ++j) {
+      for (index_t r = 0; r < 6; ++r)
+        for (index_t j = 0; j < 42; ++j) {
           const auto grid = grids.at(r, j / o.group_size);
           CHECK(s.weight(r, j) == grid.scale * (static_cast<float>(s.codes(r, j)) - grid.zero));
           if (!s.kept(r, j)) CHECK(s.weight(r, j) == 0.0F);
@@ -139,16 +139,16 @@ TEST_CASE("sparsegpt: with groups, kept weights are on their group's grid and re
 
 TEST_CASE("sparsegpt: a mask that removes a prefix gives exact least squares", "[sparsegpt]") {
   for (std::uint64_t seed = 0; seed < 5; ++seed) {
-    const index in = 32, t = 3 + static_cast<index>(seed) * 5;
+    const index_t in = 32, t = 3 + static_cast<index_t>(seed) * 5;
     const auto w = random_matrix<float>(6, in, seed);
     matrix<std::uint8_t> mask(6, in, 1);
-    for (index r = 0; r < 6; ++r)
-      for (index j = 0; j < t; ++j) mask(r, j) = 0;
+    for (index_t r = 0; r < 6; ++r)
+      for (index_t j = 0; j < t; ++j) mask(r, j) = 0;
     const auto h = hessian(in, seed + 7);
     const auto s = sparsegpt{.block_size = 8}.prune_by(mask, w, h);
     const auto exact = solve::least_squares_update(w, mask, h);
     CHECK(s.kept == mask);
-    for (index i = 0; i < w.size(); ++i)
+    for (index_t i = 0; i < w.size(); ++i)
       CHECK(std::abs(s.weight.data()[i] - exact.weight.data()[i]) <= 1e-5F);
   }
 }
@@ -163,7 +163,7 @@ TEST_CASE("sparsegpt: a given mask is kept, with and without a quantizer", "[spa
     const auto q =
         sparsegpt{.pattern = {2, 4}, .bits = bits}.prune_by(mask, w, h);  // the pattern is not used
     CHECK(q.kept == mask);
-    for (index i = 0; i < w.size(); ++i)
+    for (index_t i = 0; i < w.size(); ++i)
       if (!mask.data()[i]) CHECK(q.weight.data()[i] == 0.0F);
   }
 }
@@ -175,7 +175,7 @@ TEST_CASE("sparsegpt: the losses are the weighted error", "[sparsegpt]") {
                                {.pattern = {4, 8}, .bits = 3},
                                {.sparsity = 0.3, .percdamp = 0.1, .bits = 4}}) {
       auto x = correlated_inputs(160, 48, seed);
-      for (index t = 0; t < 160; ++t) x(t, 5) = 0;
+      for (index_t t = 0; t < 160; ++t) x(t, 5) = 0;
       auto h = statistics_of(x).hessian();
       auto w = random_matrix<float>(10, 48, seed + 4);
       const auto s = o.prune(w, h);
@@ -184,7 +184,7 @@ TEST_CASE("sparsegpt: the losses are the weighted error", "[sparsegpt]") {
       const double expected = error_of(w, s.weight, damped);
       const double total = 2 * std::accumulate(s.row_loss.begin(), s.row_loss.end(), 0.0);
       CHECK(std::abs(total - expected) <= 1e-4 * expected);
-      for (index i = 0; i < w.size(); ++i)
+      for (index_t i = 0; i < w.size(); ++i)
         if (!s.kept.data()[i]) CHECK(s.weight.data()[i] == 0.0F);
     }
 }
@@ -222,34 +222,34 @@ TEST_CASE("sparsegpt: n:m does not depend on the panels", "[sparsegpt]") {
       const auto w = random_matrix<float>(8, 48, seed);
       const auto h = hessian(48, seed + 2);
       const auto whole = sparsegpt{.pattern = p, .block_size = 48}.prune(w, h);
-      for (const index block : {index{24}, index{1}, index{5}, index{16}, index{128}}) {
+      for (const index_t block : {index_t{24}, index_t{1}, index_t{5}, index_t{16}, index_t{128}}) {
         const auto s = sparsegpt{.pattern = p, .block_size = block}.prune(w, h);
         CHECK(s.kept == whole.kept);
-        for (index i = 0; i < w.size(); ++i)
+        for (index_t i = 0; i < w.size(); ++i)
           CHECK(std::abs(s.weight.data()[i] - whole.weight.data()[i]) <= 2e-5F);
       }
     }
 }
 
 TEST_CASE("sparsegpt: exact counts in every panel and group", "[sparsegpt]") {
-  for (const auto& [out, in] : {std::pair<index, index>{1, 1}, {3, 10}, {12, 136}})
-    for (const index block : {index{1}, index{32}, index{128}})
+  for (const auto& [out, in] : {std::pair<index_t, index_t>{1, 1}, {3, 10}, {12, 136}})
+    for (const index_t block : {index_t{1}, index_t{32}, index_t{128}})
       for (const double share : {0.1, 0.5, 0.7}) {
         const auto h = hessian(in, 3);
         for (const auto& w : {random_matrix<float>(out, in, 1), matrix<float>(out, in, 1.0F)}) {
           const auto s = sparsegpt{.sparsity = share, .block_size = block}.prune(w, h);
-          for (index first = 0; first < in; first += block) {
-            const index last = std::min(in, first + block);
+          for (index_t first = 0; first < in; first += block) {
+            const index_t last = std::min(in, first + block);
             CHECK(removed_in(s.kept, first, last) ==
-                  static_cast<index>(share * static_cast<double>(out * (last - first))));
+                  static_cast<index_t>(share * static_cast<double>(out * (last - first))));
           }
           const auto nm = sparsegpt{.pattern = {2, 4}, .block_size = block}.prune(w, h);
-          for (index r = 0; r < out; ++r)
-            for (index j = 0; j < in; j += 4) {
-              const index width = std::min<index>(4, in - j);
-              index kept = 0;
-              for (index i = j; i < j + width; ++i) kept += nm.kept(r, i);
-              CHECK(kept == std::min<index>(2, width));
+          for (index_t r = 0; r < out; ++r)
+            for (index_t j = 0; j < in; j += 4) {
+              const index_t width = std::min<index_t>(4, in - j);
+              index_t kept = 0;
+              for (index_t i = j; i < j + width; ++i) kept += nm.kept(r, i);
+              CHECK(kept == std::min<index_t>(2, width));
             }
         }
       }
@@ -259,7 +259,7 @@ TEST_CASE("sparsegpt: as released one entry more goes in each panel", "[sparsegp
   const auto w = random_matrix<float>(6, 48, 1);
   const auto h = hessian(48, 2);
   const auto s = sparsegpt{.sparsity = 0.5, .block_size = 16, .as_released = true}.prune(w, h);
-  for (index first = 0; first < 48; first += 16)
+  for (index_t first = 0; first < 48; first += 16)
     CHECK(removed_in(s.kept, first, first + 16) == 6 * 16 / 2 + 1);
 }
 
@@ -297,14 +297,14 @@ TEST_CASE("sparsegpt: earlier zeros stay, and GPTQ after it keeps the zeros", "[
        {sparsegpt{}, {.pattern = {2, 4}}, {.sparsity = 0.1}, {.sparsity = 0.5, .bits = 4}}) {
     const auto outcome = o.compress(l);
     const auto dense = outcome.op.to_dense();
-    for (index i = 0; i < w.size(); ++i)
+    for (index_t i = 0; i < w.size(); ++i)
       if (!before.data()[i]) CHECK((dense.data()[i] == 0.0F && outcome.sparsity.kept.data()[i] == 0));
     if (o.pattern.empty() && o.sparsity == 0.5) CHECK(removed(outcome.sparsity.kept) == 200);
   }
   // a group that was emptied has no pattern any more; the report says so, with and without a quantizer
   auto holes = l;
   holes.sparsity.kept = matrix<std::uint8_t>(10, 40, 1);
-  for (index j = 8; j < 11; ++j) holes.sparsity.kept(2, j) = 0;
+  for (index_t j = 8; j < 11; ++j) holes.sparsity.kept(2, j) = 0;
   for (const int bits : {0, 4}) {
     const auto outcome = sparsegpt{.pattern = {2, 4}, .bits = bits}.compress(holes);
     CHECK(outcome.op.kind() == "sparse_bitmap");
@@ -316,26 +316,26 @@ TEST_CASE("sparsegpt: earlier zeros stay, and GPTQ after it keeps the zeros", "[
   const auto both = recipe.compress({.weight = w, .inputs = &inputs});
   CHECK(both.op.kind() == "sparse_nm");
   const auto dense = both.op.to_dense();
-  for (index i = 0; i < w.size(); ++i)
+  for (index_t i = 0; i < w.size(); ++i)
     if (!first.sparsity.kept.data()[i]) CHECK(dense.data()[i] == 0.0F);
 }
 
 TEST_CASE("sparsegpt: fewer tokens than channels, dead inputs, zero weights", "[sparsegpt]") {
   auto x = correlated_inputs(5, 24, 1);
-  for (index t = 0; t < 5; ++t) x(t, 3) = x(t, 9) = 0;
+  for (index_t t = 0; t < 5; ++t) x(t, 3) = x(t, 9) = 0;
   const auto inputs = statistics_of(x);
   const auto w = random_matrix<float>(4, 24, 2);
   const auto result = sparsegpt{.pattern = {2, 4}}(w, inputs);
   CHECK(result.report.notes == std::vector<std::string>{"sparsegpt: 2 inputs were always zero"});
   const auto dense = result.op.to_dense();
-  for (index r = 0; r < 4; ++r) CHECK((dense(r, 3) == 0.0F && dense(r, 9) == 0.0F));
+  for (index_t r = 0; r < 4; ++r) CHECK((dense(r, 3) == 0.0F && dense(r, 9) == 0.0F));
   CHECK(sparsegpt{.bits = 4}(matrix<float>(4, 24), inputs).op.to_dense() == matrix<float>(4, 24));
   // without damping XᵀX of 5 tokens has no factor: damping is raised, and the report says so
   const auto raised = sparsegpt{.percdamp = 0}(w, statistics_of(correlated_inputs(5, 24, 1)));
   REQUIRE(raised.report.notes.size() == 1);
   CHECK(raised.report.notes[0].starts_with("sparsegpt: damping raised "));
   // one row, one column, one of each
-  for (const auto& [out, in] : {std::pair<index, index>{1, 1}, {1, 9}, {9, 1}})
+  for (const auto& [out, in] : {std::pair<index_t, index_t>{1, 1}, {1, 9}, {9, 1}})
     for (const sparsegpt& o : {sparsegpt{}, {.pattern = {1, 2}}, {.bits = 4}})
       CHECK(std::isfinite(*o(random_matrix<float>(out, in, 4), statistics_of(correlated_inputs(2, in, 5)))
                                .report.weighted_error));

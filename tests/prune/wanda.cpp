@@ -9,7 +9,7 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::prune::wanda;
 constexpr auto f32 = tersor::dtype::f32;
 
@@ -24,7 +24,7 @@ TEST_CASE("wanda: score by hand", "[wanda]") {
 }
 
 TEST_CASE("wanda: constant inputs make it magnitude pruning per row", "[wanda]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {1, 30}, {30, 1}, {7, 24}, {6, 11}})
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {1, 30}, {30, 1}, {7, 24}, {6, 11}})
     for (std::uint64_t seed = 0; seed < 5; ++seed) {
       const auto w = random_matrix<float>(rows, cols, seed);
       matrix<float> x(5, cols, 0.7F);
@@ -38,13 +38,13 @@ TEST_CASE("wanda: constant inputs make it magnitude pruning per row", "[wanda]")
 }
 
 TEST_CASE("wanda: counts in every row are exact", "[wanda]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {3, 7}, {10, 64}})
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {3, 7}, {10, 64}})
     for (const double s : {0.0, 0.3, 0.5, 0.9}) {
       const auto w = random_matrix<float>(rows, cols, 1);
       const auto dense =
           wanda{.sparsity = s}(w, statistics_of(correlated_inputs(20, cols, 2), false)).op.to_dense();
-      for (index r = 0; r < rows; ++r)
-        CHECK(std::ranges::count(dense.row(r), 0.0F) == static_cast<index>(s * static_cast<double>(cols)));
+      for (index_t r = 0; r < rows; ++r)
+        CHECK(std::ranges::count(dense.row(r), 0.0F) == static_cast<index_t>(s * static_cast<double>(cols)));
     }
 }
 
@@ -52,9 +52,9 @@ TEST_CASE("wanda: the order of tokens does not matter", "[wanda]") {
   for (std::uint64_t seed = 0; seed < 5; ++seed) {
     const auto w = random_matrix<float>(6, 20, seed), x = correlated_inputs(40, 20, seed + 1);
     matrix<float> reversed(40, 20);
-    for (index t = 0; t < 40; ++t) std::ranges::copy(x.row(39 - t), reversed.row(t).begin());
+    for (index_t t = 0; t < 40; ++t) std::ranges::copy(x.row(39 - t), reversed.row(t).begin());
     const auto a = statistics_of(x, false), b = statistics_of(reversed, false);
-    for (index j = 0; j < 20; ++j)
+    for (index_t j = 0; j < 20; ++j)
       CHECK(std::abs(a.energy()[static_cast<std::size_t>(j)] - b.energy()[static_cast<std::size_t>(j)]) <=
             1e-12 * a.energy()[static_cast<std::size_t>(j)]);
     CHECK(wanda{}(w, a).op.to_dense() == wanda{}(w, b).op.to_dense());
@@ -66,10 +66,10 @@ TEST_CASE("wanda: scaling an input up and its weights down changes no mask", "[w
     auto w = random_matrix<float>(6, 20, seed), x = correlated_inputs(40, 20, seed + 1);
     const wanda options{.sparsity = 0.5};
     const auto before = options.select(wanda::score(w, statistics_of(x, false).energy())).kept;
-    for (index j = 0; j < 20; ++j) {
+    for (index_t j = 0; j < 20; ++j) {
       const float t = std::ldexp(1.0F, static_cast<int>(j % 7) - 3);  // powers of two: no rounding
-      for (index i = 0; i < 6; ++i) w(i, j) /= t;
-      for (index i = 0; i < 40; ++i) x(i, j) *= t;
+      for (index_t i = 0; i < 6; ++i) w(i, j) /= t;
+      for (index_t i = 0; i < 40; ++i) x(i, j) *= t;
     }
     CHECK(options.select(wanda::score(w, statistics_of(x, false).energy())).kept == before);
   }
@@ -79,21 +79,21 @@ TEST_CASE("wanda: for diagonal H the best mask of the row count (all masks)", "[
   for (std::uint64_t seed = 0; seed < 5; ++seed) {
     const auto w = random_matrix<float>(1, 8, seed);
     std::vector<double> energy;
-    for (index j = 0; j < 8; ++j) energy.push_back(std::exp(random_matrix(1, 8, seed + 9)(0, j)));
+    for (index_t j = 0; j < 8; ++j) energy.push_back(std::exp(random_matrix(1, 8, seed + 9)(0, j)));
     const auto loss = [&](const auto& keeps) {
       double sum = 0;
-      for (index j = 0; j < 8; ++j)
+      for (index_t j = 0; j < 8; ++j)
         if (!keeps(j)) sum += energy[static_cast<std::size_t>(j)] * std::pow(static_cast<double>(w(0, j)), 2);
       return sum;
     };
-    for (index k = 0; k < 8; ++k) {
+    for (index_t k = 0; k < 8; ++k) {
       double best = std::numeric_limits<double>::infinity();
       for (unsigned bits = 0; bits < 256; ++bits)
         if (std::popcount(bits) == 8 - k)
-          best = std::min(best, loss([&](index j) { return ((bits >> j) & 1U) != 0; }));
+          best = std::min(best, loss([&](index_t j) { return ((bits >> j) & 1U) != 0; }));
       const auto kept =
           wanda{.sparsity = (static_cast<double>(k) + 0.5) / 8}.select(wanda::score(w, energy)).kept;
-      CHECK(std::abs(loss([&](index j) { return kept(0, j) != 0; }) - best) <= 1e-12);
+      CHECK(std::abs(loss([&](index_t j) { return kept(0, j) != 0; }) - best) <= 1e-12);
     }
   }
 }
@@ -105,9 +105,9 @@ TEST_CASE("wanda: the variant removes an equal share of each row's score", "[wan
       const auto score = wanda::score(w, statistics_of(correlated_inputs(50, 100, seed + 1), false).energy());
       const auto chosen = wanda{.sparsity = s, .use_variant = true}.select(score);
       CHECK((chosen.alpha > 0 && chosen.alpha < 0.8));
-      for (index r = 0; r < 40; ++r) {
+      for (index_t r = 0; r < 40; ++r) {
         double all = 0, gone = 0, next = std::numeric_limits<double>::infinity();
-        for (index j = 0; j < 100; ++j) {
+        for (index_t j = 0; j < 100; ++j) {
           const double v = score(r, j);
           all += v;
           if (chosen.kept(r, j))
@@ -131,7 +131,7 @@ TEST_CASE("wanda: rows and layers without score", "[wanda]") {
   // by count: of equal scores the lowest index first, so exactly half of every row
   for (const auto* s : {&inputs, &silent}) {
     const auto kept = wanda{}.compress({.weight = w, .inputs = s}).sparsity.kept;
-    for (index r = 0; r < 3; ++r) CHECK(std::ranges::count(kept.row(r), std::uint8_t{0}) == 4);
+    for (index_t r = 0; r < 3; ++r) CHECK(std::ranges::count(kept.row(r), std::uint8_t{0}) == 4);
   }
   // by share: all of a row whose share of the layer's output is nothing
   const wanda variant{.use_variant = true};
@@ -153,7 +153,7 @@ TEST_CASE("wanda: rows and layers without score", "[wanda]") {
 TEST_CASE("wanda: SparseGPT's update and the optimum, with Wanda's mask", "[wanda]") {
   namespace solve = tersor::solve;
   for (std::uint64_t seed = 0; seed < 3; ++seed)
-    for (const auto& [rows, cols] : {std::pair<index, index>{1, 8}, {9, 30}, {16, 64}}) {
+    for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 8}, {9, 30}, {16, 64}}) {
       const auto w = random_matrix<float>(rows, cols, seed);
       const auto inputs = statistics_of(correlated_inputs(4 * cols, cols, seed + 1));
       for (wanda o : {wanda{.block_size = 16, .value_type = f32},
@@ -192,7 +192,7 @@ TEST_CASE("wanda: stored form, union of zeros", "[wanda]") {
                          {.use_variant = true, .value_type = f32}}) {
     const auto outcome = o.compress(l);
     CHECK(removed(outcome.sparsity.kept) >= 128);
-    for (index i = 0; i < w.size(); ++i) CHECK((before.data()[i] || !outcome.sparsity.kept.data()[i]));
+    for (index_t i = 0; i < w.size(); ++i) CHECK((before.data()[i] || !outcome.sparsity.kept.data()[i]));
     CHECK(outcome.op.to_dense() == tersor::solve::masked(w, outcome.sparsity.kept));
   }
 }

@@ -7,7 +7,7 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::quant::awq;
 using tersor::quant::awq_scales;
 namespace solve = tersor::solve;
@@ -16,16 +16,16 @@ namespace solve = tersor::solve;
 struct site {
   tersor::calib::statistics inputs;
   solve::scale_site value;
-  site(const std::vector<index>& outputs, const std::vector<matrix<float>>& samples, std::uint64_t seed)
+  site(const std::vector<index_t>& outputs, const std::vector<matrix<float>>& samples, std::uint64_t seed)
       : inputs(samples.front().cols(), {.gram = false}) {
-    const index in = samples.front().cols();
+    const index_t in = samples.front().cols();
     for (const auto& x : samples) inputs.add(x);
     value.name = "gate";
-    for (const index out : outputs) value.weights.push_back(random_matrix<float>(out, in, seed++));
+    for (const index_t out : outputs) value.weights.push_back(random_matrix<float>(out, in, seed++));
     value.inputs = &inputs;
     value.samples = samples;
     value.inspect = [](matrix_view<const float> x, std::span<const matrix<float>> weights) {
-      index columns = 0, first = 0;
+      index_t columns = 0, first = 0;
       for (const auto& w : weights) columns += w.rows();
       matrix<float> y(x.rows(), columns);
       for (const auto& w : weights) {
@@ -39,10 +39,10 @@ struct site {
   site(const site&) = delete;
 };
 
-matrix<float> with_outliers(index tokens, index in, std::uint64_t seed) {
+matrix<float> with_outliers(index_t tokens, index_t in, std::uint64_t seed) {
   auto x = random_matrix<float>(tokens, in, seed);
-  for (index t = 0; t < tokens; ++t)
-    for (index j = 0; j < in; j += 7) x(t, j) *= 20;
+  for (index_t t = 0; t < tokens; ++t)
+    for (index_t j = 0; j < in; j += 7) x(t, j) *= 20;
   return x;
 }
 
@@ -55,10 +55,10 @@ double loss_of(const awq& options, const solve::scale_site& s, const std::vector
     solve::scale_columns(w, scales);
     w = solve::rounded_to_grid(w.view(), options.target());
     for (const auto& x : s.samples)
-      for (index t = 0; t < x.rows(); ++t)
-        for (index r = 0; r < w.rows(); ++r) {
+      for (index_t t = 0; t < x.rows(); ++t)
+        for (index_t r = 0; r < w.rows(); ++r) {
           double d = 0;
-          for (index j = 0; j < w.cols(); ++j)
+          for (index_t j = 0; j < w.cols(); ++j)
             d += (static_cast<double>(w(r, j)) / static_cast<double>(scales[static_cast<std::size_t>(j)]) -
                   static_cast<double>(s.weights[k](r, j))) *
                  static_cast<double>(x(t, j));
@@ -70,8 +70,8 @@ double loss_of(const awq& options, const solve::scale_site& s, const std::vector
 }
 
 TEST_CASE("awq: the chosen exponent has the smallest loss, never above that of no scaling", "[awq]") {
-  index scaled = 0;
-  for (const auto& [in, group] : {std::pair<index, index>{1, 1}, {12, 5}, {28, 7}, {28, -1}, {28, 100}})
+  index_t scaled = 0;
+  for (const auto& [in, group] : {std::pair<index_t, index_t>{1, 1}, {12, 5}, {28, 7}, {28, -1}, {28, 100}})
     for (const int bits : {2, 3, 4, 8})
       for (std::uint64_t seed = 0; seed < 3; ++seed) {
         const site s({6, 3}, {with_outliers(20, in, seed), with_outliers(3, in, seed + 1)}, seed);
@@ -131,7 +131,7 @@ TEST_CASE("awq: scaling all inputs changes nothing", "[awq]") {
 
 TEST_CASE("awq: inputs that were always zero", "[awq]") {
   auto x = with_outliers(20, 28, 1);
-  for (index t = 0; t < 20; ++t) x(t, 3) = 0;
+  for (index_t t = 0; t < 20; ++t) x(t, 3) = 0;
   const site some({5}, {x}, 2);
   for (const float v : awq{.group_size = 7}.scales(some.value)) CHECK((std::isfinite(v) && v > 0));
   const site none({5}, {matrix<float>(4, 28)}, 2);
@@ -142,8 +142,8 @@ TEST_CASE("awq: inputs that were always zero", "[awq]") {
 
 TEST_CASE("awq: one token, one row, one column, any group", "[awq]") {
   for (const auto& [tokens, out, in] :
-       {std::tuple<index, index, index>{1, 1, 1}, {1, 3, 8}, {5, 1, 8}, {5, 3, 1}})
-    for (const index group : {index{-1}, index{1}, index{3}, index{128}})
+       {std::tuple<index_t, index_t, index_t>{1, 1, 1}, {1, 3, 8}, {5, 1, 8}, {5, 3, 1}})
+    for (const index_t group : {index_t{-1}, index_t{1}, index_t{3}, index_t{128}})
       for (const auto scheme : {solve::grid_scheme::affine_minmax, solve::grid_scheme::affine0,
                                 solve::grid_scheme::sym_unsigned, solve::grid_scheme::sym_signed}) {
         const site s({out}, {with_outliers(tokens, in, 1)}, 2);
@@ -154,7 +154,7 @@ TEST_CASE("awq: one token, one row, one column, any group", "[awq]") {
         auto w = s.value.weights[0];
         const auto before = w;
         options.adjust(w, s.value.samples[0].view(), {});
-        for (index i = 0; i < w.size(); ++i) CHECK(std::fabs(w.data()[i]) <= std::fabs(before.data()[i]));
+        for (index_t i = 0; i < w.size(); ++i) CHECK(std::fabs(w.data()[i]) <= std::fabs(before.data()[i]));
       }
 }
 
@@ -170,15 +170,15 @@ TEST_CASE("awq: the search imitates the stage that follows", "[awq]") {
 }
 
 /// sum_t (sum_j x_tj (q - w)_j)² over the tokens of the search, by definition.
-double clip_loss(const matrix<float>& w, const matrix<float>& x, const solve::grid_target& target, index row,
-                 index first, index width, float limit, index stride) {
+double clip_loss(const matrix<float>& w, const matrix<float>& x, const solve::grid_target& target,
+                 index_t row, index_t first, index_t width, float limit, index_t stride) {
   std::vector<float> unit;
-  for (index j = first; j < first + width; ++j) unit.push_back(std::clamp(w(row, j), -limit, limit));
+  for (index_t j = first; j < first + width; ++j) unit.push_back(std::clamp(w(row, j), -limit, limit));
   const auto grid = solve::fit_grid(unit, target.rule);
   double total = 0;
-  for (index t = 0; t < x.rows(); t += stride) {
+  for (index_t t = 0; t < x.rows(); t += stride) {
     double d = 0;
-    for (index j = 0; j < width; ++j)
+    for (index_t j = 0; j < width; ++j)
       d += static_cast<double>(x(t, first + j)) *
            (static_cast<double>(solve::grid_value(unit[static_cast<std::size_t>(j)], grid,
                                                   static_cast<float>((1 << target.rule.bits) - 1))) -
@@ -189,24 +189,24 @@ double clip_loss(const matrix<float>& w, const matrix<float>& x, const solve::gr
 }
 
 TEST_CASE("awq: clips are the best of their candidates, never worse than none", "[awq]") {
-  index clipped = 0;
+  index_t clipped = 0;
   for (const auto& [out, in, group] :
-       {std::tuple<index, index, index>{1, 1, 1}, {7, 30, 8}, {7, 30, -1}, {3, 10, 64}})
+       {std::tuple<index_t, index_t, index_t>{1, 1, 1}, {7, 30, 8}, {7, 30, -1}, {3, 10, 64}})
     for (const int bits : {2, 3, 4})
-      for (const index tokens : {1, 30, 70}) {
+      for (const index_t tokens : {1, 30, 70}) {
         auto w = random_matrix<float>(out, in, 3);
         w(0, 0) *= 4;
         const auto x = correlated_inputs(tokens, in, 4);
         const awq options{.bits = bits, .group_size = group, .clip_tokens = 20};
-        const index stride = std::max<index>(1, tokens / 20), g = group < 0 ? in : group;
+        const index_t stride = std::max<index_t>(1, tokens / 20), g = group < 0 ? in : group;
         const auto clips = options.search_clips(w.view(), x.view(), {}, threads(1));
         REQUIRE(clips.rows() == out);
         REQUIRE(clips.cols() == (in + g - 1) / g);
-        for (index r = 0; r < out; ++r)
-          for (index k = 0; k < clips.cols(); ++k) {
-            const index first = k * g, width = std::min(g, in - first);
+        for (index_t r = 0; r < out; ++r)
+          for (index_t k = 0; k < clips.cols(); ++k) {
+            const index_t first = k * g, width = std::min(g, in - first);
             float largest = 0;
-            for (index j = first; j < first + width; ++j) largest = std::max(largest, std::fabs(w(r, j)));
+            for (index_t j = first; j < first + width; ++j) largest = std::max(largest, std::fabs(w(r, j)));
             const auto loss = [&](float limit) {
               return clip_loss(w, x, options.target(), r, first, width, limit, stride);
             };
@@ -225,8 +225,8 @@ TEST_CASE("awq: clips are the best of their candidates, never worse than none", 
         for (const int n : {2, 3}) CHECK(options.search_clips(w.view(), x.view(), {}, threads(n)) == clips);
         auto adjusted = w;
         options.adjust(adjusted, x.view(), {});
-        for (index r = 0; r < out; ++r)
-          for (index j = 0; j < in; ++j)
+        for (index_t r = 0; r < out; ++r)
+          for (index_t j = 0; j < in; ++j)
             CHECK(adjusted(r, j) == std::clamp(w(r, j), -clips(r, j / g), clips(r, j / g)));
         auto untouched = w;
         auto off = options;
@@ -242,7 +242,7 @@ TEST_CASE("awq: no clip of zeros, and none where nothing is tried", "[awq]") {
   CHECK(awq{.group_size = 4}.search_clips(matrix<float>(2, 8).view(), x.view()) == matrix<float>(2, 2));
   const auto w = random_matrix<float>(2, 8, 2);
   const auto all = awq{.group_size = 8, .max_shrink = 0}.search_clips(w.view(), x.view());
-  for (index r = 0; r < 2; ++r) {
+  for (index_t r = 0; r < 2; ++r) {
     float largest = 0;
     for (const float v : w.row(r)) largest = std::max(largest, std::fabs(v));
     CHECK(all(r, 0) == largest);

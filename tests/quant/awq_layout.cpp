@@ -8,11 +8,11 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using namespace tersor::quant;
 namespace op = tersor::op;
 
-op::quantized random_operator(index out, index in, index group, std::uint64_t seed, int bits = 4) {
+op::quantized random_operator(index_t out, index_t in, index_t group, std::uint64_t seed, int bits = 4) {
   tersor::random_generator g(seed);
   matrix<std::uint8_t> codes(out, in);
   matrix<float> scale(out, (in + group - 1) / group), zero(scale.rows(), scale.cols());
@@ -24,8 +24,8 @@ op::quantized random_operator(index out, index in, index group, std::uint64_t se
 
 TEST_CASE("awq layout: known words", "[awq_layout]") {
   matrix<std::uint8_t> codes(8, 64);
-  for (index r = 0; r < 8; ++r)
-    for (index j = 0; j < 64; ++j) codes(r, j) = static_cast<std::uint8_t>(j == 0 ? r : j % 16);
+  for (index_t r = 0; r < 8; ++r)
+    for (index_t j = 0; j < 64; ++j) codes(r, j) = static_cast<std::uint8_t>(j == 0 ? r : j % 16);
   const matrix<float> one(8, 1, 1.0F);
   const op::quantized ramp(codes, op::affine_grid(4, 8, 64, 64, one.view(), one.view(), tersor::dtype::f16));
   CHECK(awq_gemm_pack(ramp).qweight(0, 0) == 0x75316420);  // sheet: columns 0 .. 7 with codes 0 .. 7
@@ -36,7 +36,7 @@ TEST_CASE("awq layout: known words", "[awq_layout]") {
 TEST_CASE("awq layout: gemm by its definition, and back", "[awq_layout]") {
   const std::array<int, 8> order{0, 2, 4, 6, 1, 3, 5, 7};  // nibble i holds output 8 c + order[i]
   for (const auto& [out, in, group] :
-       {std::tuple<index, index, index>{8, 1, 1}, {8, 6, 3}, {24, 64, 32}, {16, 64, 64}}) {
+       {std::tuple<index_t, index_t, index_t>{8, 1, 1}, {8, 6, 3}, {24, 64, 32}, {16, 64, 64}}) {
     INFO(out << " x " << in << ", groups of " << group);
     const auto value = random_operator(out, in, group, static_cast<std::uint64_t>(in));
     const auto t = awq_gemm_pack(value);
@@ -44,12 +44,12 @@ TEST_CASE("awq layout: gemm by its definition, and back", "[awq_layout]") {
     REQUIRE(t.qzeros.rows() == in / group);
     const auto codes = value.codes();
     bool same = true;
-    for (index c = 0; c < out / 8; ++c)
+    for (index_t c = 0; c < out / 8; ++c)
       for (std::size_t i = 0; i < 8; ++i) {
-        const index r = 8 * c + order[i];
-        for (index j = 0; j < in; ++j)
+        const index_t r = 8 * c + order[i];
+        for (index_t j = 0; j < in; ++j)
           same = same && (static_cast<std::uint32_t>(t.qweight(j, c)) >> 4 * i & 15u) == codes(r, j);
-        for (index g = 0; g < in / group; ++g) {
+        for (index_t g = 0; g < in / group; ++g) {
           same = same && static_cast<int>(static_cast<std::uint32_t>(t.qzeros(g, c)) >> 4 * i & 15u) ==
                              value.grid().zero_point(r, g);
           same = same && static_cast<float>(t.scales(g, r)) == value.grid().scale(r, g);
@@ -68,38 +68,38 @@ TEST_CASE("awq layout: gemm by its definition, and back", "[awq_layout]") {
 
 TEST_CASE("awq layout: v2 by the permutations of the sheet, and back", "[awq_layout]") {
   for (const auto& [out, in, group] :
-       {std::tuple<index, index, index>{8, 64, 32}, {16, 128, 64}, {8, 256, 128}, {24, 192, 192}}) {
+       {std::tuple<index_t, index_t, index_t>{8, 64, 32}, {16, 128, 64}, {8, 256, 128}, {24, 192, 192}}) {
     INFO(out << " x " << in << ", groups of " << group);
     const auto value = random_operator(out, in, group, static_cast<std::uint64_t>(in));
     const auto t = awq_v2_pack(value);
     const auto codes = value.codes();
     // each run of 32 as (4, 4, 2), first two axes swapped; each 8 reordered 0, 2, 4, 6, 1, 3, 5, 7; four rows
     // interleaved in tiles of 64; four nibbles a word
-    const std::array<index, 8> order{0, 2, 4, 6, 1, 3, 5, 7};
+    const std::array<index_t, 8> order{0, 2, 4, 6, 1, 3, 5, 7};
     std::vector<std::uint8_t> nibbles;
-    for (index q = 0; q < out / 4; ++q)
-      for (index tile = 0; tile < in / 64; ++tile)
-        for (index r = 4 * q; r < 4 * q + 4; ++r)
-          for (index run = 0; run < 2; ++run) {
+    for (index_t q = 0; q < out / 4; ++q)
+      for (index_t tile = 0; tile < in / 64; ++tile)
+        for (index_t r = 4 * q; r < 4 * q + 4; ++r)
+          for (index_t run = 0; run < 2; ++run) {
             std::array<std::uint8_t, 32> swapped{};
-            for (index a = 0; a < 4; ++a)
-              for (index b = 0; b < 4; ++b)
-                for (index c = 0; c < 2; ++c)
+            for (index_t a = 0; a < 4; ++a)
+              for (index_t b = 0; b < 4; ++b)
+                for (index_t c = 0; c < 2; ++c)
                   swapped[static_cast<std::size_t>(8 * b + 2 * a + c)] =
                       codes(r, 64 * tile + 32 * run + 8 * a + 2 * b + c);
-            for (index e = 0; e < 4; ++e)
-              for (const index o : order) nibbles.push_back(swapped[static_cast<std::size_t>(8 * e + o)]);
+            for (index_t e = 0; e < 4; ++e)
+              for (const index_t o : order) nibbles.push_back(swapped[static_cast<std::size_t>(8 * e + o)]);
           }
-    REQUIRE(t.qweight.size() * 4 == static_cast<index>(nibbles.size()));
+    REQUIRE(t.qweight.size() * 4 == static_cast<index_t>(nibbles.size()));
     bool same = true;
     for (std::size_t k = 0; k < nibbles.size(); ++k)
       same =
           same && (static_cast<std::uint16_t>(t.qweight.values()[k / 4]) >> 4 * (k % 4) & 15u) == nibbles[k];
     CHECK(same);
-    const index groups = in / group;
+    const index_t groups = in / group;
     REQUIRE(t.scales.rows() == awq_v2_groups(in, group));
-    for (index g = 0; g < t.scales.rows(); ++g)
-      for (index r = 0; r < out; ++r) {
+    for (index_t g = 0; g < t.scales.rows(); ++g)
+      for (index_t r = 0; r < out; ++r) {
         const float s = g < groups ? value.grid().scale(r, g) : 0.0F;
         same = same && static_cast<float>(t.scales(g, r)) == s;
         const float z = g < groups ? static_cast<float>(value.grid().zero_point(r, g)) : 0.0F;
@@ -111,8 +111,8 @@ TEST_CASE("awq layout: v2 by the permutations of the sheet, and back", "[awq_lay
     CHECK(back.to_dense() == value.to_dense());
     // what the file's kernel computes differs by the rounding of scale * zero only
     const auto dense = value.to_dense();
-    for (index r = 0; r < out; ++r)
-      for (index j = 0; j < in; ++j) {
+    for (index_t r = 0; r < out; ++r)
+      for (index_t j = 0; j < in; ++j) {
         const float s = t.scales(j / group, r), product = t.scaled_zeros(j / group, r);
         const float read = static_cast<float>(codes(r, j)) * s + product;
         CHECK(std::fabs(read - dense(r, j)) <= 0x1.01p-11F * std::fabs(product) + 1e-6F * s);
@@ -177,12 +177,12 @@ TEST_CASE("awq layout: errors", "[awq_layout]") {
                 "awq v2 layout: scaled_zeros = -122880"));
   }
   const auto value = random_operator(8, 64, 32, 1);
-  const auto unpack_gemm = [&](const auto& change, index group = 32) {
+  const auto unpack_gemm = [&](const auto& change, index_t group = 32) {
     auto t = awq_gemm_pack(value);
     change(t);
     return error_text([&] { awq_gemm_unpack(t, group); });
   };
-  const auto unpack_v2 = [&](const auto& change, index group = 32) {
+  const auto unpack_v2 = [&](const auto& change, index_t group = 32) {
     auto t = awq_v2_pack(value);
     change(t);
     return error_text([&] { awq_v2_unpack(t, group); });

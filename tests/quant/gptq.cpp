@@ -8,7 +8,7 @@ namespace {
 
 using namespace tersor_test;
 using tersor::dtype;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::quant::gptq;
 using tersor::quant::gptq_solution;
 using tersor::quant::refit_source;
@@ -16,7 +16,7 @@ using tersor::quant::rtn;
 namespace solve = tersor::solve;
 
 struct shape {
-  index out, in, group;
+  index_t out, in, group;
 };
 const std::vector<shape> shapes{{1, 1, -1}, {1, 1, 4},   {4, 1, 128},  {1, 30, 7},  {8, 30, 7},
                                 {6, 64, 1}, {6, 64, 16}, {16, 33, -1}, {5, 20, 100}};
@@ -27,18 +27,18 @@ const std::array schemes{solve::grid_scheme::affine0, solve::grid_scheme::sym_un
 /// What the codes stand for.
 matrix<float> values_of(const gptq_solution& s) {
   matrix<float> q(s.codes.rows(), s.codes.cols());
-  for (index r = 0; r < q.rows(); ++r)
-    for (index j = 0; j < q.cols(); ++j) {
+  for (index_t r = 0; r < q.rows(); ++r)
+    for (index_t j = 0; j < q.cols(); ++j) {
       const auto g =
           s.grids.at(r, s.g_idx.empty() ? j / s.grids.group_size : s.g_idx[static_cast<std::size_t>(j)]);
       q(r, j) = g.scale * (static_cast<float>(s.codes(r, j)) - g.zero);
     }
   return q;
 }
-matrix<double> diagonal(index n, std::uint64_t seed) {
+matrix<double> diagonal(index_t n, std::uint64_t seed) {
   matrix<double> h(n, n);
   const auto loud = random_matrix(1, n, seed);
-  for (index j = 0; j < n; ++j) h(j, j) = std::exp(2 * loud(0, j));
+  for (index_t j = 0; j < n; ++j) h(j, j) = std::exp(2 * loud(0, j));
   return h;
 }
 
@@ -96,7 +96,7 @@ TEST_CASE("gptq: diagonal H is rounding to nearest", "[gptq]") {
 TEST_CASE("gptq: one input is rounding to nearest", "[gptq]") {
   for (int bits = 2; bits <= 8; ++bits)
     for (const auto scheme : schemes)
-      for (const index group : {index{-1}, index{1}, index{128}})
+      for (const index_t group : {index_t{-1}, index_t{1}, index_t{128}})
         for (const bool fixed : {false, true}) {
           const auto w = random_matrix<float>(9, 1, 4);
           const auto inputs = statistics_of(random_matrix<float>(6, 1, 5));
@@ -131,7 +131,7 @@ TEST_CASE("gptq: a factor of H changes no decision", "[gptq]") {
 
 TEST_CASE("gptq: fitting on stale weights differs only inside a panel", "[gptq]") {
   for (const auto& [out, in, group] : shapes)
-    for (const index block : {1, 4, 8, 128}) {
+    for (const index_t block : {1, 4, 8, 128}) {
       const auto w = random_matrix<float>(out, in, 4);
       const auto h = statistics_of(correlated_inputs(3 * in, in, 7)).hessian();
       gptq options{.bits = 3, .group_size = group, .block_size = block};
@@ -148,17 +148,18 @@ TEST_CASE("gptq: fitting on stale weights differs only inside a panel", "[gptq]"
 
 TEST_CASE("gptq: a weight on its grid is left alone", "[gptq]") {
   for (int bits = 2; bits <= 8; ++bits)
-    for (const index group : {index{-1}, index{16}})
+    for (const index_t group : {index_t{-1}, index_t{16}})
       for (const bool act_order : {false, true}) {
         if (act_order && group > 0) continue;  // groups of other channels have other grids
-        const index in = 32;
+        const index_t in = 32;
         tersor::random_generator g(static_cast<std::uint64_t>(bits));
         matrix<float> w(5, in);
         const auto n = (1u << bits) - 1;
-        for (index r = 0; r < 5; ++r)  // zero point r, both ends of the codes in each group
-          for (index j = 0; j < in; ++j) {
+        for (index_t r = 0; r < 5; ++r)  // zero point r, both ends of the codes in each group
+          for (index_t j = 0; j < in; ++j) {
             const auto code = j % 16 == 0 ? 0u : j % 16 == 1 ? n : g.uniform_index(n + 1);
-            w(r, j) = 0.125F * (static_cast<float>(code) - static_cast<float>(r % static_cast<index>(n + 1)));
+            w(r, j) =
+                0.125F * (static_cast<float>(code) - static_cast<float>(r % static_cast<index_t>(n + 1)));
           }
         const auto s =
             gptq{.bits = bits, .group_size = group, .act_order = act_order, .block_size = 8}.quantize(
@@ -177,15 +178,15 @@ TEST_CASE("gptq: the panel width does not matter", "[gptq]") {
         const auto w = random_matrix<float>(out, in, seed);
         const auto h = statistics_of(correlated_inputs(3 * in, in, seed)).hessian();
         gptq options{.bits = 4, .group_size = group, .static_groups = fixed};
-        const auto run = [&](index block) {
+        const auto run = [&](index_t block) {
           options.block_size = block;
           return options.quantize(w, h);
         };
         const auto reference = run(in);
-        for (const index block : {1, 5, 8, 128}) {
+        for (const index_t block : {1, 5, 8, 128}) {
           const auto s = run(block);
-          index different = 0;
-          for (index i = 0; i < s.codes.size(); ++i)
+          index_t different = 0;
+          for (index_t i = 0; i < s.codes.size(); ++i)
             different += s.codes.data()[i] != reference.codes.data()[i];
           INFO("groups of " << group << ", static " << fixed << ", panels of " << block);
           CHECK(different <= s.codes.size() / 100);
@@ -195,14 +196,14 @@ TEST_CASE("gptq: the panel width does not matter", "[gptq]") {
 }
 
 TEST_CASE("gptq: act_order on sorted channels changes nothing", "[gptq]") {
-  for (const index group : {index{-1}, index{8}, index{7}}) {
-    const index in = 24;
+  for (const index_t group : {index_t{-1}, index_t{8}, index_t{7}}) {
+    const index_t in = 24;
     auto x = correlated_inputs(80, in, 3);
-    std::vector<std::pair<double, index>> energy;
+    std::vector<std::pair<double, index_t>> energy;
     const auto h0 = statistics_of(x).hessian();
-    for (index j = 0; j < in; ++j) energy.emplace_back(-h0(j, j), j);
+    for (index_t j = 0; j < in; ++j) energy.emplace_back(-h0(j, j), j);
     std::ranges::sort(energy);
-    std::vector<index> order;
+    std::vector<index_t> order;
     for (const auto& e : energy) order.push_back(e.second);
     x = tersor::gather_columns(x, order);
     const auto h = statistics_of(x).hessian();
@@ -218,10 +219,10 @@ TEST_CASE("gptq: act_order on sorted channels changes nothing", "[gptq]") {
 }
 
 TEST_CASE("gptq: act_order sorts channels stably by energy and groups them in that order", "[gptq]") {
-  const index in = 9;
+  const index_t in = 9;
   matrix<double> h(in, in);
   const std::vector<double> energy{1, 5, 2, 5, 9, 1, 1, 3, 5};
-  for (index j = 0; j < in; ++j) h(j, j) = energy[static_cast<std::size_t>(j)];
+  for (index_t j = 0; j < in; ++j) h(j, j) = energy[static_cast<std::size_t>(j)];
   // order 4 | 1 3 8 | 7 | 2 | 0 5 6, in groups of 4
   const auto s = gptq{.group_size = 4, .act_order = true}.quantize(random_matrix<float>(3, in, 1), h);
   CHECK(s.g_idx == std::vector<std::int32_t>{1, 0, 1, 0, 0, 1, 2, 1, 0});
@@ -231,7 +232,7 @@ TEST_CASE("gptq: act_order sorts channels stably by energy and groups them in th
 TEST_CASE("gptq: error feedback pays on correlated inputs", "[gptq]") {
   // sheet: X = Z A with cond(A) about 1e3, 128 x 256, 3 and 4 bits: ratio of summed errors below 0.8
   for (const int bits : {3, 4})
-    for (const index group : {index{-1}, index{64}})
+    for (const index_t group : {index_t{-1}, index_t{64}})
       for (std::uint64_t seed = 0; seed < 2; ++seed) {
         const auto w = random_matrix<float>(128, 256, seed);
         const auto inputs = statistics_of(ill_conditioned_inputs(512, 256, seed + 1));
@@ -249,7 +250,7 @@ TEST_CASE("gptq: error feedback pays on correlated inputs", "[gptq]") {
 }
 
 TEST_CASE("gptq: never worse than rounding to nearest with keep_better", "[gptq]") {
-  index replaced = 0;
+  index_t replaced = 0;
   for (const auto& [out, in, group] : shapes)
     for (const int bits : {2, 4, 8})
       for (std::uint64_t seed = 0; seed < 4; ++seed) {
@@ -269,29 +270,29 @@ TEST_CASE("gptq: never worse than rounding to nearest with keep_better", "[gptq]
 }
 
 TEST_CASE("gptq: never worse than rounding to nearest, whatever the options and constraints", "[gptq]") {
-  index replaced = 0, kept = 0;
-  const index out = 18, in = 24;
+  index_t replaced = 0, kept = 0;
+  const index_t out = 18, in = 24;
   for (const auto scheme : schemes)
-    for (const index group : {index{-1}, index{5}, index{8}})
+    for (const index_t group : {index_t{-1}, index_t{5}, index_t{8}})
       for (const bool act_order : {false, true})
         for (const bool fixed : {false, true})
           for (const bool clip : {false, true})
             for (int constraint = 0; constraint < 4; ++constraint)
-              for (const index tokens : {3, 60}) {
+              for (const index_t tokens : {3, 60}) {
                 const auto seed = static_cast<std::uint64_t>(tokens + constraint);
                 const auto inputs = statistics_of(correlated_inputs(tokens, in, seed));
                 solve::layer l{.weight = random_matrix<float>(out, in, seed), .inputs = &inputs};
                 if (constraint == 1) l.sparsity.kept = random_mask(out, in, 0.5, seed);
                 if (constraint > 1) {  // 2:4, as it is or in another order of the columns
                   l.sparsity = {matrix<std::uint8_t>(out, in), 2, 4, {}};
-                  for (index j = 0; j < in && constraint == 3; ++j)
+                  for (index_t j = 0; j < in && constraint == 3; ++j)
                     l.sparsity.permutation.push_back(static_cast<std::int32_t>((5 * j + 2) % in));
-                  for (index r = 0; r < out; ++r)
-                    for (index j = 0; j < in; ++j)
+                  for (index_t r = 0; r < out; ++r)
+                    for (index_t j = 0; j < in; ++j)
                       l.sparsity.kept(r, constraint == 3 ? l.sparsity.permutation[static_cast<std::size_t>(j)]
                                                          : j) = (j + r) % 4 < 2;
                 }
-                for (index i = 0; i < l.sparsity.kept.size(); ++i)
+                for (index_t i = 0; i < l.sparsity.kept.size(); ++i)
                   if (l.sparsity.kept.data()[i] == 0) l.weight.data()[i] = 0;
                 const int bits = tokens == 3 ? 2 : 3;
                 const auto result = gptq{.bits = bits,
@@ -309,7 +310,7 @@ TEST_CASE("gptq: never worse than rounding to nearest, whatever the options and 
                 const auto q = result.op.to_dense();
                 const auto h = inputs.gram();
                 CHECK(error_of(l.weight, q, h) <= error_of(l.weight, nearest, h) * (1 + 1e-9));
-                for (index i = 0; i < l.sparsity.kept.size(); ++i)
+                for (index_t i = 0; i < l.sparsity.kept.size(); ++i)
                   if (l.sparsity.kept.data()[i] == 0) CHECK(q.data()[i] == 0.0F);
                 const bool fell_back = std::ranges::any_of(
                     result.notes, [](const auto& n) { return holds(n, "round-to-nearest kept"); });
@@ -321,17 +322,17 @@ TEST_CASE("gptq: never worse than rounding to nearest, whatever the options and 
 
 TEST_CASE("gptq: the comparison with rounding to nearest looks at all rows", "[gptq]") {
   // most rows are on their grid and cost nothing; the comparison goes 512 rows at a time
-  const index in = 12;
+  const index_t in = 12;
   const auto inputs = statistics_of(correlated_inputs(4, in, 1));
-  index replaced = 0;
-  for (const index out : {511, 513, 1100})
-    for (const index row : {index{0}, out - 1})
+  index_t replaced = 0;
+  for (const index_t out : {511, 513, 1100})
+    for (const index_t row : {index_t{0}, out - 1})
       for (const bool masked : {false, true})
         for (std::uint64_t seed = 0; seed < 24; ++seed) {
           solve::layer l{.weight = matrix<float>(out, in), .inputs = &inputs};
           std::ranges::copy(random_matrix<float>(1, in, seed).values(), l.weight.row(row).begin());
           if (masked) l.sparsity.kept = random_mask(out, in, 0.7, seed);
-          for (index i = 0; i < l.sparsity.kept.size(); ++i)
+          for (index_t i = 0; i < l.sparsity.kept.size(); ++i)
             if (l.sparsity.kept.data()[i] == 0) l.weight.data()[i] = 0;
           const auto result = gptq{.bits = 3, .percdamp = 10}.compress(l);
           const auto error = [&](const tersor::op::any_operator& op) {
@@ -350,11 +351,11 @@ TEST_CASE("gptq: the comparison with rounding to nearest looks at all rows", "[g
 }
 
 TEST_CASE("gptq: the operator stores what its documentation counts", "[gptq]") {
-  const index out = 32, in = 256;
+  const index_t out = 32, in = 256;
   const auto w = random_matrix<float>(out, in, 1);
   const auto inputs = statistics_of(correlated_inputs(300, in, 2));
   for (int bits = 2; bits <= 8; ++bits)
-    for (const index g : {index{32}, index{128}, index{-1}})
+    for (const index_t g : {index_t{32}, index_t{128}, index_t{-1}})
       for (const bool act_order : {false, true})
         for (const bool fixed : {false, true}) {
           gptq options{.bits = bits,
@@ -373,22 +374,22 @@ TEST_CASE("gptq: the operator stores what its documentation counts", "[gptq]") {
 }
 
 TEST_CASE("gptq: inputs that were always zero", "[gptq]") {
-  for (const index group : {index{-1}, index{6}})
+  for (const index_t group : {index_t{-1}, index_t{6}})
     for (const bool act_order : {false, true}) {
       auto x = correlated_inputs(60, 20, 1);
-      for (index t = 0; t < 60; ++t) x(t, 3) = x(t, 17) = 0;
+      for (index_t t = 0; t < 60; ++t) x(t, 3) = x(t, 17) = 0;
       const auto inputs = statistics_of(x);
       auto w = random_matrix<float>(5, 20, 2);
       const gptq options{.bits = 4, .group_size = group, .act_order = act_order, .keep_better = false};
       const auto s = options.quantize(w, inputs.hessian());
-      CHECK(s.dead == std::vector<index>{3, 17});
+      CHECK(s.dead == std::vector<index_t>{3, 17});
       const auto q = values_of(s);
-      for (index r = 0; r < 5; ++r) CHECK((q(r, 3) == 0.0F && q(r, 17) == 0.0F));
+      for (index_t r = 0; r < 5; ++r) CHECK((q(r, 3) == 0.0F && q(r, 17) == 0.0F));
       // the identity of the loss holds for the repaired weight and H
       auto h = inputs.hessian();
-      for (const index j : s.dead) {
+      for (const index_t j : s.dead) {
         h(j, j) = 1;
-        for (index r = 0; r < 5; ++r) w(r, j) = 0;
+        for (index_t r = 0; r < 5; ++r) w(r, j) = 0;
       }
       const double expected = error_of(w, q, with_damping(h, s.damping));
       CHECK(std::abs(2 * s.loss - expected) <= 1e-4 * expected);
@@ -398,7 +399,7 @@ TEST_CASE("gptq: inputs that were always zero", "[gptq]") {
   // all of them: H = 0, any weight gives the same outputs, zeros are stored
   const auto none = statistics_of(matrix<float>(4, 20));
   const auto w = random_matrix<float>(5, 20, 2);
-  for (const index group : {index{-1}, index{6}})
+  for (const index_t group : {index_t{-1}, index_t{6}})
     for (const bool act_order : {false, true}) {
       const auto result = gptq{.bits = 4, .group_size = group, .act_order = act_order}(w, none);
       CHECK(result.op.to_dense() == matrix<float>(5, 20));
@@ -407,7 +408,7 @@ TEST_CASE("gptq: inputs that were always zero", "[gptq]") {
 }
 
 TEST_CASE("gptq: fewer tokens than channels, and no damping at all", "[gptq]") {
-  for (const index tokens : {1, 3, 10})
+  for (const index_t tokens : {1, 3, 10})
     for (const double percdamp : {0.0, 0.01}) {
       const auto w = random_matrix<float>(6, 40, 1);
       const auto inputs = statistics_of(correlated_inputs(tokens, 40, 2));
@@ -428,33 +429,33 @@ TEST_CASE("gptq: rows of zeros and single rows", "[gptq]") {
   auto w = random_matrix<float>(4, 30, 1);
   for (float& v : w.row(2)) v = 0;
   const auto inputs = statistics_of(correlated_inputs(90, 30, 2));
-  for (const index group : {index{-1}, index{7}}) {
+  for (const index_t group : {index_t{-1}, index_t{7}}) {
     const gptq options{.bits = 3, .group_size = group, .keep_better = false};
     const auto q = options(w, inputs).op.to_dense();
-    for (index j = 0; j < 30; ++j) CHECK(q(2, j) == 0.0F);
+    for (index_t j = 0; j < 30; ++j) CHECK(q(2, j) == 0.0F);
     // rows do not know of each other
-    for (const index r : {0, 3}) {
+    for (const index_t r : {0, 3}) {
       const auto alone = options(w.view().rows(r, 1), inputs).op.to_dense();
-      for (index j = 0; j < 30; ++j) CHECK(std::fabs(alone(0, j) - q(r, j)) <= 1e-6F);
+      for (index_t j = 0; j < 30; ++j) CHECK(std::fabs(alone(0, j) - q(r, j)) <= 1e-6F);
     }
   }
 }
 
 TEST_CASE("gptq: zeros of a constraint stay exact zeros", "[gptq]") {
   for (std::uint64_t seed = 0; seed < 3; ++seed)
-    for (const index group : {index{-1}, index{8}})
+    for (const index_t group : {index_t{-1}, index_t{8}})
       for (const bool act_order : {false, true})
         for (const auto scheme : {solve::grid_scheme::affine0, solve::grid_scheme::affine_minmax}) {
           const auto inputs = statistics_of(correlated_inputs(80, 24, seed));
           solve::layer l{.weight = random_matrix<float>(6, 24, seed), .inputs = &inputs};
           l.sparsity.kept = random_mask(6, 24, 0.5, seed + 1);
-          for (index i = 0; i < l.weight.size(); ++i)
+          for (index_t i = 0; i < l.weight.size(); ++i)
             if (l.sparsity.kept.data()[i] == 0) l.weight.data()[i] = 0;
           const gptq options{.bits = 4, .group_size = group, .scheme = scheme, .act_order = act_order};
           auto outcome = options.compress(l);
           CHECK(outcome.op.as<tersor::op::sparse_bitmap>() != nullptr);
           auto q = outcome.op.to_dense();
-          for (index i = 0; i < q.size(); ++i)
+          for (index_t i = 0; i < q.size(); ++i)
             if (l.sparsity.kept.data()[i] == 0) CHECK(q.data()[i] == 0.0F);
           CHECK(error_of(l.weight, q, inputs.hessian()) <=
                 error_of(l.weight,
@@ -462,14 +463,14 @@ TEST_CASE("gptq: zeros of a constraint stay exact zeros", "[gptq]") {
                          inputs.hessian()) *
                     (1 + 1e-9));
           l.sparsity = {matrix<std::uint8_t>(6, 24), 2, 4, {}};
-          for (index r = 0; r < 6; ++r)
-            for (index j = 0; j < 24; ++j) l.sparsity.kept(r, j) = (j + r) % 4 < 2;
+          for (index_t r = 0; r < 6; ++r)
+            for (index_t j = 0; j < 24; ++j) l.sparsity.kept(r, j) = (j + r) % 4 < 2;
           outcome = options.compress(l);
           const auto* nm = outcome.op.as<tersor::op::sparse_nm>();
           REQUIRE(nm != nullptr);
           CHECK(nm->values().is_quantized());
           q = outcome.op.to_dense();
-          for (index i = 0; i < q.size(); ++i)
+          for (index_t i = 0; i < q.size(); ++i)
             if (l.sparsity.kept.data()[i] == 0) CHECK(q.data()[i] == 0.0F);
         }
 }
@@ -546,7 +547,7 @@ TEST_CASE("gptq: errors", "[gptq]") {
   CHECK(gptq{}.quantize(matrix<float>(3, 0), {}).loss == 0.0);
   for (const double size : {1e-90, 1e95}) {  // its factor is no float
     matrix<double> extreme(4, 4);
-    for (index j = 0; j < 4; ++j) extreme(j, j) = size;
+    for (index_t j = 0; j < 4; ++j) extreme(j, j) = size;
     CHECK(holds(error_text([&] { gptq{}.quantize(w, extreme); }), "factor of H⁻¹[0, 0] = "));
   }
   const matrix<std::uint8_t> kept(3, 5);

@@ -8,7 +8,7 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using namespace tersor::quant;
 namespace op = tersor::op;
 
@@ -20,17 +20,17 @@ struct sample {
 };
 
 /// Random codes, scales that F16 holds and zero points from `least_zero` up.
-sample random_operator(int bits, index out, index in, index group, bool scattered, unsigned least_zero,
+sample random_operator(int bits, index_t out, index_t in, index_t group, bool scattered, unsigned least_zero,
                        std::uint64_t seed) {
   tersor::random_generator g(seed);
-  const index groups = (in + group - 1) / group;
+  const index_t groups = (in + group - 1) / group;
   sample s{matrix<std::uint8_t>(out, in), matrix<float>(out, groups), matrix<float>(out, groups), {}, {}};
   for (auto& c : s.codes.values()) c = static_cast<std::uint8_t>(g.uniform_index(1u << bits));
   for (float& v : s.scale.values()) v = tersor::f16(static_cast<float>(0.01 + g.uniform()));
   for (float& v : s.zero.values())
     v = static_cast<float>(least_zero + g.uniform_index((1u << bits) - least_zero));
   if (scattered)
-    for (index j = 0; j < in; ++j)
+    for (index_t j = 0; j < in; ++j)
       s.g_idx.push_back(static_cast<std::int32_t>(g.uniform_index(static_cast<std::uint64_t>(groups))));
   s.value = op::quantized(s.codes, op::affine_grid(bits, out, in, group, s.scale.view(), s.zero.view(),
                                                    tersor::dtype::f16, s.g_idx));
@@ -40,14 +40,15 @@ sample random_operator(int bits, index out, index in, index group, bool scattere
 /// Bit `bit` of the stream of words: word bit / 32, lowest first.
 template <class Word>
 int bit_of(std::size_t bit, const Word& word) {
-  return static_cast<int>(static_cast<std::uint32_t>(word(static_cast<index>(bit / 32))) >> (bit % 32) & 1u);
+  return static_cast<int>(static_cast<std::uint32_t>(word(static_cast<index_t>(bit / 32))) >> (bit % 32) &
+                          1u);
 }
 
 TEST_CASE("gptq layout: every bit by the format's definition", "[gptq_layout]") {
   // Code k of `bits` bits is bits k * bits ... of a dense stream: for 2, 4 and 8 bits no code crosses a word,
   // for 3 bits that is the three-word pattern (sheet: channel 10 in bits 30, 31 and 0; 21 in 31 and 0, 1).
   for (const int bits : {2, 3, 4, 8})
-    for (const auto& [out, in, group] : {std::tuple<index, index, index>{32, 32, 32},
+    for (const auto& [out, in, group] : {std::tuple<index_t, index_t, index_t>{32, 32, 32},
                                          {32, 96, 32},
                                          {64, 96, 64},
                                          {96, 32, 128},
@@ -63,20 +64,20 @@ TEST_CASE("gptq layout: every bit by the format's definition", "[gptq_layout]") 
           REQUIRE(t.qzeros.rows() == s.scale.cols());
           REQUIRE(t.qzeros.cols() == out * bits / 32);
           bool same = true;
-          for (index r = 0; r < out; ++r)
-            for (index j = 0; j < in; ++j)
+          for (index_t r = 0; r < out; ++r)
+            for (index_t j = 0; j < in; ++j)
               for (int b = 0; b < bits; ++b)
                 same = same && bit_of(static_cast<std::size_t>(j * bits + b),
-                                      [&](index w) { return t.qweight(w, r); }) == (s.codes(r, j) >> b & 1);
-          for (index g = 0; g < s.scale.cols(); ++g)
-            for (index r = 0; r < out; ++r) {
+                                      [&](index_t w) { return t.qweight(w, r); }) == (s.codes(r, j) >> b & 1);
+          for (index_t g = 0; g < s.scale.cols(); ++g)
+            for (index_t r = 0; r < out; ++r) {
               const int stored = static_cast<int>(s.zero(r, g)) - (variant == gptq_variant::v1 ? 1 : 0);
               for (int b = 0; b < bits; ++b)
                 same = same && bit_of(static_cast<std::size_t>(r * bits + b),
-                                      [&](index w) { return t.qzeros(g, w); }) == (stored >> b & 1);
+                                      [&](index_t w) { return t.qzeros(g, w); }) == (stored >> b & 1);
               same = same && static_cast<float>(t.scales(g, r)) == s.scale(r, g);
             }
-          for (index j = 0; j < in; ++j)
+          for (index_t j = 0; j < in; ++j)
             same = same && t.g_idx[static_cast<std::size_t>(j)] ==
                                (scattered ? s.g_idx[static_cast<std::size_t>(j)] : j / group);
           CHECK(same);
@@ -100,7 +101,7 @@ TEST_CASE("gptq layout: known words", "[gptq_layout]") {
   CHECK(v1.qweight == v2.qweight);
   // the first eight codes of a row, lowest bits first
   matrix<std::uint8_t> codes(8, 8);
-  for (index j = 0; j < 8; ++j) codes(0, j) = static_cast<std::uint8_t>(j);
+  for (index_t j = 0; j < 8; ++j) codes(0, j) = static_cast<std::uint8_t>(j);
   const matrix<float> one(8, 1, 1.0F);
   const op::quantized ramp(codes, op::affine_grid(4, 8, 8, 8, one.view(), one.view(), tersor::dtype::f16));
   CHECK(gptq_pack(ramp, gptq_variant::v1).qweight(0, 0) == 0x76543210);
@@ -110,7 +111,7 @@ TEST_CASE("gptq layout: what GPTQ returns goes through a checkpoint", "[gptq_lay
   const auto w = random_matrix<float>(64, 96, 1);
   const auto inputs = statistics_of(correlated_inputs(200, 96, 2));
   for (const int bits : {2, 3, 4, 8})
-    for (const index group : {index{-1}, index{32}, index{40}})
+    for (const index_t group : {index_t{-1}, index_t{32}, index_t{40}})
       for (const bool act_order : {false, true})
         for (const auto scheme :
              {tersor::solve::grid_scheme::affine0, tersor::solve::grid_scheme::sym_unsigned}) {
@@ -137,7 +138,7 @@ TEST_CASE("gptq layout: zero points of version 1", "[gptq_layout]") {
     s.zero(5, 0) = 0;
     const op::quantized with_zero(
         s.codes, op::affine_grid(bits, 32, 32, 32, s.scale.view(), s.zero.view(), tersor::dtype::f16));
-    for (index r = 0; r < 5; ++r)
+    for (index_t r = 0; r < 5; ++r)
       if (s.zero(r, 0) == 0) s.zero(r, 0) = 1;
     const op::quantized checked(
         s.codes, op::affine_grid(bits, 32, 32, 32, s.scale.view(), s.zero.view(), tersor::dtype::f16));
@@ -147,10 +148,10 @@ TEST_CASE("gptq layout: zero points of version 1", "[gptq_layout]") {
     auto t = gptq_pack(with_zero, gptq_variant::v2);
     for (auto& word : t.qzeros.values()) word = -1;
     const auto back = gptq_unpack(t, bits, 32, gptq_variant::v1);
-    for (index r = 0; r < 32; ++r) CHECK(back.grid().zero_point(r, 0) == 0);
+    for (index_t r = 0; r < 32; ++r) CHECK(back.grid().zero_point(r, 0) == 0);
     // the same words mean other weights in the other version
     const auto other = gptq_unpack(t, bits, 32, gptq_variant::v2);
-    for (index r = 0; r < 32; ++r) CHECK(other.grid().zero_point(r, 0) == (1 << bits) - 1);
+    for (index_t r = 0; r < 32; ++r) CHECK(other.grid().zero_point(r, 0) == (1 << bits) - 1);
   }
 }
 
@@ -162,7 +163,7 @@ TEST_CASE("gptq layout: without g_idx groups are runs", "[gptq_layout]") {
 }
 
 TEST_CASE("gptq layout: errors", "[gptq_layout]") {
-  const auto pack = [](int bits, index out, index in) {
+  const auto pack = [](int bits, index_t out, index_t in) {
     return error_text(
         [&] { gptq_pack(random_operator(bits, out, in, 8, false, 1, 1).value, gptq_variant::v1); });
   };
@@ -176,7 +177,7 @@ TEST_CASE("gptq layout: errors", "[gptq_layout]") {
               "scale of row 0, group 0"));
 
   const auto good = gptq_pack(random_operator(4, 32, 96, 32, false, 1, 3).value, gptq_variant::v1);
-  const auto unpack = [&](const auto& change, int bits = 4, index group = 32) {
+  const auto unpack = [&](const auto& change, int bits = 4, index_t group = 32) {
     auto t = good;
     change(t);
     return error_text([&] { gptq_unpack(t, bits, group, gptq_variant::v1); });

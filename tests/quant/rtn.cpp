@@ -8,12 +8,12 @@ namespace {
 
 using namespace tersor_test;
 using tersor::dtype;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::quant::rtn;
 using tersor::solve::grid_scheme;
 
 struct shape {
-  index out, in, group;
+  index_t out, in, group;
 };
 // ragged last groups, groups larger than the row, single rows, columns and weights
 const std::vector<shape> shapes{{1, 1, 1},  {1, 1, -1},  {1, 37, 8}, {5, 1, 128},
@@ -31,8 +31,8 @@ TEST_CASE("rtn: every weight is within half a step of its value", "[rtn]") {
           const auto op = rtn{.bits = bits, .group_size = group, .scheme = scheme, .scale_type = type}(w).op;
           const auto q = op.to_dense();
           bool close = true;
-          for (index r = 0; r < out; ++r)
-            for (index j = 0; j < in; ++j) {
+          for (index_t r = 0; r < out; ++r)
+            for (index_t j = 0; j < in; ++j) {
               const float s = op.grid().scale(r, group < 0 ? 0 : j / group);
               close = close &&
                       std::fabs(q(r, j) - w(r, j)) <= s * (0.5F + 2.4e-7F * static_cast<float>(1 << bits));
@@ -42,10 +42,10 @@ TEST_CASE("rtn: every weight is within half a step of its value", "[rtn]") {
 }
 
 TEST_CASE("rtn: the operator stores what its documentation counts", "[rtn]") {
-  const index out = 32, in = 256;
+  const index_t out = 32, in = 256;
   const auto w = random_matrix<float>(out, in, 1);
   for (int bits = 2; bits <= 8; ++bits)
-    for (const index g : {index{32}, index{128}, index{-1}}) {
+    for (const index_t g : {index_t{32}, index_t{128}, index_t{-1}}) {
       const double group = static_cast<double>(g < 0 ? in : g);
       const auto affine = rtn{.bits = bits, .group_size = g}(w);
       CHECK(std::abs(affine.report.bits_per_weight - (bits + (16 + bits) / group)) <= 1e-9);
@@ -57,16 +57,16 @@ TEST_CASE("rtn: the operator stores what its documentation counts", "[rtn]") {
 
 TEST_CASE("rtn: a matrix on its grid comes back", "[rtn]") {
   for (int bits = 2; bits <= 8; ++bits)
-    for (const index group : {index{8}, index{12}, index{-1}})
+    for (const index_t group : {index_t{8}, index_t{12}, index_t{-1}})
       for (std::uint64_t seed = 0; seed < 5; ++seed) {
         tersor::random_generator g(seed);
-        const index out = 6, in = 24, size = group < 0 ? in : group;
+        const index_t out = 6, in = 24, size = group < 0 ? in : group;
         matrix<float> w(out, in);
-        for (index r = 0; r < out; ++r)
-          for (index j = 0; j < in; j += size) {
+        for (index_t r = 0; r < out; ++r)
+          for (index_t j = 0; j < in; j += size) {
             const float s = std::ldexp(1.0F, static_cast<int>(g.uniform_index(8)) - 6);
             const auto z = static_cast<float>(g.uniform_index(1u << bits));
-            for (index k = 0; k < size; ++k) {
+            for (index_t k = 0; k < size; ++k) {
               const auto code = k == 0 ? 0u : k == 1 ? (1u << bits) - 1 : g.uniform_index(1u << bits);
               w(r, j + k) = s * (static_cast<float>(code) - z);
             }
@@ -84,11 +84,11 @@ TEST_CASE("rtn: constant, zero and one-sided weights", "[rtn]") {
       const rtn q{.bits = bits, .group_size = 4, .scheme = scheme};
       CHECK(q(matrix<float>(3, 10)).op.to_dense() == matrix<float>(3, 10));
       auto w = random_matrix<float>(4, 10, 2);
-      for (index j = 0; j < 10; ++j) w(1, j) = 0;  // a row and a column of zeros stay zeros
-      for (index r = 0; r < 4; ++r) w(r, 6) = 0;
+      for (index_t j = 0; j < 10; ++j) w(1, j) = 0;  // a row and a column of zeros stay zeros
+      for (index_t r = 0; r < 4; ++r) w(r, 6) = 0;
       const auto dense = q(w).op.to_dense();
-      for (index j = 0; j < 10; ++j) CHECK(dense(1, j) == 0.0F);
-      for (index r = 0; r < 4; ++r) CHECK(dense(r, 6) == 0.0F);
+      for (index_t j = 0; j < 10; ++j) CHECK(dense(1, j) == 0.0F);
+      for (index_t r = 0; r < 4; ++r) CHECK(dense(r, 6) == 0.0F);
     }
   for (const float c : {0.5F, -3.0F}) {  // one code is exactly the bound of the range
     const auto q = rtn{.bits = 4, .group_size = 4, .scale_type = dtype::f32}(matrix<float>(2, 9, c)).op;
@@ -112,9 +112,9 @@ TEST_CASE("rtn: one grid for the tensor", "[rtn]") {
 TEST_CASE("rtn: finer and searched grids", "[rtn]") {
   for (std::uint64_t seed = 0; seed < 5; ++seed) {
     auto w = random_matrix<float>(16, 128, seed);
-    for (index r = 0; r < 16; ++r) w(r, 7 * r) *= 8;  // outliers
+    for (index_t r = 0; r < 16; ++r) w(r, 7 * r) *= 8;  // outliers
     double row = 0, previous = 1e9;
-    for (const index group : {index{-1}, index{32}, index{8}}) {
+    for (const index_t group : {index_t{-1}, index_t{32}, index_t{8}}) {
       const double e = rtn{.bits = 4, .group_size = group}(w).report.relative_error;
       CHECK(e < previous);
       previous = e;
@@ -140,7 +140,7 @@ TEST_CASE("rtn: a clip search never has a larger error", "[rtn]") {
           const auto loss = [&] {
             const auto q = options(w).op.to_dense();
             double sum = 0;
-            for (index i = 0; i < w.size(); ++i)
+            for (index_t i = 0; i < w.size(); ++i)
               sum += std::pow(std::abs(static_cast<double>(q.data()[i]) - static_cast<double>(w.data()[i])),
                               static_cast<double>(norm));
             return sum;
@@ -171,18 +171,18 @@ TEST_CASE("rtn: zeros of a constraint stay exact zeros", "[rtn]") {
         CHECK(outcome.op.kind() == "sparse_bitmap");
         CHECK(outcome.sparsity.kept == l.sparsity.kept);
         const auto dense = outcome.op.to_dense(), full = q(l.weight).op.to_dense();
-        for (index i = 0; i < dense.size(); ++i)
+        for (index_t i = 0; i < dense.size(); ++i)
           CHECK(dense.data()[i] == (l.sparsity.kept.data()[i] != 0 ? full.data()[i] : 0.0F));
         // n:m
         l.sparsity = {matrix<std::uint8_t>(6, 20), 2, 4, {}};
-        for (index r = 0; r < 6; ++r)
-          for (index j = 0; j < 20; ++j) l.sparsity.kept(r, j) = (j + r) % 4 < 2;
+        for (index_t r = 0; r < 6; ++r)
+          for (index_t j = 0; j < 20; ++j) l.sparsity.kept(r, j) = (j + r) % 4 < 2;
         const auto halves = q.compress(l);
         const auto* nm = halves.op.as<tersor::op::sparse_nm>();
         REQUIRE(nm != nullptr);
         CHECK(nm->values().is_quantized());
         CHECK(nm->values().grid().bits() == bits);
-        for (index i = 0; i < dense.size(); ++i)
+        for (index_t i = 0; i < dense.size(); ++i)
           if (l.sparsity.kept.data()[i] == 0) CHECK(halves.op.to_dense().data()[i] == 0.0F);
       }
 }

@@ -32,11 +32,11 @@ inline double distance(const matrix<float>& a, const matrix<float>& b) {
 }
 
 /// Activations of X = Z A with a condition number of about 1e3: what error feedback lives on.
-inline matrix<float> ill_conditioned_inputs(index tokens, index in, std::uint64_t seed) {
+inline matrix<float> ill_conditioned_inputs(index_t tokens, index_t in, std::uint64_t seed) {
   const auto z = random_matrix(tokens, in, seed), mix = random_matrix(in, in, seed + 1);
   auto scaled = mix;
-  for (index i = 0; i < in; ++i)
-    for (index j = 0; j < in; ++j)
+  for (index_t i = 0; i < in; ++i)
+    for (index_t j = 0; j < in; ++j)
       scaled(i, j) *= std::pow(10.0, -2.0 * static_cast<double>(i) / static_cast<double>(in));
   return tersor::copy_as<float>(times(z.view(), scaled.view()).view());
 }

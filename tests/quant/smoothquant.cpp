@@ -7,7 +7,7 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::op::activation_unit;
 using tersor::quant::smoothquant;
 using tersor::quant::w8a8;
@@ -15,18 +15,18 @@ using tersor::quant::w8a8;
 std::vector<float> column_max(const std::vector<matrix<float>>& ms) {
   std::vector<float> m(static_cast<std::size_t>(ms.front().cols()));
   for (const auto& w : ms)
-    for (index r = 0; r < w.rows(); ++r)
+    for (index_t r = 0; r < w.rows(); ++r)
       for (std::size_t j = 0; j < m.size(); ++j)
-        m[j] = std::max(m[j], std::fabs(w(r, static_cast<index>(j))));
+        m[j] = std::max(m[j], std::fabs(w(r, static_cast<index_t>(j))));
   return m;
 }
 matrix<float> divided(matrix<float> x, const std::vector<float>& s) {
-  for (index t = 0; t < x.rows(); ++t) tersor::solve::divide_channels(x.row(t), s);
+  for (index_t t = 0; t < x.rows(); ++t) tersor::solve::divide_channels(x.row(t), s);
   return x;
 }
 
 TEST_CASE("smoothquant: what the exponent does to the channel maxima", "[smoothquant]") {
-  for (const index in : {1, 7, 40})
+  for (const index_t in : {1, 7, 40})
     for (std::uint64_t seed = 0; seed < 5; ++seed) {
       const auto x = correlated_inputs(30, in, seed);
       const auto a = column_max({x});
@@ -53,7 +53,7 @@ TEST_CASE("smoothquant: what the exponent does to the channel maxima", "[smoothq
 TEST_CASE("smoothquant: the function is unchanged before quantization", "[smoothquant]") {
   for (const float alpha : {0.0F, 0.3F, 0.5F, 0.85F, 1.0F})
     for (const auto& [tokens, in, out] :
-         {std::tuple<index, index, index>{1, 1, 1}, {1, 9, 4}, {30, 24, 9}, {7, 65, 33}})
+         {std::tuple<index_t, index_t, index_t>{1, 1, 1}, {1, 9, 4}, {30, 24, 9}, {7, 65, 33}})
       for (std::uint64_t seed = 0; seed < 3; ++seed) {
         // behind a norm with a gain, of which one is zero, and a bias; two layers read it
         const auto hidden = correlated_inputs(tokens, in, seed);
@@ -61,8 +61,8 @@ TEST_CASE("smoothquant: the function is unchanged before quantization", "[smooth
         if (in > 1) gain(0, 1) = 0;
         const auto behind_norm = [&] {
           auto x = hidden;
-          for (index t = 0; t < tokens; ++t)
-            for (index j = 0; j < in; ++j) x(t, j) = x(t, j) * gain(0, j) + bias(0, j);
+          for (index_t t = 0; t < tokens; ++t)
+            for (index_t j = 0; j < in; ++j) x(t, j) = x(t, j) * gain(0, j) + bias(0, j);
           return x;
         };
         std::vector<matrix<float>> weights{random_matrix<float>(out, in, seed + 3),
@@ -87,14 +87,14 @@ TEST_CASE("smoothquant: an outlier channel costs less than a third", "[smoothqua
   // measured about 0.009 against 0.065
   for (std::uint64_t seed = 0; seed < 3; ++seed) {
     auto x = random_matrix<float>(64, 128, seed);
-    for (index t = 0; t < 64; ++t) x(t, 11) *= 100;
+    for (index_t t = 0; t < 64; ++t) x(t, 11) *= 100;
     std::vector<matrix<float>> weights{random_matrix<float>(96, 128, seed + 1)};
     const auto exact = tersor::linalg::multiply(x, weights[0].view().transposed());
     const auto error = [&](const matrix<float>& input, const matrix<float>& w) {
       matrix<float> y(64, 96);
       w8a8{.activations = activation_unit::per_tensor}(w).op.apply(input.view(), y.view());
       double e = 0, n = 0;
-      for (index i = 0; i < y.size(); ++i) {
+      for (index_t i = 0; i < y.size(); ++i) {
         const double v = static_cast<double>(exact.data()[i]), d = static_cast<double>(y.data()[i]) - v;
         e += d * d;
         n += v * v;
@@ -116,7 +116,7 @@ TEST_CASE("smoothquant: channels that were always zero, weights that are", "[smo
   CHECK(smoothquant{}.scales(a, weights)[0] == 1.0F);
   CHECK(smoothquant{.compat_dead = true}.scales(a, weights)[0] == 1e-5F);
   CHECK(smoothquant{.alpha = 0}.scales(a, weights)[0] == 1.0F);
-  for (index r = 0; r < 4; ++r) weights[0](r, 1) = 0;  // taken as 1e-5
+  for (index_t r = 0; r < 4; ++r) weights[0](r, 1) = 0;  // taken as 1e-5
   const auto s = smoothquant{}.scales(a, weights);
   CHECK(std::fabs(s[1] - std::sqrt(2.0F / 1e-5F)) <= 1e-5F * s[1]);
 }

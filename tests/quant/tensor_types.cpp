@@ -23,7 +23,7 @@
 namespace {
 
 using namespace tersor_test;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::quant::gptq;
 using tersor::quant::rtn;
 using tersor::quant::w8a8;
@@ -31,21 +31,21 @@ using tersor::quant::w8a8;
 /// f(name, tensor) with the values of w in every type of tensor that the library knows. Gaps hold NaN.
 template <class F>
 void for_each_tensor_type(const matrix<float>& w, F&& f) {
-  const index m = w.rows(), n = w.cols();
+  const index_t m = w.rows(), n = w.cols();
   f("matrix of double", tersor::to_matrix<double>(w));
   f("view", w.view());
   f("pointer", tersor::as_view(w.data(), {m, n}));
   const auto by_columns_memory = tersor::copy_as<float>(w.view().transposed());
   f("transposed view", by_columns_memory.view().transposed());
   matrix<float> backwards(m, n);
-  for (index i = 0; i < m; ++i)
-    for (index j = 0; j < n; ++j) backwards(m - 1 - i, n - 1 - j) = w(i, j);
+  for (index_t i = 0; i < m; ++i)
+    for (index_t j = 0; j < n; ++j) backwards(m - 1 - i, n - 1 - j) = w(i, j);
   f("negative strides", matrix_view<const float>(backwards.data() + backwards.size() - 1, {m, n}, {-n, -1}));
 
   using by_rows = Eigen::Matrix<float, -1, -1, Eigen::RowMajor>;
   by_rows rows(m, n);
-  for (index i = 0; i < m; ++i)
-    for (index j = 0; j < n; ++j) rows(i, j) = w(i, j);
+  for (index_t i = 0; i < m; ++i)
+    for (index_t j = 0; j < n; ++j) rows(i, j) = w(i, j);
   const Eigen::MatrixXf columns = rows;
   f("Eigen row-major", rows);
   f("Eigen column-major", columns);
@@ -66,7 +66,7 @@ void for_each_tensor_type(const matrix<float>& w, F&& f) {
   xt::xarray<float> any = xt::xarray<float>::from_shape({shape[0], shape[1]});
   for (std::size_t i = 0; i < shape[0]; ++i)
     for (std::size_t j = 0; j < shape[1]; ++j)
-      any(i, j) = xc(i, j) = x(i, j) = w(static_cast<index>(i), static_cast<index>(j));
+      any(i, j) = xc(i, j) = x(i, j) = w(static_cast<index_t>(i), static_cast<index_t>(j));
   f("xtensor", x);
   f("xtensor column-major", xc);
   f("xarray", tersor::as_view<2>(any));
@@ -84,7 +84,7 @@ void for_each_tensor_type(const matrix<float>& w, F&& f) {
 }
 
 TEST_CASE("compressors: the same bits for every tensor type and any number of threads", "[quant]") {
-  for (const auto& [out, in] : {std::pair<index, index>{1, 1}, {1, 9}, {9, 1}, {20, 37}}) {
+  for (const auto& [out, in] : {std::pair<index_t, index_t>{1, 1}, {1, 9}, {9, 1}, {20, 37}}) {
     const auto w = random_matrix<float>(out, in, 1);
     const auto inputs = statistics_of(correlated_inputs(3 * in, in, 2));
     const rtn r{.bits = 3, .group_size = 8, .clip_search = true};

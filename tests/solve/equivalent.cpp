@@ -8,9 +8,9 @@ namespace {
 
 using namespace tersor_test;
 using namespace tersor::solve;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
-std::vector<float> positive(index n, std::uint64_t seed) {
+std::vector<float> positive(index_t n, std::uint64_t seed) {
   std::vector<float> s(static_cast<std::size_t>(n));
   tersor::random_generator g(seed);
   for (float& v : s) v = static_cast<float>(std::exp(2 * g.normal()));
@@ -23,15 +23,16 @@ matrix<double> product(const matrix<float>& x, const matrix<float>& w) {
 
 TEST_CASE("equivalent: columns times s and a norm divided by s leave the function unchanged",
           "[equivalent]") {
-  for (const auto& [tokens, in, out] : {std::tuple<index, index, index>{1, 1, 1}, {5, 12, 7}, {9, 33, 20}})
+  for (const auto& [tokens, in, out] :
+       {std::tuple<index_t, index_t, index_t>{1, 1, 1}, {5, 12, 7}, {9, 33, 20}})
     for (std::uint64_t seed = 0; seed < 5; ++seed) {
       const auto hidden = random_matrix<float>(tokens, in, seed);
       auto gain = random_matrix<float>(1, in, seed + 1), bias = random_matrix<float>(1, in, seed + 2);
       auto w = random_matrix<float>(out, in, seed + 3);
       const auto behind_norm = [&] {
         auto x = hidden;
-        for (index t = 0; t < x.rows(); ++t)
-          for (index j = 0; j < x.cols(); ++j) x(t, j) = x(t, j) * gain(0, j) + bias(0, j);
+        for (index_t t = 0; t < x.rows(); ++t)
+          for (index_t j = 0; j < x.cols(); ++j) x(t, j) = x(t, j) * gain(0, j) + bias(0, j);
         return x;
       };
       const auto before = product(behind_norm(), w);
@@ -44,17 +45,17 @@ TEST_CASE("equivalent: columns times s and a norm divided by s leave the functio
 }
 
 TEST_CASE("equivalent: a linear producer is divided in its last rows", "[equivalent]") {
-  const index in = 6, middle = 5, out = 4;
+  const index_t in = 6, middle = 5, out = 4;
   const auto x = random_matrix<float>(7, in, 1);
-  for (const index more : {0, 3}) {  // rows of a fused layer that feed somebody else
+  for (const index_t more : {0, 3}) {  // rows of a fused layer that feed somebody else
     auto producer = random_matrix<float>(more + middle, in, 2);
     auto bias = random_matrix<float>(1, more + middle, 3);
     auto w = random_matrix<float>(out, middle, 4);
     const auto first_rows = tersor::copy_as<float>(producer.view().rows(0, more));
     const auto run = [&] {
       matrix<double> y = product(x, producer), last(7, middle);
-      for (index t = 0; t < 7; ++t)
-        for (index j = 0; j < middle; ++j) last(t, j) = y(t, more + j) + bias(0, more + j);
+      for (index_t t = 0; t < 7; ++t)
+        for (index_t j = 0; j < middle; ++j) last(t, j) = y(t, more + j) + bias(0, more + j);
       const auto b = tersor::copy_as<double>(w.view());
       return times(last.view(), b.view().transposed());
     };
@@ -65,7 +66,7 @@ TEST_CASE("equivalent: a linear producer is divided in its last rows", "[equival
     divide_rows(producer, bias.row(0), s);
     CHECK(difference(run().view(), before.view()) <= 1e-5 * largest(before.view()));
     CHECK(tersor::copy_as<float>(producer.view().rows(0, more)) == first_rows);
-    for (index j = 0; j < more; ++j) CHECK(bias(0, j) == old_bias(0, j));
+    for (index_t j = 0; j < more; ++j) CHECK(bias(0, j) == old_bias(0, j));
     const auto with_bias = producer;
     auto without = with_bias;
     divide_rows(without, {}, std::vector<float>(static_cast<std::size_t>(middle), 2.0F));
@@ -84,7 +85,7 @@ TEST_CASE("equivalent: errors", "[equivalent]") {
 }
 
 TEST_CASE("equivalent: a weight on its grid", "[equivalent]") {
-  for (const index group : {index{-1}, index{1}, index{5}})
+  for (const index_t group : {index_t{-1}, index_t{1}, index_t{5}})
     for (const bool clip : {false, true}) {
       const grid_target target{{.bits = 3, .clip_search = clip}, group};
       const auto w = random_matrix<float>(20, 12, 6);

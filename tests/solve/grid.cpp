@@ -9,7 +9,7 @@ namespace {
 using namespace tersor_test;
 using namespace tersor::solve;
 using tersor::dtype;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 namespace op = tersor::op;
 
 float highest(int bits) { return static_cast<float>((1 << bits) - 1); }
@@ -202,7 +202,7 @@ TEST_CASE("grid: a clip search never does worse, and finds outliers", "[grid]") 
     for (const float w : x) e += std::pow(std::fabs(static_cast<double>(grid_value(w, g, n) - w)), norm);
     return e;
   };
-  index better = 0;
+  index_t better = 0;
   for (int bits = 2; bits <= 8; ++bits)
     for (const auto scheme : every_scheme)
       for (const float norm : {1.0F, 2.4F})
@@ -294,20 +294,20 @@ TEST_CASE("grid: scales at the ends of their type", "[grid]") {
 // Matrices.
 
 TEST_CASE("grid: groups of a matrix", "[grid]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {1, 10}, {5, 1}, {7, 30}})
-    for (const index group : {index{-1}, index{1}, index{4}, index{7}, index{1000}}) {
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {1, 10}, {5, 1}, {7, 30}})
+    for (const index_t group : {index_t{-1}, index_t{1}, index_t{4}, index_t{7}, index_t{1000}}) {
       INFO(rows << " x " << cols << ", groups of " << group);
       const auto w = random_matrix<float>(rows, cols, 5);
       const grid_rule rule{.bits = 3};
       const auto p = fit_grids(w.view(), group, false, rule, threads(1));
-      const index size = group < 0 ? cols : group;
+      const index_t size = group < 0 ? cols : group;
       REQUIRE(p.scale.rows() == rows);
       REQUIRE(p.scale.cols() == (cols + size - 1) / size);
       const auto codes = quantize(w.view(), p, 3, threads(1));
-      for (index r = 0; r < rows; ++r)
-        for (index j = 0; j < cols; ++j) {
+      for (index_t r = 0; r < rows; ++r)
+        for (index_t j = 0; j < cols; ++j) {
           std::vector<float> unit;
-          for (index k = j / size * size; k < std::min(cols, j / size * size + size); ++k)
+          for (index_t k = j / size * size; k < std::min(cols, j / size * size + size); ++k)
             unit.push_back(w(r, k));
           const auto g = fit_grid(unit, rule);
           CHECK(p.at(r, j / size).scale == g.scale);
@@ -318,8 +318,8 @@ TEST_CASE("grid: groups of a matrix", "[grid]") {
         const grid_rule other{.bits = 3, .scheme = scheme};
         const auto parts = fit_grids(w.view(), group, false, other),
                    all = fit_grids(w.view(), -1, false, other);
-        for (index r = 0; r < rows; ++r)
-          for (index g = 0; g < parts.scale.cols(); ++g) CHECK(parts.scale(r, g) <= all.scale(r, 0));
+        for (index_t r = 0; r < rows; ++r)
+          for (index_t g = 0; g < parts.scale.cols(); ++g) CHECK(parts.scale(r, g) <= all.scale(r, 0));
       }
       for (const int n : {2, 3}) {
         const auto again = fit_grids(w.view(), group, false, rule, threads(n));
@@ -334,7 +334,7 @@ TEST_CASE("grid: groups of a matrix", "[grid]") {
 
 TEST_CASE("grid: errors", "[grid]") {
   const auto w = random_matrix<float>(3, 10, 1);
-  const auto fit = [&](int bits, index group, bool per_tensor = false) {
+  const auto fit = [&](int bits, index_t group, bool per_tensor = false) {
     return error_text([&] { fit_grids(w.view(), group, per_tensor, {.bits = bits}); });
   };
   for (const int bits : {-1, 0, 9, 32}) {
@@ -343,7 +343,7 @@ TEST_CASE("grid: errors", "[grid]") {
   }
   CHECK(fit(4, 0) == "group_size = 0: expected -1 or at least 1");
   const auto p = fit_grids(w.view(), 4, false, {});
-  const auto codes = [&](index rows, index cols, const grid_parameters& grids, int bits = 4) {
+  const auto codes = [&](index_t rows, index_t cols, const grid_parameters& grids, int bits = 4) {
     return error_text([&] { quantize(matrix<float>(rows, cols).view(), grids, bits); });
   };
   CHECK(codes(3, 10, p).empty());
@@ -404,8 +404,8 @@ TEST_CASE("grid: every option of a technique reaches its rule", "[grid]") {
 matrix<float> values_of(const matrix<std::uint8_t>& codes, const grid_parameters& p,
                         const std::vector<std::int32_t>& g_idx, const sparsity& s) {
   matrix<float> w(codes.rows(), codes.cols());
-  for (index r = 0; r < w.rows(); ++r)
-    for (index j = 0; j < w.cols(); ++j) {
+  for (index_t r = 0; r < w.rows(); ++r)
+    for (index_t j = 0; j < w.cols(); ++j) {
       const auto g = p.at(r, g_idx.empty() ? j / p.group_size : g_idx[static_cast<std::size_t>(j)]);
       if (s.empty() || s.kept(r, j) != 0) w(r, j) = g.scale * (static_cast<float>(codes(r, j)) - g.zero);
     }
@@ -413,9 +413,9 @@ matrix<float> values_of(const matrix<std::uint8_t>& codes, const grid_parameters
 }
 
 TEST_CASE("grid: operators of codes under every kind of constraint", "[grid]") {
-  const index rows = 6, cols = 20;
+  const index_t rows = 6, cols = 20;
   const auto w = random_matrix<float>(rows, cols, 8);
-  for (const index group : {index{-1}, index{5}, index{8}})
+  for (const index_t group : {index_t{-1}, index_t{5}, index_t{8}})
     for (const auto scheme : {grid_scheme::affine0, grid_scheme::sym_unsigned})
       for (const bool scattered : {false, true}) {
         const grid_rule rule{.bits = 3, .scheme = scheme};
@@ -423,17 +423,18 @@ TEST_CASE("grid: operators of codes under every kind of constraint", "[grid]") {
         const auto codes = quantize(w.view(), p, 3);
         std::vector<std::int32_t> g_idx;
         if (scattered)
-          for (index j = 0; j < cols; ++j) g_idx.push_back(static_cast<std::int32_t>(j * 7 % p.scale.cols()));
+          for (index_t j = 0; j < cols; ++j)
+            g_idx.push_back(static_cast<std::int32_t>(j * 7 % p.scale.cols()));
         std::vector<sparsity> constraints(5);
         constraints[1].kept = random_mask(rows, cols, 0.4, 9);
         constraints[2] = {matrix<std::uint8_t>(rows, cols), 2, 4, {}};
-        for (index r = 0; r < rows; ++r)
-          for (index j = 0; j < cols; ++j) constraints[2].kept(r, j) = (j + r) % 4 < 2;
+        for (index_t r = 0; r < rows; ++r)
+          for (index_t j = 0; j < cols; ++j) constraints[2].kept(r, j) = (j + r) % 4 < 2;
         constraints[3] = constraints[2];  // 2:4 in another order of the columns
-        for (index j = 0; j < cols; ++j)
+        for (index_t j = 0; j < cols; ++j)
           constraints[3].permutation.push_back(static_cast<std::int32_t>((j * 3 + 1) % cols));
-        for (index r = 0; r < rows; ++r)
-          for (index j = 0; j < cols; ++j)
+        for (index_t r = 0; r < rows; ++r)
+          for (index_t j = 0; j < cols; ++j)
             constraints[3].kept(r, constraints[3].permutation[static_cast<std::size_t>(j)]) =
                 constraints[2].kept(r, j);
         constraints[4].kept = matrix<std::uint8_t>(rows, cols);  // nothing is kept
@@ -450,8 +451,8 @@ TEST_CASE("grid: operators of codes under every kind of constraint", "[grid]") {
           const auto result = sparse_operator(w.view(), constraints[k], dtype::f32);
           CHECK(result.kind() == kinds[k]);
           const auto dense = result.to_dense();
-          for (index r = 0; r < rows; ++r)
-            for (index j = 0; j < cols; ++j)
+          for (index_t r = 0; r < rows; ++r)
+            for (index_t j = 0; j < cols; ++j)
               CHECK(dense(r, j) == (constraints[k].kept(r, j) != 0 ? w(r, j) : 0.0F));
         }
       }

@@ -9,7 +9,7 @@ namespace {
 
 using namespace tersor_test;
 using namespace tersor::solve;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 namespace op = tersor::op;
 
 /// Stores a weight in 16 bits.
@@ -30,7 +30,7 @@ TEST_CASE("layer: what a compressor refuses", "[layer]") {
   l.weight(1, 2) = 0;
   l.sparsity.kept = matrix<std::uint8_t>(3, 5);
   CHECK(holds(error_text([&] { check_layer(l); }), "sparsity of gate = 3 x 5: expected 3 x 4"));
-  for (const auto& [rows, cols] : {std::pair<index, index>{0, 4}, {4, 0}, {0, 0}}) {
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{0, 4}, {4, 0}, {0, 0}}) {
     const layer empty{.name = "gate", .weight = matrix<float>(rows, cols)};
     CHECK(holds(error_text([&] { check_layer(empty); }), "gate = "));
   }
@@ -53,7 +53,7 @@ TEST_CASE("layer: statistics that a technique asks for", "[layer]") {
 }
 
 TEST_CASE("layer: the report by its definitions", "[layer]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {5, 9}, {16, 4}})
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {5, 9}, {16, 4}})
     for (std::uint64_t seed = 0; seed < 4; ++seed) {
       const auto w = random_matrix<float>(rows, cols, seed), x = random_matrix<float>(7, cols, seed + 1);
       const auto approximation = random_matrix<float>(rows, cols, seed + 2);
@@ -61,16 +61,16 @@ TEST_CASE("layer: the report by its definitions", "[layer]") {
       const auto inputs = statistics_of(x);
       const auto r = measure(w.view(), stored, &inputs);
       double error = 0, norm = 0, worst = 0, output_error = 0, output_norm = 0;
-      for (index i = 0; i < rows; ++i) {
-        for (index j = 0; j < cols; ++j) {
+      for (index_t i = 0; i < rows; ++i) {
+        for (index_t j = 0; j < cols; ++j) {
           const double a = static_cast<double>(w(i, j)), d = a - static_cast<double>(approximation(i, j));
           error += d * d;
           norm += a * a;
           worst = std::max(worst, std::abs(d));
         }
-        for (index t = 0; t < 7; ++t) {
+        for (index_t t = 0; t < 7; ++t) {
           double y = 0, e = 0;
-          for (index j = 0; j < cols; ++j) {
+          for (index_t j = 0; j < cols; ++j) {
             const double a = static_cast<double>(w(i, j)), v = static_cast<double>(x(t, j));
             y += a * v;
             e += (a - static_cast<double>(approximation(i, j))) * v;

@@ -8,9 +8,9 @@ namespace {
 
 using namespace tersor_test;
 using namespace tersor::solve;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
-matrix<float> scores(index rows, index cols, std::uint64_t seed) {
+matrix<float> scores(index_t rows, index_t cols, std::uint64_t seed) {
   auto s = random_matrix<float>(rows, cols, seed);
   for (float& v : s.values()) v = std::abs(v);
   return s;
@@ -18,17 +18,17 @@ matrix<float> scores(index rows, index cols, std::uint64_t seed) {
 
 double kept_sum(const matrix<float>& s, const matrix<std::uint8_t>& kept) {
   double sum = 0;
-  for (index i = 0; i < s.size(); ++i)
+  for (index_t i = 0; i < s.size(); ++i)
     if (kept.data()[i]) sum += static_cast<double>(s.data()[i]);
   return sum;
 }
 
 TEST_CASE("select: exactly k of a constant matrix, lowest index first", "[select]") {
-  for (index k = 0; k <= 12; ++k) {
+  for (index_t k = 0; k <= 12; ++k) {
     const std::vector<float> constant(12, 1.0F);
     std::vector<std::uint8_t> kept(12, 1);
     remove_smallest(constant, k, kept);
-    for (index i = 0; i < 12; ++i) CHECK(kept[static_cast<std::size_t>(i)] == (i >= k));
+    for (index_t i = 0; i < 12; ++i) CHECK(kept[static_cast<std::size_t>(i)] == (i >= k));
   }
   const std::vector<float> ties{2, 1, 2, 1, 0, 2};
   std::vector<std::uint8_t> kept(6, 1);
@@ -37,14 +37,15 @@ TEST_CASE("select: exactly k of a constant matrix, lowest index first", "[select
 }
 
 TEST_CASE("select: counts for any shape and share", "[select]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{1, 1}, {3, 4}, {7, 33}, {40, 5}})
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {3, 4}, {7, 33}, {40, 5}})
     for (const double s : {0.0, 0.1, 0.3, 0.5, 0.99}) {
       const auto x = scores(rows, cols, 3);
-      CHECK(removed(select(x, {.sparsity = s})) == static_cast<index>(s * static_cast<double>(rows * cols)));
+      CHECK(removed(select(x, {.sparsity = s})) ==
+            static_cast<index_t>(s * static_cast<double>(rows * cols)));
       const auto by_row = select(x, {.sparsity = s, .scope = selection_scope::per_row});
-      for (index r = 0; r < rows; ++r)
+      for (index_t r = 0; r < rows; ++r)
         CHECK(std::ranges::count(by_row.row(r), std::uint8_t{0}) ==
-              static_cast<index>(s * static_cast<double>(cols)));
+              static_cast<index_t>(s * static_cast<double>(cols)));
       if (s == 0.0) CHECK(removed(by_row) == 0);
       if (rows == 1) CHECK(by_row == select(x, {.sparsity = s}));
     }
@@ -53,14 +54,14 @@ TEST_CASE("select: counts for any shape and share", "[select]") {
 TEST_CASE("select: no other mask of the same count keeps more (3 x 4, all masks)", "[select]") {
   for (std::uint64_t seed = 0; seed < 5; ++seed) {
     const auto x = scores(3, 4, seed);
-    for (index k = 0; k < 12; ++k) {
+    for (index_t k = 0; k < 12; ++k) {
       matrix<std::uint8_t> kept(3, 4, 1);
       remove_smallest(x.values(), k, kept.values());
       double best = 0;
       for (unsigned bits = 0; bits < 4096; ++bits) {
         if (std::popcount(bits) != 12 - k) continue;
         matrix<std::uint8_t> mask(3, 4);
-        for (index i = 0; i < 12; ++i) mask.data()[i] = (bits >> i) & 1U;
+        for (index_t i = 0; i < 12; ++i) mask.data()[i] = (bits >> i) & 1U;
         best = std::max(best, kept_sum(x, mask));
       }
       CHECK(std::abs(kept_sum(x, kept) - best) <= 1e-12);
@@ -70,18 +71,18 @@ TEST_CASE("select: no other mask of the same count keeps more (3 x 4, all masks)
 
 TEST_CASE("select: per row, no other mask of the same counts keeps more (all masks of a row)", "[select]") {
   for (std::uint64_t seed = 0; seed < 5; ++seed)
-    for (const index cols : {index{1}, index{5}, index{9}}) {
+    for (const index_t cols : {index_t{1}, index_t{5}, index_t{9}}) {
       const auto x = scores(4, cols, seed);
       const auto kept = select(x, {.sparsity = 0.45, .scope = selection_scope::per_row});
-      for (index r = 0; r < 4; ++r) {
-        const index k = removed_count(0.45, cols);
+      for (index_t r = 0; r < 4; ++r) {
+        const index_t k = removed_count(0.45, cols);
         double sum = 0, best = 0;
-        for (index j = 0; j < cols; ++j)
+        for (index_t j = 0; j < cols; ++j)
           if (kept(r, j)) sum += static_cast<double>(x(r, j));
         for (unsigned bits = 0; bits < (1U << cols); ++bits) {
           if (std::popcount(bits) != cols - k) continue;
           double other = 0;
-          for (index j = 0; j < cols; ++j)
+          for (index_t j = 0; j < cols; ++j)
             if ((bits >> j) & 1U) other += static_cast<double>(x(r, j));
           best = std::max(best, other);
         }
@@ -92,7 +93,7 @@ TEST_CASE("select: per row, no other mask of the same counts keeps more (all mas
 
 TEST_CASE("select: follows a permutation of rows and columns where there are no ties", "[select]") {
   for (std::uint64_t seed = 0; seed < 5; ++seed)
-    for (const auto& [rows, cols] : {std::pair<index, index>{1, 50}, {30, 1}, {7, 16}})
+    for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 50}, {30, 1}, {7, 16}})
       for (const auto scope : {selection_scope::per_tensor, selection_scope::per_row}) {
         const selection_rule rule{.sparsity = 0.4, .scope = scope};
         const auto x = scores(rows, cols, seed);
@@ -102,32 +103,32 @@ TEST_CASE("select: follows a permutation of rows and columns where there are no 
         CHECK(tersor::gather_columns(select(x, rule), order) ==
               select(tersor::gather_columns(x, order), rule));
         matrix<float> reversed(rows, cols);
-        for (index r = 0; r < rows; ++r) std::ranges::copy(x.row(r), reversed.row(rows - 1 - r).begin());
+        for (index_t r = 0; r < rows; ++r) std::ranges::copy(x.row(r), reversed.row(rows - 1 - r).begin());
         const auto a = select(x, rule), b = select(reversed, rule);
-        for (index r = 0; r < rows; ++r) CHECK(std::ranges::equal(a.row(r), b.row(rows - 1 - r)));
+        for (index_t r = 0; r < rows; ++r) CHECK(std::ranges::equal(a.row(r), b.row(rows - 1 - r)));
       }
 }
 
 TEST_CASE("select: n:m keeps n of every group, the largest, of equal ones as asked", "[select]") {
   for (const auto& [n, m] : {std::pair<int, int>{2, 4}, {1, 4}, {4, 8}, {3, 5}, {4, 4}, {1, 1}})
-    for (const index cols : {index{1}, index{8}, index{11}, index{40}}) {
+    for (const index_t cols : {index_t{1}, index_t{8}, index_t{11}, index_t{40}}) {
       const auto x = scores(6, cols, 2);
       const auto kept = select_nm(x, {n, m});
-      for (index r = 0; r < 6; ++r)
-        for (index j = 0; j < cols; j += m) {
-          const index width = std::min<index>(m, cols - j);
+      for (index_t r = 0; r < 6; ++r)
+        for (index_t j = 0; j < cols; j += m) {
+          const index_t width = std::min<index_t>(m, cols - j);
           double sum = 0, best = 0;
-          index count = 0;
-          for (index i = 0; i < width; ++i)
+          index_t count = 0;
+          for (index_t i = 0; i < width; ++i)
             if (kept(r, j + i)) {
               ++count;
               sum += static_cast<double>(x(r, j + i));
             }
-          CHECK(count == std::min<index>(n, width));
+          CHECK(count == std::min<index_t>(n, width));
           for (unsigned bits = 0; bits < (1U << width); ++bits) {
             if (std::popcount(bits) != count) continue;
             double other = 0;
-            for (index i = 0; i < width; ++i)
+            for (index_t i = 0; i < width; ++i)
               if ((bits >> i) & 1U) other += static_cast<double>(x(r, j + i));
             best = std::max(best, other);
           }
@@ -154,12 +155,12 @@ TEST_CASE("select: what is removed stays removed and counts", "[select]") {
   const auto before = random_mask(12, 20, 0.7, 5);
   const auto kept = select(x, {.sparsity = 0.5}, {before, 0, 0});
   CHECK(removed(kept) == 120);
-  for (index i = 0; i < x.size(); ++i) CHECK((before.data()[i] || !kept.data()[i]));
+  for (index_t i = 0; i < x.size(); ++i) CHECK((before.data()[i] || !kept.data()[i]));
   // also where scores are negative
   auto negative = x;
   for (float& v : negative.values()) v = -v;
   const auto below = select(negative, {.sparsity = 0.5}, {before, 0, 0});
-  for (index i = 0; i < x.size(); ++i) CHECK((before.data()[i] || !below.data()[i]));
+  for (index_t i = 0; i < x.size(); ++i) CHECK((before.data()[i] || !below.data()[i]));
   // more had been removed than is asked for
   const auto little = constrain(select(x, {.sparsity = 0.01}, {before, 0, 0}), {}, {before, 0, 0});
   CHECK(little.kept == before);
@@ -186,24 +187,24 @@ TEST_CASE("select: global, against a walk over all entries in order", "[select]"
     std::vector<std::vector<float>> values(1 + g.uniform_index(5));
     std::vector<float> weights;
     std::vector<scored_tensor> tensors;
-    index entries = 0;
+    index_t entries = 0;
     for (auto& v : values) {
       v.resize(1 + g.uniform_index(40));
       weights.push_back(static_cast<float>(g.uniform() < 0.3 ? 0.01 : 1.0));
       for (float& x : v) x = static_cast<float>(g.uniform_index(12));  // many ties
-      entries += static_cast<index>(v.size());
+      entries += static_cast<index_t>(v.size());
     }
     for (std::size_t t = 0; t < values.size(); ++t) tensors.push_back({values[t], weights[t]});
     const double max_prune = 0.8;
-    std::vector<index> left;
-    index removable = 0;
+    std::vector<index_t> left;
+    index_t removable = 0;
     for (const auto& v : values) {
-      const auto n = static_cast<index>(v.size());
-      left.push_back(std::min(n - 1, static_cast<index>(0.8 * static_cast<double>(n))));
+      const auto n = static_cast<index_t>(v.size());
+      left.push_back(std::min(n - 1, static_cast<index_t>(0.8 * static_cast<double>(n))));
       removable += left.back();
     }
     for (const double s : {0.0, 0.2, 0.5, 0.7}) {
-      const index wanted = static_cast<index>(s * static_cast<double>(entries));
+      const index_t wanted = static_cast<index_t>(s * static_cast<double>(entries));
       if (wanted > removable) {
         CHECK_THROWS_AS(select_global(tensors, s, max_prune), tersor::error);
         continue;
@@ -219,7 +220,7 @@ TEST_CASE("select: global, against a walk over all entries in order", "[select]"
       std::vector<std::vector<std::uint8_t>> expected;
       for (const auto& v : values) expected.emplace_back(v.size(), std::uint8_t{1});
       auto room = left;
-      index k = wanted;
+      index_t k = wanted;
       for (const auto& e : all)
         if (k > 0 && room[e.tensor] > 0) {
           --room[e.tensor];
@@ -259,7 +260,7 @@ TEST_CASE("select: errors", "[select]") {
 }
 
 TEST_CASE("select: nothing to choose from", "[select]") {
-  for (const auto& [rows, cols] : {std::pair<index, index>{0, 0}, {0, 5}, {5, 0}})
+  for (const auto& [rows, cols] : {std::pair<index_t, index_t>{0, 0}, {0, 5}, {5, 0}})
     for (const selection_rule& rule : {selection_rule{.sparsity = 0.5},
                                        {.sparsity = 0.5, .scope = selection_scope::per_row},
                                        {.pattern = {2, 4}}}) {
@@ -294,7 +295,7 @@ TEST_CASE("select: along the inputs of a convolution", "[select]") {
   for (int o = 0; o < 2; ++o)
     for (int i = 0; i < 3; ++i)
       for (int k = 0; k < 2; ++k) s.push_back(static_cast<float>(100 * o + 10 * i + k));
-  const std::vector<index> extents{2, 3, 2};
+  const std::vector<index_t> extents{2, 3, 2};
   matrix<float> seen;
   const auto kept = select_along_inputs(s, extents, [&](const matrix<float>& rows) {
     seen = rows;

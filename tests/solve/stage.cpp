@@ -12,7 +12,7 @@ namespace {
 
 using namespace tersor_test;
 using namespace tersor::solve;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 using tersor::lowrank::svd;
 using tersor::prune::magnitude;
 using tersor::quant::awq;
@@ -40,7 +40,7 @@ static_assert((awq{} | rtn{}).needs == calibration_need::sums);
 static_assert((rtn{} | gptq{}).needs == calibration_need::gram);
 static_assert((gptq{} + rtn{}).needs == calibration_need::gram);
 
-const index out = 12, in = 32;
+const index_t out = 12, in = 32;
 
 double weighted(const matrix<float>& w, const op::any_operator& o, const tersor::calib::statistics& inputs) {
   return error_of(w, o.to_dense(), inputs.gram());
@@ -56,7 +56,7 @@ TEST_CASE("stage: a chain hands on weights and their zeros", "[stage]") {
                                (prune | gptq{.bits = 4, .group_size = 8})(w, inputs)}) {
       CHECK(result.op.kind() == "sparse_bitmap");
       const auto q = result.op.to_dense();
-      for (index i = 0; i < w.size(); ++i)
+      for (index_t i = 0; i < w.size(); ++i)
         if (pruned.data()[i] == 0.0F) CHECK(q.data()[i] == 0.0F);
       // the report is about the chain's input
       CHECK(std::abs(*result.report.weighted_error -
@@ -78,8 +78,8 @@ TEST_CASE("stage: a chain hands on weights and their zeros", "[stage]") {
 TEST_CASE("stage: what is lossless in front changes nothing", "[stage]") {
   const rtn q{.bits = 3, .group_size = 8};
   matrix<float> w(out, in);  // on a grid of eighths, all codes used in each group
-  for (index r = 0; r < out; ++r)
-    for (index j = 0; j < in; ++j) w(r, j) = static_cast<float>((3 * j + r) % 8 - r % 8) / 8;
+  for (index_t r = 0; r < out; ++r)
+    for (index_t j = 0; j < in; ++j) w(r, j) = static_cast<float>((3 * j + r) % 8 - r % 8) / 8;
   const auto inputs = statistics_of(correlated_inputs(3 * in, in, 5));
   CHECK((q | q)(w, inputs).op.to_dense() == w);
   CHECK((q | gptq{.bits = 3, .group_size = 8})(w, inputs).op.to_dense() == w);
@@ -99,14 +99,14 @@ TEST_CASE("stage: a sum fits its second part to what is left", "[stage]") {
     // two roundings: the second one sees the first one's error only
     const auto twice = (coarse + coarse)(w, inputs).op.to_dense();
     auto rest = w;
-    for (index i = 0; i < w.size(); ++i) rest.data()[i] -= first.data()[i];
+    for (index_t i = 0; i < w.size(); ++i) rest.data()[i] -= first.data()[i];
     const auto second = coarse(rest).op.to_dense();
-    for (index i = 0; i < w.size(); ++i) CHECK(twice.data()[i] == first.data()[i] + second.data()[i]);
+    for (index_t i = 0; i < w.size(); ++i) CHECK(twice.data()[i] == first.data()[i] + second.data()[i]);
     // sums of sums are flat, and each part lowers the error
     const auto three = (coarse + coarse + coarse)(w, inputs);
     const auto* sum = three.op.as<op::sum<>>();
     REQUIRE(sum != nullptr);
-    index parts = 0;
+    index_t parts = 0;
     std::size_t bytes = 0;
     sum->parts().for_each([&](const op::any_operator& part) {
       ++parts;
@@ -137,7 +137,7 @@ TEST_CASE("stage: sparse, quantized and low-rank together", "[stage]") {
 
 TEST_CASE("stage: notes of all parts, in order", "[stage]") {
   auto x = correlated_inputs(3 * in, in, 7);
-  for (index t = 0; t < x.rows(); ++t) x(t, 3) = 0;
+  for (index_t t = 0; t < x.rows(); ++t) x(t, 3) = 0;
   const auto inputs = statistics_of(x);
   const auto w = random_matrix<float>(out, in, 7);
   const gptq g{.bits = 4, .group_size = 8, .keep_better = false};

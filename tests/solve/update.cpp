@@ -8,9 +8,9 @@ namespace {
 
 using namespace tersor_test;
 using namespace tersor::solve;
-using tersor::index;  // hides the one of <strings.h>
+using tersor::index_t;
 
-matrix<double> hessian(index in, std::uint64_t seed) {
+matrix<double> hessian(index_t in, std::uint64_t seed) {
   return statistics_of(correlated_inputs(4 * in, in, seed)).hessian();
 }
 
@@ -43,7 +43,7 @@ TEST_CASE("update: one removed weight, by hand", "[update]") {
 
 TEST_CASE("update: with diagonal H kept weights stay", "[update]") {
   matrix<double> h(12, 12);
-  for (index j = 0; j < 12; ++j) h(j, j) = 1.0 + static_cast<double>(j);
+  for (index_t j = 0; j < 12; ++j) h(j, j) = 1.0 + static_cast<double>(j);
   const auto w = random_matrix<float>(5, 12, 1);
   const auto kept = random_mask(5, 12, 0.5, 2);
   CHECK(feedback_update(w, kept, h).weight == masked(w, kept));
@@ -51,16 +51,16 @@ TEST_CASE("update: with diagonal H kept weights stay", "[update]") {
 }
 
 TEST_CASE("update: feedback is exact least squares where a prefix is removed", "[update]") {
-  for (const index in : {index{2}, index{9}, index{32}})
+  for (const index_t in : {index_t{2}, index_t{9}, index_t{32}})
     for (std::uint64_t seed = 0; seed < 4; ++seed)
-      for (const index block : {index{1}, index{4}, index{128}}) {
+      for (const index_t block : {index_t{1}, index_t{4}, index_t{128}}) {
         const auto w = random_matrix<float>(6, in, seed);
         matrix<std::uint8_t> kept(6, in, 1);
-        for (index r = 0; r < 6; ++r)
-          for (index j = 0; j < r * in / 6; ++j) kept(r, j) = 0;
+        for (index_t r = 0; r < 6; ++r)
+          for (index_t j = 0; j < r * in / 6; ++j) kept(r, j) = 0;
         const auto h = hessian(in, seed + 10);
         const auto a = feedback_update(w, kept, h, 0.01, block), b = least_squares_update(w, kept, h, 0.01);
-        for (index i = 0; i < w.size(); ++i)
+        for (index_t i = 0; i < w.size(); ++i)
           CHECK(std::abs(a.weight.data()[i] - b.weight.data()[i]) <= 1e-5F);
         CHECK(std::abs(a.damping - b.damping) <= 1e-12 * b.damping);
       }
@@ -68,17 +68,17 @@ TEST_CASE("update: feedback is exact least squares where a prefix is removed", "
 
 TEST_CASE("update: least squares is the optimum, and no update is better", "[update]") {
   for (std::uint64_t seed = 0; seed < 6; ++seed) {
-    const index in = 24;
+    const index_t in = 24;
     const auto w = random_matrix<float>(8, in, seed);
     const auto kept = random_mask(8, in, 0.5, seed + 5);
     const auto h = hessian(in, seed + 9);
     const auto u = least_squares_update(w, kept, h);
     const auto damped = with_damping(h, u.damping);
     // the gradient (Ŵ - W) H vanishes at kept entries
-    for (index r = 0; r < 8; ++r)
-      for (index j = 0; j < in; ++j) {
+    for (index_t r = 0; r < 8; ++r)
+      for (index_t j = 0; j < in; ++j) {
         double gradient = 0, size = 0;
-        for (index i = 0; i < in; ++i) {
+        for (index_t i = 0; i < in; ++i) {
           const double term =
               (static_cast<double>(u.weight(r, i)) - static_cast<double>(w(r, i))) * damped(i, j);
           gradient += term;
@@ -97,7 +97,7 @@ TEST_CASE("update: least squares is the optimum, and no update is better", "[upd
 
 TEST_CASE("update: row losses are the weighted error", "[update]") {
   for (std::uint64_t seed = 0; seed < 4; ++seed) {
-    const index in = 30;
+    const index_t in = 30;
     const auto w = random_matrix<float>(7, in, seed);
     const auto kept = random_mask(7, in, 0.6, seed + 5);
     const auto h = hessian(in, seed + 9);
@@ -111,21 +111,21 @@ TEST_CASE("update: row losses are the weighted error", "[update]") {
 
 TEST_CASE("update: dead inputs lose their weights", "[update]") {
   auto x = correlated_inputs(60, 10, 1);
-  for (index t = 0; t < 60; ++t) x(t, 4) = 0;
+  for (index_t t = 0; t < 60; ++t) x(t, 4) = 0;
   const auto h = statistics_of(x).hessian();
   const auto w = random_matrix<float>(3, 10, 2);
   const matrix<std::uint8_t> all(3, 10, 1);
   for (const auto& u : {feedback_update(w, all, h), least_squares_update(w, all, h)}) {
-    CHECK(u.dead == std::vector<index>{4});
-    for (index r = 0; r < 3; ++r)
-      for (index j = 0; j < 10; ++j) CHECK(u.weight(r, j) == (j == 4 ? 0.0F : w(r, j)));
+    CHECK(u.dead == std::vector<index_t>{4});
+    for (index_t r = 0; r < 3; ++r)
+      for (index_t j = 0; j < 10; ++j) CHECK(u.weight(r, j) == (j == 4 ? 0.0F : w(r, j)));
   }
 }
 
 TEST_CASE("update: a singular H without damping, H = 0, rows without removed or kept weights", "[update]") {
   const auto w = random_matrix<float>(4, 12, 1);
   auto kept = random_mask(4, 12, 0.5, 2);
-  for (index j = 0; j < 12; ++j) {
+  for (index_t j = 0; j < 12; ++j) {
     kept(0, j) = 1;
     kept(1, j) = 0;
   }
@@ -134,7 +134,7 @@ TEST_CASE("update: a singular H without damping, H = 0, rows without removed or 
     for (const auto& u :
          {feedback_update(w, kept, few, damping), least_squares_update(w, kept, few, damping)}) {
       if (damping == 0) CHECK(u.retries > 0);
-      for (index i = 0; i < w.size(); ++i) {
+      for (index_t i = 0; i < w.size(); ++i) {
         CHECK(std::isfinite(u.weight.data()[i]));
         if (!kept.data()[i]) CHECK(u.weight.data()[i] == 0.0F);
       }
@@ -160,9 +160,9 @@ TEST_CASE("update: independent of threads, and of panels up to rounding", "[upda
   CHECK(feedback_update(w, kept, h, 0.01, 16, threads(4)).weight == one.weight);
   CHECK(least_squares_update(w, kept, h, 0.01, threads(4)).weight ==
         least_squares_update(w, kept, h, 0.01, threads(1)).weight);
-  for (const index block : {index{1}, index{7}, index{48}, index{128}}) {
+  for (const index_t block : {index_t{1}, index_t{7}, index_t{48}, index_t{128}}) {
     const auto other = feedback_update(w, kept, h, 0.01, block);
-    for (index i = 0; i < w.size(); ++i)
+    for (index_t i = 0; i < w.size(); ++i)
       CHECK(std::abs(other.weight.data()[i] - one.weight.data()[i]) <= 2e-5F);
   }
 }

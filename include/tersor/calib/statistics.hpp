@@ -19,15 +19,15 @@ namespace tersor::calib {
 /// What `statistics` gathers beside the column sums, which cost next to nothing.
 struct statistics_options {
   bool gram = true;  ///< XᵀX: in_features² doubles and 2 in_features² FLOPs (half of it, by symmetry) a token
-  index reservoir_rows = 0;  ///< rows of X kept as a uniform sample
-  std::uint64_t seed = 0;    ///< of the sample
+  index_t reservoir_rows = 0;  ///< rows of X kept as a uniform sample
+  std::uint64_t seed = 0;      ///< of the sample
 };
 
 /// Statistics of X [tokens, in_features], one `add` per calibration sequence. All sums are kept in double
 /// (XᵀX in float over at most 1024 tokens at a time) and do not depend on the number of threads.
 class statistics {
  public:
-  explicit statistics(index in_features, statistics_options options = {})
+  explicit statistics(index_t in_features, statistics_options options = {})
       : in_(in_features),
         options_(options),
         random_(options.seed),
@@ -70,15 +70,15 @@ class statistics {
       min_[j] = std::min(min_[j], other.min_[j]);
       max_[j] = std::max(max_[j], other.max_[j]);
     }
-    for (index i = 0; i < gram_.size(); ++i) gram_.data()[i] += other.gram_.data()[i];
+    for (index_t i = 0; i < gram_.size(); ++i) gram_.data()[i] += other.gram_.data()[i];
     merge_rows(other);
     tokens_ += other.tokens_;
     sequences_ += other.sequences_;
   }
 
-  index in_features() const { return in_; }
-  index tokens() const { return tokens_; }
-  index sequences() const { return sequences_; }
+  index_t in_features() const { return in_; }
+  index_t tokens() const { return tokens_; }
+  index_t sequences() const { return sequences_; }
   bool has_gram() const { return options_.gram; }
   bool empty() const { return tokens_ == 0; }
 
@@ -90,7 +90,7 @@ class statistics {
   /// H = (2 / sequences) XᵀX, the Hessian of the layer's squared output error in the reference programs.
   matrix<double> hessian() const {
     matrix<double> h = gram();
-    const double factor = 2.0 / static_cast<double>(std::max<index>(sequences_, 1));
+    const double factor = 2.0 / static_cast<double>(std::max<index_t>(sequences_, 1));
     for (double& v : h.values()) v *= factor;
     return h;
   }
@@ -116,26 +116,26 @@ class statistics {
   const std::vector<double>& max() const { return max_; }
   /// A uniform sample of at most `reservoir_rows` of the rows seen, [rows, in_features].
   matrix<float> rows() const {
-    matrix<float> x(static_cast<index>(rows_.size()), in_);
-    for (index i = 0; i < x.rows(); ++i)
+    matrix<float> x(static_cast<index_t>(rows_.size()), in_);
+    for (index_t i = 0; i < x.rows(); ++i)
       std::ranges::copy(rows_[static_cast<std::size_t>(i)], x.row(i).begin());
     return x;
   }
 
  private:
   std::size_t size() const { return static_cast<std::size_t>(in_); }
-  static std::vector<double> divided(std::vector<double> v, index n) {
-    for (double& x : v) x /= static_cast<double>(std::max<index>(n, 1));
+  static std::vector<double> divided(std::vector<double> v, index_t n) {
+    for (double& x : v) x /= static_cast<double>(std::max<index_t>(n, 1));
     return v;
   }
 
   void add_contiguous(matrix_view<const float> x, std::string_view name, const context& ctx) {
     require_finite(x, name);
     const auto tokens = static_cast<double>(x.rows());
-    parallel_chunks(in_, 128, ctx, [&](index first, index last) {  // columns do not depend on each other
-      for (index t = 0; t < x.rows(); ++t) {
+    parallel_chunks(in_, 128, ctx, [&](index_t first, index_t last) {  // columns do not depend on each other
+      for (index_t t = 0; t < x.rows(); ++t) {
         const float* row = x.data + t * x.strides[0];
-        for (index c = first; c < last; ++c) {
+        for (index_t c = first; c < last; ++c) {
           const auto j = static_cast<std::size_t>(c);
           const double v = row[c], magnitude = std::fabs(v);
           sum_[j] += v;
@@ -148,13 +148,13 @@ class statistics {
       }
     });
     if (options_.reservoir_rows > 0)
-      for (index t = 0; t < x.rows(); ++t) sample(x.data + t * x.strides[0], tokens_ + t);
+      for (index_t t = 0; t < x.rows(); ++t) sample(x.data + t * x.strides[0], tokens_ + t);
     if (options_.gram) linalg::gram(x, gram_.view(), ctx);
     tokens_ += x.rows();
     ++sequences_;
   }
   /// Vitter's algorithm R: row number `seen` replaces a random one with the right probability.
-  void sample(const float* row, index seen) {
+  void sample(const float* row, index_t seen) {
     if (seen < options_.reservoir_rows) {
       rows_.emplace_back(row, row + in_);
       return;
@@ -167,20 +167,21 @@ class statistics {
     auto mine = std::move(rows_), theirs = other.rows_;
     auto left = static_cast<std::uint64_t>(tokens_), right = static_cast<std::uint64_t>(other.tokens_);
     rows_.clear();
-    while (static_cast<index>(rows_.size()) < options_.reservoir_rows && (!mine.empty() || !theirs.empty())) {
+    while (static_cast<index_t>(rows_.size()) < options_.reservoir_rows &&
+           (!mine.empty() || !theirs.empty())) {
       const bool from_mine = !mine.empty() && (theirs.empty() || random_.uniform_index(left + right) < left);
       auto& source = from_mine ? mine : theirs;
       const auto k = random_.uniform_index(source.size());
       rows_.push_back(std::move(source[k]));
-      source.erase(source.begin() + static_cast<index>(k));
+      source.erase(source.begin() + static_cast<index_t>(k));
       --(from_mine ? left : right);
     }
   }
 
-  index in_;
+  index_t in_;
   statistics_options options_;
   random_generator random_;
-  index tokens_ = 0, sequences_ = 0;
+  index_t tokens_ = 0, sequences_ = 0;
   std::vector<double> sum_, sum_squares_, sum_sequence_mean_abs_, sum_abs_, min_, max_;
   matrix<double> gram_;
   std::vector<std::vector<float>> rows_;

@@ -15,7 +15,7 @@ namespace tersor {
 template <class X>
 concept dlpack_like = requires(const X& x) {
   { x.data } -> std::convertible_to<const void*>;
-  { x.ndim } -> std::convertible_to<index>;
+  { x.ndim } -> std::convertible_to<index_t>;
   { *x.shape } -> std::convertible_to<std::int64_t>;
   { *x.strides } -> std::convertible_to<std::int64_t>;
   { x.byte_offset } -> std::convertible_to<std::uint64_t>;
@@ -97,17 +97,18 @@ tensor_view<T, Rank> as_view(const dlpack_like auto& x, std::string_view name = 
     fail(concat("element type of ", name),
          detail::dlpack_type_text(x.dtype.code, x.dtype.bits, x.dtype.lanes),
          detail::dlpack_type_text(code, bits_of(type), 1));
-  require(x.ndim == static_cast<index>(Rank), concat("rank of ", name), static_cast<index>(x.ndim), Rank);
+  require(x.ndim == static_cast<index_t>(Rank), concat("rank of ", name), static_cast<index_t>(x.ndim), Rank);
   require(x.shape != nullptr || Rank == 0, concat("shape of ", name), "null", Rank, " extents");
 
-  std::array<index, Rank> extents{};
+  std::array<index_t, Rank> extents{};
   for (std::size_t k = 0; k < Rank; ++k) {
-    require(x.shape[k] >= 0, concat("extent ", k, " of ", name), static_cast<index>(x.shape[k]), "0 or more");
-    extents[k] = static_cast<index>(x.shape[k]);
+    require(x.shape[k] >= 0, concat("extent ", k, " of ", name), static_cast<index_t>(x.shape[k]),
+            "0 or more");
+    extents[k] = static_cast<index_t>(x.shape[k]);
   }
   tensor_view<T, Rank> v(nullptr, extents);
   if (x.strides != nullptr)
-    for (std::size_t k = 0; k < Rank; ++k) v.strides[k] = static_cast<index>(x.strides[k]);
+    for (std::size_t k = 0; k < Rank; ++k) v.strides[k] = static_cast<index_t>(x.strides[k]);
   if (v.empty()) return v;
 
   require(x.data != nullptr, concat("data of ", name), "null", v.size(), " elements");

@@ -89,9 +89,9 @@ struct error_statistics {
   template <class T, class U>
   void add_rows(matrix_view<T> reference, matrix_view<U> approximation) {
     require_shape(approximation, reference.rows(), reference.cols(), "approximation");
-    for (index i = 0; i < reference.rows(); ++i) {
+    for (index_t i = 0; i < reference.rows(); ++i) {
       error_statistics row;  // one partial sum per row keeps the rounding of long sums small
-      for (index j = 0; j < reference.cols(); ++j) {
+      for (index_t j = 0; j < reference.cols(); ++j) {
         const double r = static_cast<double>(reference(i, j)), a = static_cast<double>(approximation(i, j));
         const double e = a - r;
         row.squared_error += e * e;

@@ -17,20 +17,21 @@ template <class T>
 class matrix {
  public:
   matrix() = default;
-  matrix(index rows, index cols) : rows_(rows), cols_(cols), data_(static_cast<std::size_t>(rows * cols)) {}
-  matrix(index rows, index cols, T value)
+  matrix(index_t rows, index_t cols)
+      : rows_(rows), cols_(cols), data_(static_cast<std::size_t>(rows * cols)) {}
+  matrix(index_t rows, index_t cols, T value)
       : rows_(rows), cols_(cols), data_(static_cast<std::size_t>(rows * cols), value) {}
 
-  index rows() const { return rows_; }
-  index cols() const { return cols_; }
-  index size() const { return rows_ * cols_; }
+  index_t rows() const { return rows_; }
+  index_t cols() const { return cols_; }
+  index_t size() const { return rows_ * cols_; }
   bool empty() const { return data_.empty(); }
   T* data() { return data_.data(); }
   const T* data() const { return data_.data(); }
-  T& operator()(index i, index j) { return data_[static_cast<std::size_t>(i * cols_ + j)]; }
-  const T& operator()(index i, index j) const { return data_[static_cast<std::size_t>(i * cols_ + j)]; }
-  std::span<T> row(index i) { return {data() + i * cols_, static_cast<std::size_t>(cols_)}; }
-  std::span<const T> row(index i) const { return {data() + i * cols_, static_cast<std::size_t>(cols_)}; }
+  T& operator()(index_t i, index_t j) { return data_[static_cast<std::size_t>(i * cols_ + j)]; }
+  const T& operator()(index_t i, index_t j) const { return data_[static_cast<std::size_t>(i * cols_ + j)]; }
+  std::span<T> row(index_t i) { return {data() + i * cols_, static_cast<std::size_t>(cols_)}; }
+  std::span<const T> row(index_t i) const { return {data() + i * cols_, static_cast<std::size_t>(cols_)}; }
   std::span<T> values() { return data_; }
   std::span<const T> values() const { return data_; }
 
@@ -40,7 +41,7 @@ class matrix {
   friend bool operator==(const matrix&, const matrix&) = default;
 
  private:
-  index rows_ = 0, cols_ = 0;
+  index_t rows_ = 0, cols_ = 0;
   std::vector<T> data_;
 };
 
@@ -53,8 +54,8 @@ struct view_traits<matrix<T>> {
 template <class T, class U>
 matrix<T> copy_as(matrix_view<U> x) {
   matrix<T> y(x.rows(), x.cols());
-  for (index i = 0; i < x.rows(); ++i)
-    for (index j = 0; j < x.cols(); ++j) y(i, j) = static_cast<T>(x(i, j));
+  for (index_t i = 0; i < x.rows(); ++i)
+    for (index_t j = 0; j < x.cols(); ++j) y(i, j) = static_cast<T>(x(i, j));
   return y;
 }
 template <class T, matrix_like X>
@@ -64,10 +65,10 @@ matrix<T> to_matrix(const X& x) {
 /// The matrix whose column j is column order[j] of x.
 template <class T, class I>
 matrix<T> gather_columns(const matrix<T>& x, const std::vector<I>& order) {
-  matrix<T> y(x.rows(), static_cast<index>(order.size()));
-  for (index i = 0; i < y.rows(); ++i)
-    for (index j = 0; j < y.cols(); ++j)
-      y(i, j) = x(i, static_cast<index>(order[static_cast<std::size_t>(j)]));
+  matrix<T> y(x.rows(), static_cast<index_t>(order.size()));
+  for (index_t i = 0; i < y.rows(); ++i)
+    for (index_t j = 0; j < y.cols(); ++j)
+      y(i, j) = x(i, static_cast<index_t>(order[static_cast<std::size_t>(j)]));
   return y;
 }
 /// An owned copy of a vector, converted to T.
@@ -75,7 +76,7 @@ template <class T, vector_like X>
 std::vector<T> to_vector(const X& x, std::string_view name = "vector") {
   const auto v = as_vector_view(x, name);
   std::vector<T> y(static_cast<std::size_t>(v.extents[0]));
-  for (index i = 0; i < v.extents[0]; ++i) y[static_cast<std::size_t>(i)] = static_cast<T>(v(i));
+  for (index_t i = 0; i < v.extents[0]; ++i) y[static_cast<std::size_t>(i)] = static_cast<T>(v(i));
   return y;
 }
 
@@ -83,33 +84,33 @@ std::vector<T> to_vector(const X& x, std::string_view name = "vector") {
 template <class T, class U>
 void copy(matrix_view<T> x, matrix_view<U> y) {
   assert(x.extents == y.extents);
-  for (index i = 0; i < x.rows(); ++i)
-    for (index j = 0; j < x.cols(); ++j) y(i, j) = static_cast<std::remove_cv_t<U>>(x(i, j));
+  for (index_t i = 0; i < x.rows(); ++i)
+    for (index_t j = 0; j < x.cols(); ++j) y(i, j) = static_cast<std::remove_cv_t<U>>(x(i, j));
 }
 
 /// Error that names the tensor and the first index if x holds a NaN or an infinity.
 template <class T>
 void require_finite(matrix_view<T> x, std::string_view name) {
-  for (index i = 0; i < x.rows(); ++i) {
+  for (index_t i = 0; i < x.rows(); ++i) {
     bool finite = true;  // without a branch for each element, the loop can be vectorised
-    for (index j = 0; j < x.cols(); ++j) finite &= std::isfinite(static_cast<double>(x(i, j)));
+    for (index_t j = 0; j < x.cols(); ++j) finite &= std::isfinite(static_cast<double>(x(i, j)));
     if (finite) [[likely]]
       continue;
-    for (index j = 0; j < x.cols(); ++j)
+    for (index_t j = 0; j < x.cols(); ++j)
       if (!std::isfinite(static_cast<double>(x(i, j))))
         fail(concat(name, "[", i, ", ", j, "]"), static_cast<double>(x(i, j)), "a finite number");
   }
 }
 template <class T>
 void require_finite(vector_view<T> x, std::string_view name) {
-  for (index i = 0; i < x.extents[0]; ++i)
+  for (index_t i = 0; i < x.extents[0]; ++i)
     if (!std::isfinite(static_cast<double>(x(i)))) [[unlikely]]
       fail(concat(name, "[", i, "]"), static_cast<double>(x(i)), "a finite number");
 }
 
 /// Error unless x is rows x cols.
 template <class T>
-void require_shape(matrix_view<T> x, index rows, index cols, std::string_view name) {
+void require_shape(matrix_view<T> x, index_t rows, index_t cols, std::string_view name) {
   require(x.rows() == rows && x.cols() == cols, name, concat(x.rows(), " x ", x.cols()), rows, " x ", cols);
 }
 

@@ -39,12 +39,12 @@ class thread_pool {
   }
   /// Runs work() on the calling thread and on `helpers` others, and returns when all are done. False, having
   /// done nothing, if another loop has the pool.
-  bool run(index helpers, const std::function<void()>& work) {
+  bool run(index_t helpers, const std::function<void()>& work) {
     const std::unique_lock<std::mutex> owner(in_use_, std::try_to_lock);
     if (!owner) return false;
     {
       const std::lock_guard<std::mutex> guard(lock_);
-      while (static_cast<index>(threads_.size()) < helpers) threads_.emplace_back([this] { serve(); });
+      while (static_cast<index_t>(threads_.size()) < helpers) threads_.emplace_back([this] { serve(); });
       work_ = &work;
       wanted_ = helpers;
       unfinished_ = helpers;
@@ -88,7 +88,7 @@ class thread_pool {
   std::condition_variable wake_, done_;
   std::vector<std::thread> threads_;
   const std::function<void()>* work_ = nullptr;
-  index wanted_ = 0, unfinished_ = 0;
+  index_t wanted_ = 0, unfinished_ = 0;
   bool stopping_ = false;
 };
 
@@ -100,17 +100,17 @@ class thread_pool {
 /// for any number of threads. The first exception, by index, is rethrown. Nested loops run on the thread of
 /// their task.
 template <class Task>
-void parallel_for(index count, const context& ctx, Task&& task) {
+void parallel_for(index_t count, const context& ctx, Task&& task) {
   if (count <= 0) return;
-  const index threads = std::min<index>(count, ctx.thread_count());
+  const index_t threads = std::min<index_t>(count, ctx.thread_count());
   if (threads > 1 && !detail::inside_parallel) {
     std::exception_ptr first;
-    index first_index = count;
+    index_t first_index = count;
     std::mutex lock;
-    std::atomic<index> next{0};
+    std::atomic<index_t> next{0};
     const std::function<void()> work = [&] {
       const detail::parallel_scope scope;
-      for (index i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
+      for (index_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
 #if TERSOR_HAS_EXCEPTIONS
         try {
           task(i);
@@ -135,20 +135,20 @@ void parallel_for(index count, const context& ctx, Task&& task) {
   }
   if (ctx.thread_count() >
       1) {  // one task, a nested loop or a busy pool: what is inside may still be parallel
-    for (index i = 0; i < count; ++i) task(i);
+    for (index_t i = 0; i < count; ++i) task(i);
   } else {
     const detail::parallel_scope scope;
-    for (index i = 0; i < count; ++i) task(i);
+    for (index_t i = 0; i < count; ++i) task(i);
   }
 }
 
 /// Runs task(begin, end) over [0, count) cut in chunks of `grain` (the last may be shorter). The cut depends
 /// on the sizes only, never on the number of threads.
 template <class Task>
-void parallel_chunks(index count, index grain, const context& ctx, Task&& task) {
+void parallel_chunks(index_t count, index_t grain, const context& ctx, Task&& task) {
   assert(grain > 0);
-  const index chunks = (count + grain - 1) / grain;
-  parallel_for(chunks, ctx, [&](index c) { task(c * grain, std::min(count, (c + 1) * grain)); });
+  const index_t chunks = (count + grain - 1) / grain;
+  parallel_for(chunks, ctx, [&](index_t c) { task(c * grain, std::min(count, (c + 1) * grain)); });
 }
 
 }  // namespace tersor

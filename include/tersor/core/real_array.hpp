@@ -40,7 +40,7 @@ inline float round_to(dtype type, float value, std::string_view what = "value") 
 class real_array {
  public:
   real_array() = default;
-  real_array(dtype type, index size)
+  real_array(dtype type, index_t size)
       : type_(type), own_(static_cast<std::size_t>(size) * element_bytes(type)) {}
 
   /// `bytes`, which `owner` keeps alive; copied where the elements are not aligned.
@@ -56,7 +56,7 @@ class real_array {
   }
 
   dtype type() const { return type_; }
-  index size() const { return static_cast<index>(bytes().size() / element_bytes(type_)); }
+  index_t size() const { return static_cast<index_t>(bytes().size() / element_bytes(type_)); }
   bool empty() const { return bytes().empty(); }
   std::span<const std::byte> bytes() const { return owner_ ? foreign_ : std::span<const std::byte>(own_); }
   /// To be filled; not of foreign memory.
@@ -65,7 +65,7 @@ class real_array {
     return own_;
   }
 
-  float operator[](index i) const {
+  float operator[](index_t i) const {
     const std::byte* p = bytes().data() + static_cast<std::size_t>(i) * element_bytes(type_);
     if (type_ == dtype::f32) {
       float v;
@@ -77,7 +77,7 @@ class real_array {
     return type_ == dtype::f16 ? detail::float_from_f16(b) : detail::float_from_bf16(b);
   }
   /// Stores value rounded to the type; a finite value out of range is an error.
-  void set(index i, float value) {
+  void set(index_t i, float value) {
     std::byte* p = bytes().data() + static_cast<std::size_t>(i) * element_bytes(type_);
     if (type_ == dtype::f32) {
       std::memcpy(p, &value, sizeof value);
@@ -88,7 +88,7 @@ class real_array {
     std::memcpy(p, &b, sizeof b);
   }
   /// out[i] = element first + i.
-  void read(index first, std::span<float> out) const {
+  void read(index_t first, std::span<float> out) const {
     const auto n = out.size();
     if (n == 0) return;
     const std::byte* p = bytes().data() + static_cast<std::size_t>(first) * element_bytes(type_);
@@ -127,14 +127,14 @@ class real_array {
 template <class T>
 real_array store_as(dtype type, matrix_view<T> x) {
   real_array a(type, x.size());
-  index k = 0;
-  for (index i = 0; i < x.rows(); ++i)
-    for (index j = 0; j < x.cols(); ++j) a.set(k++, static_cast<float>(x(i, j)));
+  index_t k = 0;
+  for (index_t i = 0; i < x.rows(); ++i)
+    for (index_t j = 0; j < x.cols(); ++j) a.set(k++, static_cast<float>(x(i, j)));
   return a;
 }
 inline real_array store_as(dtype type, std::span<const float> x) {
-  real_array a(type, static_cast<index>(x.size()));
-  for (std::size_t i = 0; i < x.size(); ++i) a.set(static_cast<index>(i), x[i]);
+  real_array a(type, static_cast<index_t>(x.size()));
+  for (std::size_t i = 0; i < x.size(); ++i) a.set(static_cast<index_t>(i), x[i]);
   return a;
 }
 

@@ -21,13 +21,13 @@
 namespace tersor {
 
 /// Signed index type of extents, strides and loops.
-using index = std::ptrdiff_t;
+using index_t = std::ptrdiff_t;
 
 namespace detail {
 
 /// p + n; an empty tensor may have no memory at all, and arithmetic on a null pointer is undefined.
 template <class T>
-constexpr T* shifted(T* p, index n) {
+constexpr T* shifted(T* p, index_t n) {
   return p == nullptr ? nullptr : p + n;
 }
 
@@ -47,15 +47,15 @@ struct tensor_view {
   static constexpr std::size_t rank = Rank;
 
   T* data = nullptr;
-  std::array<index, Rank> extents{};
-  std::array<index, Rank> strides{};
+  std::array<index_t, Rank> extents{};
+  std::array<index_t, Rank> strides{};
 
   constexpr tensor_view() = default;
-  constexpr tensor_view(T* d, std::array<index, Rank> e, std::array<index, Rank> s)
+  constexpr tensor_view(T* d, std::array<index_t, Rank> e, std::array<index_t, Rank> s)
       : data(d), extents(e), strides(s) {}
   /// Row-major contiguous memory.
-  constexpr tensor_view(T* d, std::array<index, Rank> e) : data(d), extents(e) {
-    index stride = 1;
+  constexpr tensor_view(T* d, std::array<index_t, Rank> e) : data(d), extents(e) {
+    index_t stride = 1;
     for (std::size_t k = Rank; k-- > 0;) {
       strides[k] = stride;
       stride *= e[k];
@@ -81,21 +81,21 @@ struct tensor_view {
     strides = v.strides;
   }
 
-  template <std::convertible_to<index>... I>
+  template <std::convertible_to<index_t>... I>
   requires(sizeof...(I) == Rank) constexpr T& operator()(I... i) const {
-    return data[offset(std::index_sequence_for<I...>{}, static_cast<index>(i)...)];
+    return data[offset(std::index_sequence_for<I...>{}, static_cast<index_t>(i)...)];
   }
 
-  constexpr index size() const {
-    index n = 1;
-    for (index e : extents) n *= e;
+  constexpr index_t size() const {
+    index_t n = 1;
+    for (index_t e : extents) n *= e;
     return n;
   }
   constexpr bool empty() const { return size() == 0; }
 
   /// Row-major without gaps; extents of 0 or 1 match any stride.
   constexpr bool is_contiguous() const {
-    index stride = 1;
+    index_t stride = 1;
     for (std::size_t k = Rank; k-- > 0;) {
       if (extents[k] > 1 && strides[k] != stride) return false;
       stride *= extents[k];
@@ -103,29 +103,29 @@ struct tensor_view {
     return true;
   }
 
-  constexpr index rows() const requires(Rank == 2) { return extents[0]; }
-  constexpr index cols() const requires(Rank == 2) { return extents[1]; }
-  constexpr tensor_view<T, 1> row(index i) const requires(Rank == 2) {
+  constexpr index_t rows() const requires(Rank == 2) { return extents[0]; }
+  constexpr index_t cols() const requires(Rank == 2) { return extents[1]; }
+  constexpr tensor_view<T, 1> row(index_t i) const requires(Rank == 2) {
     return {detail::shifted(data, i * strides[0]), {extents[1]}, {strides[1]}};
   }
-  constexpr tensor_view<T, 1> column(index j) const requires(Rank == 2) {
+  constexpr tensor_view<T, 1> column(index_t j) const requires(Rank == 2) {
     return {detail::shifted(data, j * strides[1]), {extents[0]}, {strides[0]}};
   }
   constexpr tensor_view transposed() const requires(Rank == 2) {
     return {data, {extents[1], extents[0]}, {strides[1], strides[0]}};
   }
   /// The block of `n` x `m` elements whose first element is (i, j).
-  constexpr tensor_view block(index i, index j, index n, index m) const requires(Rank == 2) {
+  constexpr tensor_view block(index_t i, index_t j, index_t n, index_t m) const requires(Rank == 2) {
     assert(i >= 0 && j >= 0 && n >= 0 && m >= 0 && i + n <= extents[0] && j + m <= extents[1]);
     return {detail::shifted(data, i * strides[0] + j * strides[1]), {n, m}, strides};
   }
-  constexpr tensor_view rows(index first, index count) const requires(Rank == 2) {
+  constexpr tensor_view rows(index_t first, index_t count) const requires(Rank == 2) {
     return block(first, 0, count, extents[1]);
   }
 
  private:
   template <std::size_t... K, class... I>
-  constexpr index offset(std::index_sequence<K...>, I... i) const {
+  constexpr index_t offset(std::index_sequence<K...>, I... i) const {
     assert(((i >= 0 && i < extents[K]) && ...));
     return ((i * strides[K]) + ... + 0);
   }
@@ -140,17 +140,17 @@ using matrix_view = tensor_view<T, 2>;
 /// members so that this header does not include Eigen.
 template <class X>
 requires requires(X& x) {
-  { x.rows() } -> std::convertible_to<index>;
-  { x.cols() } -> std::convertible_to<index>;
-  { x.rowStride() } -> std::convertible_to<index>;
-  { x.colStride() } -> std::convertible_to<index>;
+  { x.rows() } -> std::convertible_to<index_t>;
+  { x.cols() } -> std::convertible_to<index_t>;
+  { x.rowStride() } -> std::convertible_to<index_t>;
+  { x.colStride() } -> std::convertible_to<index_t>;
   *x.data();
 }
 struct view_traits<X> {
   static constexpr auto view(auto& x) {
     using T = std::remove_reference_t<decltype(*x.data())>;
-    return matrix_view<T>(x.data(), {static_cast<index>(x.rows()), static_cast<index>(x.cols())},
-                          {static_cast<index>(x.rowStride()), static_cast<index>(x.colStride())});
+    return matrix_view<T>(x.data(), {static_cast<index_t>(x.rows()), static_cast<index_t>(x.cols())},
+                          {static_cast<index_t>(x.rowStride()), static_cast<index_t>(x.colStride())});
   }
 };
 
@@ -161,20 +161,20 @@ struct view_traits<tensor_view<T, Rank>> {
 template <class T, std::size_t N>
 struct view_traits<std::span<T, N>> {
   static constexpr vector_view<T> view(std::span<T, N> x) {
-    return {x.data(), {static_cast<index>(x.size())}};
+    return {x.data(), {static_cast<index_t>(x.size())}};
   }
 };
 template <class T, class A>
 struct view_traits<std::vector<T, A>> {
   static constexpr auto view(auto& x) {
     return vector_view<std::remove_reference_t<decltype(*x.data())>>(x.data(),
-                                                                     {static_cast<index>(x.size())});
+                                                                     {static_cast<index_t>(x.size())});
   }
 };
 template <class T, std::size_t N>
 struct view_traits<std::array<T, N>> {
   static constexpr auto view(auto& x) {
-    return vector_view<std::remove_reference_t<decltype(*x.data())>>(x.data(), {static_cast<index>(N)});
+    return vector_view<std::remove_reference_t<decltype(*x.data())>>(x.data(), {static_cast<index_t>(N)});
   }
 };
 
@@ -182,10 +182,10 @@ struct view_traits<std::array<T, N>> {
 template <class T, class E, class L, class A>
 struct view_traits<std::mdspan<T, E, L, A>> {
   static constexpr tensor_view<T, E::rank()> view(const std::mdspan<T, E, L, A>& x) {
-    std::array<index, E::rank()> extents, strides;
+    std::array<index_t, E::rank()> extents, strides;
     for (std::size_t k = 0; k < E::rank(); ++k) {
-      extents[k] = static_cast<index>(x.extent(k));
-      strides[k] = static_cast<index>(x.stride(k));
+      extents[k] = static_cast<index_t>(x.extent(k));
+      strides[k] = static_cast<index_t>(x.stride(k));
     }
     return {x.data_handle(), extents, strides};
   }
@@ -200,18 +200,19 @@ constexpr auto as_view(X&& x) requires requires {
 { return view_traits<std::remove_cvref_t<X>>::view(x); }
 /// Raw memory with extents (row-major) and, optionally, strides in elements.
 template <class T, std::size_t Rank>
-constexpr tensor_view<T, Rank> as_view(T* data, const index (&extents)[Rank]) {
+constexpr tensor_view<T, Rank> as_view(T* data, const index_t (&extents)[Rank]) {
   return {data, std::to_array(extents)};
 }
 template <class T, std::size_t Rank>
-constexpr tensor_view<T, Rank> as_view(T* data, const index (&extents)[Rank], const index (&strides)[Rank]) {
+constexpr tensor_view<T, Rank> as_view(T* data, const index_t (&extents)[Rank],
+                                       const index_t (&strides)[Rank]) {
   return {data, std::to_array(extents), std::to_array(strides)};
 }
 /// A span with extents (row-major): their product must be its size.
 template <class T, std::size_t N, std::size_t Rank>
-constexpr tensor_view<T, Rank> as_view(std::span<T, N> data, const index (&extents)[Rank]) {
+constexpr tensor_view<T, Rank> as_view(std::span<T, N> data, const index_t (&extents)[Rank]) {
   tensor_view<T, Rank> v(data.data(), std::to_array(extents));
-  require(v.size() == static_cast<index>(data.size()), "as_view: span size", data.size(),
+  require(v.size() == static_cast<index_t>(data.size()), "as_view: span size", data.size(),
           "the product of the extents, ", v.size());
   return v;
 }

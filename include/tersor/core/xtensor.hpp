@@ -49,11 +49,11 @@ auto xtensor_view(X& x) {
   tensor_view<T, Rank> v;
   v.data = x.data() + x.data_offset();
   for (std::size_t k = Rank; k-- > 0;) {
-    v.extents[k] = static_cast<index>(x.shape()[k]);
+    v.extents[k] = static_cast<index_t>(x.shape()[k]);
     if (v.extents[k] == 1)
       v.strides[k] = k + 1 < Rank ? v.strides[k + 1] * v.extents[k + 1] : 1;
     else
-      v.strides[k] = static_cast<index>(x.strides()[k]);
+      v.strides[k] = static_cast<index_t>(x.strides()[k]);
   }
   return v;
 }
@@ -83,9 +83,9 @@ auto to_xtensor(const X& x) {
   typename xt::xtensor<typename view::value_type, view::rank>::shape_type shape;
   for (std::size_t k = 0; k < view::rank; ++k) shape[k] = static_cast<std::size_t>(v.extents[k]);
   xt::xtensor<typename view::value_type, view::rank> y(shape);
-  std::array<index, view::rank> at{};
+  std::array<index_t, view::rank> at{};
   for (auto* out = y.data(); out != y.data() + v.size(); ++out) {
-    index offset = 0;
+    index_t offset = 0;
     for (std::size_t k = 0; k < view::rank; ++k) offset += at[k] * v.strides[k];
     *out = v.data[offset];
     for (std::size_t k = view::rank; k-- > 0 && ++at[k] == v.extents[k];) at[k] = 0;

@@ -41,7 +41,7 @@ class operator_writer final : public op::archive_writer {
   void attribute(std::string_view name, std::string value) override {
     (*path_.back())["attributes"][std::string(name)] = std::move(value);
   }
-  void tensor(std::string_view name, dtype type, std::span<const index> shape,
+  void tensor(std::string_view name, dtype type, std::span<const index_t> shape,
               std::span<const std::byte> bytes) override {
     file_.add(prefix_ + std::string(name), type, {shape.begin(), shape.end()}, bytes);
   }

@@ -54,20 +54,20 @@ inline constexpr std::uint64_t safetensors_max_header = 100'000'000;
 struct tensor_entry {
   std::string name;
   tersor::dtype dtype;
-  std::vector<index> shape;
+  std::vector<index_t> shape;
   std::uint64_t begin = 0, end = 0;
 
-  index elements() const {
+  index_t elements() const {
     std::uint64_t n = 1;
-    for (index extent : shape) n *= static_cast<std::uint64_t>(extent);
-    return static_cast<index>(n);
+    for (index_t extent : shape) n *= static_cast<std::uint64_t>(extent);
+    return static_cast<index_t>(n);
   }
   std::uint64_t size() const { return end - begin; }
 };
 
 namespace detail {
 
-inline std::string shape_text(std::span<const index> shape) {
+inline std::string shape_text(std::span<const index_t> shape) {
   std::string s = "[";
   for (std::size_t k = 0; k < shape.size(); ++k) s += (k ? ", " : "") + to_text(shape[k]);
   return s + "]";
@@ -76,14 +76,14 @@ inline std::string shape_text(std::span<const index> shape) {
 /// The bytes of `shape` elements of `type`; products that do not fit 64 bits, and sub-byte totals that are
 /// not whole bytes, are errors. Multiplied from the left, so that [2^40, 2^40, 0] is refused as the reference
 /// does.
-inline std::uint64_t checked_bytes(std::span<const index> shape, dtype type, std::string_view where) {
+inline std::uint64_t checked_bytes(std::span<const index_t> shape, dtype type, std::string_view where) {
   constexpr std::uint64_t largest = std::numeric_limits<std::uint64_t>::max();
   std::uint64_t bits = 1;
   const auto multiply = [&](std::uint64_t factor) {
     require(factor == 0 || bits <= largest / factor, where, shape_text(shape), "fewer than 2^64 bits");
     bits *= factor;
   };
-  for (index extent : shape) {
+  for (index_t extent : shape) {
     require(extent >= 0, where, shape_text(shape), "extents of at least 0");
     multiply(static_cast<std::uint64_t>(extent));
   }
@@ -282,7 +282,7 @@ class safetensors_file {
         std::find_if(dtypes.begin(), dtypes.end(), [&](const dtype_info& d) { return d.name == type; });
     require(known != dtypes.end(), where, type, "a known dtype: BOOL, U8, I8, ..., F32, F64");
     e.dtype = known->type;
-    e.shape = get<std::vector<index>>(value, "shape", where);
+    e.shape = get<std::vector<index_t>>(value, "shape", where);
     const auto offsets = get<std::vector<std::uint64_t>>(value, "data_offsets", where);
     require(offsets.size() == 2, where, concat(offsets.size(), " data_offsets"), "two: begin and end");
     e.begin = offsets[0];
@@ -325,11 +325,11 @@ class safetensors_writer {
  public:
   /// Adds a tensor whose memory stays with the caller and must live until `write`. @param bytes row-major
   /// values.
-  void add(std::string name, dtype type, std::vector<index> shape, std::span<const std::byte> bytes) {
+  void add(std::string name, dtype type, std::vector<index_t> shape, std::span<const std::byte> bytes) {
     insert(std::move(name), type, std::move(shape), bytes, {});
   }
   /// Adds a tensor and takes over its memory.
-  void add(std::string name, dtype type, std::vector<index> shape, std::vector<std::byte>&& bytes) {
+  void add(std::string name, dtype type, std::vector<index_t> shape, std::vector<std::byte>&& bytes) {
     const std::span<const std::byte> view(bytes);
     insert(std::move(name), type, std::move(shape), view, std::move(bytes));
   }
@@ -372,12 +372,12 @@ class safetensors_writer {
   };
   struct tensor {
     tersor::dtype dtype;
-    std::vector<index> shape;
+    std::vector<index_t> shape;
     std::span<const std::byte> bytes;
     std::vector<std::byte> owned;
   };
 
-  void insert(std::string name, dtype type, std::vector<index> shape, std::span<const std::byte> bytes,
+  void insert(std::string name, dtype type, std::vector<index_t> shape, std::span<const std::byte> bytes,
               std::vector<std::byte> owned) {
     require(name != "__metadata__", "tensor name", name, "another name: this one is reserved");
     quoted(name, "tensor name");

@@ -35,84 +35,84 @@ namespace detail {
 
 /// Elements that a loop body handles at a time: a constant, which compilers vectorise at every level of
 /// optimisation that does so at all, and the number of independent sums of a reduction.
-inline constexpr index block = 16;
+inline constexpr index_t block = 16;
 
 /// f(i) for i in [0, n), in blocks.
 template <class F>
-TERSOR_ALWAYS_INLINE void for_each(index n, const F& f) {
-  const index whole = n - n % block;
-  for (index i = 0; i < whole; i += block)
-    for (index l = 0; l < block; ++l) f(i + l);
-  for (index i = whole; i < n; ++i) f(i);
+TERSOR_ALWAYS_INLINE void for_each(index_t n, const F& f) {
+  const index_t whole = n - n % block;
+  for (index_t i = 0; i < whole; i += block)
+    for (index_t l = 0; l < block; ++l) f(i + l);
+  for (index_t i = whole; i < n; ++i) f(i);
 }
 /// Σ f(i) in double.
 template <class F>
-TERSOR_ALWAYS_INLINE double sum(index n, const F& f) {
+TERSOR_ALWAYS_INLINE double sum(index_t n, const F& f) {
   double lanes[block] = {};
-  const index whole = n - n % block;
-  for (index i = 0; i < whole; i += block)
-    for (index l = 0; l < block; ++l) lanes[l] += static_cast<double>(f(i + l));
-  for (index i = whole; i < n; ++i) lanes[0] += static_cast<double>(f(i));
-  for (index half = block / 2; half > 0; half /= 2)
-    for (index l = 0; l < half; ++l) lanes[l] += lanes[l + half];
+  const index_t whole = n - n % block;
+  for (index_t i = 0; i < whole; i += block)
+    for (index_t l = 0; l < block; ++l) lanes[l] += static_cast<double>(f(i + l));
+  for (index_t i = whole; i < n; ++i) lanes[0] += static_cast<double>(f(i));
+  for (index_t half = block / 2; half > 0; half /= 2)
+    for (index_t l = 0; l < half; ++l) lanes[l] += lanes[l + half];
   return lanes[0];
 }
-TERSOR_ALWAYS_INLINE float largest(const float* x, index n) {
+TERSOR_ALWAYS_INLINE float largest(const float* x, index_t n) {
   float lanes[block];
   for (float& l : lanes) l = -std::numeric_limits<float>::infinity();
-  const index whole = n - n % block;
-  for (index i = 0; i < whole; i += block)
-    for (index l = 0; l < block; ++l) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
-  for (index i = whole; i < n; ++i) lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
+  const index_t whole = n - n % block;
+  for (index_t i = 0; i < whole; i += block)
+    for (index_t l = 0; l < block; ++l) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
+  for (index_t i = whole; i < n; ++i) lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
   float top = lanes[0];
   for (const float l : lanes) top = l > top ? l : top;
   return top;
 }
 
 struct softmax {
-  TERSOR_ALWAYS_INLINE static void run(float* x, index n) {
+  TERSOR_ALWAYS_INLINE static void run(float* x, index_t n) {
     const float top = largest(x, n);
-    for_each(n, [=](index i) { x[i] = exponential(x[i] - top); });
-    const auto inverse = static_cast<float>(1.0 / sum(n, [=](index i) { return x[i]; }));
-    for_each(n, [=](index i) { x[i] *= inverse; });
+    for_each(n, [=](index_t i) { x[i] = exponential(x[i] - top); });
+    const auto inverse = static_cast<float>(1.0 / sum(n, [=](index_t i) { return x[i]; }));
+    for_each(n, [=](index_t i) { x[i] *= inverse; });
   }
 };
 struct log_sum_exp {
-  TERSOR_ALWAYS_INLINE static double run(const float* x, index n) {
+  TERSOR_ALWAYS_INLINE static double run(const float* x, index_t n) {
     const float top = largest(x, n);
-    return static_cast<double>(top) + std::log(sum(n, [=](index i) { return exponential(x[i] - top); }));
+    return static_cast<double>(top) + std::log(sum(n, [=](index_t i) { return exponential(x[i] - top); }));
   }
 };
 struct swiglu {
-  TERSOR_ALWAYS_INLINE static void run(float* gate, const float* up, index n) {
-    for_each(n, [=](index i) { gate[i] = gate[i] / (1.0F + exponential(-gate[i])) * up[i]; });
+  TERSOR_ALWAYS_INLINE static void run(float* gate, const float* up, index_t n) {
+    for_each(n, [=](index_t i) { gate[i] = gate[i] / (1.0F + exponential(-gate[i])) * up[i]; });
   }
 };
 struct rms_norm {
-  TERSOR_ALWAYS_INLINE static void run(const float* x, const float* weight, float epsilon, index n,
+  TERSOR_ALWAYS_INLINE static void run(const float* x, const float* weight, float epsilon, index_t n,
                                        float* y) {
     const double squares =
-        sum(n, [=](index i) { return static_cast<double>(x[i]) * static_cast<double>(x[i]); });
+        sum(n, [=](index_t i) { return static_cast<double>(x[i]) * static_cast<double>(x[i]); });
     const auto scale =
         static_cast<float>(1.0 / std::sqrt(squares / static_cast<double>(n) + static_cast<double>(epsilon)));
-    for_each(n, [=](index i) { y[i] = x[i] * scale * weight[i]; });
+    for_each(n, [=](index_t i) { y[i] = x[i] * scale * weight[i]; });
   }
 };
 
 }  // namespace detail
 
 /// x[i] := e^x[i] / Σ e^x[j] for x [n], n > 0; stable.
-inline void softmax(float* x, index n, target t = best_target()) { run<detail::softmax>(t, x, n); }
+inline void softmax(float* x, index_t n, target t = best_target()) { run<detail::softmax>(t, x, n); }
 /// log Σ e^x[i] for x [n], n > 0; stable.
-inline double log_sum_exp(const float* x, index n, target t = best_target()) {
+inline double log_sum_exp(const float* x, index_t n, target t = best_target()) {
   return run<detail::log_sum_exp>(t, x, n);
 }
 /// gate[i] := silu(gate[i]) * up[i].
-inline void swiglu(float* gate, const float* up, index n, target t = best_target()) {
+inline void swiglu(float* gate, const float* up, index_t n, target t = best_target()) {
   run<detail::swiglu>(t, gate, up, n);
 }
 /// y[i] = x[i] / sqrt(mean(x²) + epsilon) * weight[i] for x, weight, y [n].
-inline void rms_norm(const float* x, const float* weight, float epsilon, index n, float* y,
+inline void rms_norm(const float* x, const float* weight, float epsilon, index_t n, float* y,
                      target t = best_target()) {
   run<detail::rms_norm>(t, x, weight, epsilon, n, y);
 }

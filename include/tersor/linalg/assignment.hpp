@@ -14,8 +14,8 @@ namespace tersor::linalg {
 enum class assignment_goal { minimum, maximum };
 
 struct assignment_result {
-  std::vector<index> column;  ///< [n], the column of each row; no column twice
-  double total = 0;           ///< sum of the assigned costs
+  std::vector<index_t> column;  ///< [n], the column of each row; no column twice
+  double total = 0;             ///< sum of the assigned costs
 };
 
 /// Gives each row of cost [n, m], n <= m, a column of its own such that the sum of the assigned entries is
@@ -25,26 +25,26 @@ struct assignment_result {
 template <std::same_as<double> T = double>
 assignment_result assign(std::type_identity_t<matrix_view<const T>> cost,
                          assignment_goal goal = assignment_goal::minimum) {
-  const index n = cost.rows(), m = cost.cols();
+  const index_t n = cost.rows(), m = cost.cols();
   require(n <= m, "assign: cost", concat(n, " x ", m), "no more rows than columns");
   require_finite(cost, "assign: cost");
   const T sign = goal == assignment_goal::minimum ? T(1) : T(-1);
-  constexpr index none = -1;
+  constexpr index_t none = -1;
   const auto rows = static_cast<std::size_t>(n), columns = static_cast<std::size_t>(m);
   std::vector<T> row_potential(rows), column_potential(columns), distance(columns);
-  std::vector<index> owner(columns, none),
+  std::vector<index_t> owner(columns, none),
       previous(columns);  // row of a column; column before it on the path
   std::vector<bool> done(columns);
-  for (index start = 0; start < n; ++start) {
+  for (index_t start = 0; start < n; ++start) {
     // Dijkstra over reduced costs from row `start` to the nearest free column.
     std::fill(distance.begin(), distance.end(), std::numeric_limits<T>::infinity());
     std::fill(done.begin(), done.end(), false);
-    std::vector<index> path;  // columns in the order in which they were reached
-    index row = start, last = none;
+    std::vector<index_t> path;  // columns in the order in which they were reached
+    index_t row = start, last = none;
     T reached = 0;
     for (;;) {
-      index nearest = none;
-      for (index j = 0; j < m; ++j) {
+      index_t nearest = none;
+      for (index_t j = 0; j < m; ++j) {
         const auto c = static_cast<std::size_t>(j);
         if (done[c]) continue;
         const T through = reached + (sign * cost(row, j) - row_potential[static_cast<std::size_t>(row)] -
@@ -64,22 +64,22 @@ assignment_result assign(std::type_identity_t<matrix_view<const T>> cost,
       row = owner[c];
     }
     row_potential[static_cast<std::size_t>(start)] += reached;
-    for (index j : path) {
+    for (index_t j : path) {
       const T slack = reached - distance[static_cast<std::size_t>(j)];
       row_potential[static_cast<std::size_t>(owner[static_cast<std::size_t>(j)])] += slack;
       column_potential[static_cast<std::size_t>(j)] -= slack;
     }
-    for (index j = last; j != none;) {  // every column on the path hands its row on
-      const index before = previous[static_cast<std::size_t>(j)];
+    for (index_t j = last; j != none;) {  // every column on the path hands its row on
+      const index_t before = previous[static_cast<std::size_t>(j)];
       owner[static_cast<std::size_t>(j)] = before == none ? start : owner[static_cast<std::size_t>(before)];
       j = before;
     }
   }
-  assignment_result result{std::vector<index>(rows, none), 0};
-  for (index j = 0; j < m; ++j)
-    if (const index i = owner[static_cast<std::size_t>(j)]; i != none)
+  assignment_result result{std::vector<index_t>(rows, none), 0};
+  for (index_t j = 0; j < m; ++j)
+    if (const index_t i = owner[static_cast<std::size_t>(j)]; i != none)
       result.column[static_cast<std::size_t>(i)] = j;
-  for (index i = 0; i < n; ++i) result.total += cost(i, result.column[static_cast<std::size_t>(i)]);
+  for (index_t i = 0; i < n; ++i) result.total += cost(i, result.column[static_cast<std::size_t>(i)]);
   return result;
 }
 

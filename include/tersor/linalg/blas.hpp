@@ -45,37 +45,37 @@ inline constexpr int non_unit = 131;
 inline constexpr int left = 141;
 
 /// An extent or leading dimension as the 32-bit integer of the interface.
-inline int to_int(index n) {
+inline int to_int(index_t n) {
   assert(n >= 0 && n <= std::numeric_limits<int>::max());
   return static_cast<int>(n);
 }
 
-inline void gemm(int ta, int tb, index m, index n, index k, float alpha, const float* a, index lda,
-                 const float* b, index ldb, float beta, float* c, index ldc) {
+inline void gemm(int ta, int tb, index_t m, index_t n, index_t k, float alpha, const float* a, index_t lda,
+                 const float* b, index_t ldb, float beta, float* c, index_t ldc) {
   cblas_sgemm(row_major, ta, tb, to_int(m), to_int(n), to_int(k), alpha, a, to_int(lda), b, to_int(ldb), beta,
               c, to_int(ldc));
 }
-inline void gemm(int ta, int tb, index m, index n, index k, double alpha, const double* a, index lda,
-                 const double* b, index ldb, double beta, double* c, index ldc) {
+inline void gemm(int ta, int tb, index_t m, index_t n, index_t k, double alpha, const double* a, index_t lda,
+                 const double* b, index_t ldb, double beta, double* c, index_t ldc) {
   cblas_dgemm(row_major, ta, tb, to_int(m), to_int(n), to_int(k), alpha, a, to_int(lda), b, to_int(ldb), beta,
               c, to_int(ldc));
 }
-inline void gemv(int t, index m, index n, float alpha, const float* a, index lda, const float* x, index incx,
-                 float beta, float* y, index incy) {
+inline void gemv(int t, index_t m, index_t n, float alpha, const float* a, index_t lda, const float* x,
+                 index_t incx, float beta, float* y, index_t incy) {
   cblas_sgemv(row_major, t, to_int(m), to_int(n), alpha, a, to_int(lda), x, to_int(incx), beta, y,
               to_int(incy));
 }
-inline void gemv(int t, index m, index n, double alpha, const double* a, index lda, const double* x,
-                 index incx, double beta, double* y, index incy) {
+inline void gemv(int t, index_t m, index_t n, double alpha, const double* a, index_t lda, const double* x,
+                 index_t incx, double beta, double* y, index_t incy) {
   cblas_dgemv(row_major, t, to_int(m), to_int(n), alpha, a, to_int(lda), x, to_int(incx), beta, y,
               to_int(incy));
 }
-inline void trsm(int order, int uplo, int t, index m, index n, const float* a, index lda, float* b,
-                 index ldb) {
+inline void trsm(int order, int uplo, int t, index_t m, index_t n, const float* a, index_t lda, float* b,
+                 index_t ldb) {
   cblas_strsm(order, left, uplo, t, non_unit, to_int(m), to_int(n), 1.0f, a, to_int(lda), b, to_int(ldb));
 }
-inline void trsm(int order, int uplo, int t, index m, index n, const double* a, index lda, double* b,
-                 index ldb) {
+inline void trsm(int order, int uplo, int t, index_t m, index_t n, const double* a, index_t lda, double* b,
+                 index_t ldb) {
   cblas_dtrsm(order, left, uplo, t, non_unit, to_int(m), to_int(n), 1.0, a, to_int(lda), b, to_int(ldb));
 }
 

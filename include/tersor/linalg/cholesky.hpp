@@ -37,13 +37,13 @@ namespace detail {
 /// which is measured against `scale`, the diagonal before elimination.
 template <class T>
 bool factor_block(matrix_view<T> a, const T* scale) {
-  const index n = a.rows();
-  for (index i = 0; i < n; ++i) {
+  const index_t n = a.rows();
+  for (index_t i = 0; i < n; ++i) {
     const T* ai = a.data + i * a.strides[0];
-    for (index j = 0; j <= i; ++j) {
+    for (index_t j = 0; j <= i; ++j) {
       const T* aj = a.data + j * a.strides[0];
       T sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
-      index k = 0;
+      index_t k = 0;
       for (; k + 4 <= j; k += 4) {
         sum0 += ai[k] * aj[k];
         sum1 += ai[k + 1] * aj[k + 1];
@@ -68,18 +68,18 @@ bool factor_block(matrix_view<T> a, const T* scale) {
 /// products. False if a is not positive definite.
 template <class T>
 bool factor_lower(matrix_view<T> a, const T* scale, const context& ctx) {
-  constexpr index small = 64, tile = 256;
-  const index n = a.rows(), ld = a.strides[0];
+  constexpr index_t small = 64, tile = 256;
+  const index_t n = a.rows(), ld = a.strides[0];
   if (n <= small) return factor_block<T>(a, scale);
-  const index h = (n / 2 + small - 1) / small * small, rest = n - h;
+  const index_t h = (n / 2 + small - 1) / small * small, rest = n - h;
   const auto top = a.block(0, 0, h, h), left = a.block(h, 0, rest, h), corner = a.block(h, h, rest, rest);
   if (!factor_lower<T>(top, scale, ctx)) return false;
   solve_triangle<T>(top, left.transposed(), true, ctx);  // left := left L⁻ᵀ
-  const index side = (rest + tile - 1) / tile;
-  parallel_for(side * (side + 1) / 2, ctx, [&](index t) {  // corner -= left leftᵀ, lower tiles
-    index p = 0, q = t;
+  const index_t side = (rest + tile - 1) / tile;
+  parallel_for(side * (side + 1) / 2, ctx, [&](index_t t) {  // corner -= left leftᵀ, lower tiles
+    index_t p = 0, q = t;
     while (q > p) q -= ++p;
-    const index i = p * tile, j = q * tile;
+    const index_t i = p * tile, j = q * tile;
     multiply_tile<T>(std::min(tile, rest - i), std::min(tile, rest - j), h, T(-1),
                      {left.data + i * ld, ld, false}, {left.data + j * ld, ld, true}, T(1),
                      corner.data + i * ld + j, ld);
@@ -92,11 +92,11 @@ template <class T>
 cholesky_result factor_damped(matrix_view<const T> h, const cholesky_options& options, bool reversed,
                               const context& ctx) {
   options.validate();
-  const index n = h.rows();
+  const index_t n = h.rows();
   require(h.cols() == n, "cholesky: h", concat(n, " x ", h.cols()), "a square matrix");
   require_finite(h, "h");
   double mean = 0;
-  for (index i = 0; i < n; ++i) mean += h(i, i);
+  for (index_t i = 0; i < n; ++i) mean += h(i, i);
   if (n > 0) mean /= static_cast<double>(n);
   cholesky_result result{matrix<T>(n, n), options.relative_damping * mean, 0};
   // Transposed as well, so that its lower triangle is that of the original.
@@ -104,11 +104,11 @@ cholesky_result factor_damped(matrix_view<const T> h, const cholesky_options& op
   std::vector<T> scale(static_cast<std::size_t>(n));
   for (;; ++result.retries) {
     matrix<T>& a = result.factor;
-    for (index i = 0; i < n; ++i) {
-      for (index j = 0; j <= i; ++j) a(i, j) = h(i, j);
+    for (index_t i = 0; i < n; ++i) {
+      for (index_t j = 0; j <= i; ++j) a(i, j) = h(i, j);
       a(i, i) += result.damping;
     }
-    for (index i = 0; i < n; ++i) scale[static_cast<std::size_t>(i)] = a(i, i);
+    for (index_t i = 0; i < n; ++i) scale[static_cast<std::size_t>(i)] = a(i, i);
     if (factor_lower<T>(a.view(), scale.data(), ctx)) break;
     require(
         result.retries < options.max_retries, "cholesky: h",
@@ -116,8 +116,8 @@ cholesky_result factor_damped(matrix_view<const T> h, const cholesky_options& op
         "a positive semidefinite matrix, or a larger relative_damping");
     result.damping = result.damping > 0 ? result.damping * options.growth : 1e-8 * mean;
   }
-  for (index i = 0; i < n; ++i)
-    for (index j = i + 1; j < n; ++j) result.factor(i, j) = 0;
+  for (index_t i = 0; i < n; ++i)
+    for (index_t j = i + 1; j < n; ++j) result.factor(i, j) = 0;
   return result;
 }
 

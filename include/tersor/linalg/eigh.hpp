@@ -25,8 +25,8 @@ namespace detail {
 template <class T>
 T leading_sign(vector_view<T> x) {
   double largest = 0;
-  for (index i = 0; i < x.extents[0]; ++i) largest = std::max(largest, std::abs(static_cast<double>(x(i))));
-  for (index i = 0; i < x.extents[0]; ++i)
+  for (index_t i = 0; i < x.extents[0]; ++i) largest = std::max(largest, std::abs(static_cast<double>(x(i))));
+  for (index_t i = 0; i < x.extents[0]; ++i)
     if (std::abs(static_cast<double>(x(i))) >= largest * (1 - 1e-9)) return x(i) < T(0) ? T(-1) : T(1);
   return T(1);
 }
@@ -35,50 +35,50 @@ T leading_sign(vector_view<T> x) {
 /// becoming the eigenvector of values[i]. Values come unsorted.
 template <class T>
 std::vector<T> tridiagonal_ql(matrix<T>& a, bool vectors) {
-  const index n = a.rows();
+  const index_t n = a.rows();
   std::vector<T> d(static_cast<std::size_t>(n)), e(static_cast<std::size_t>(n)),
       tau(static_cast<std::size_t>(n)), w(static_cast<std::size_t>(n));
-  auto at = [](index i) { return static_cast<std::size_t>(i); };
+  auto at = [](index_t i) { return static_cast<std::size_t>(i); };
   // Step i clears row i right of the superdiagonal; its Householder vector stays in that row.
-  for (index i = 0; i + 1 < n; ++i) {
-    const index m = n - i - 1;
+  for (index_t i = 0; i + 1 < n; ++i) {
+    const index_t m = n - i - 1;
     T* v = &a(i, 0) + i + 1;
     const auto [t, beta] = reflect(v, m);
     e[at(i)] = beta;
     tau[at(i)] = t;
     if (t == 0) continue;
     // B := B - v wᵀ - w vᵀ for the trailing block B, w = t B v - t²/2 (vᵀ B v) v
-    for (index r = 0; r < m; ++r) w[at(r)] = t * dot(&a(i + 1 + r, 0) + i + 1, v, m);
+    for (index_t r = 0; r < m; ++r) w[at(r)] = t * dot(&a(i + 1 + r, 0) + i + 1, v, m);
     const T half = t / 2 * dot(w.data(), v, m);
-    for (index r = 0; r < m; ++r) w[at(r)] -= half * v[r];
-    for (index r = 0; r < m; ++r) {
+    for (index_t r = 0; r < m; ++r) w[at(r)] -= half * v[r];
+    for (index_t r = 0; r < m; ++r) {
       T* row = &a(i + 1 + r, 0) + i + 1;
       const T vr = v[r], wr = w[at(r)];
-      for (index c = 0; c < m; ++c) row[c] -= vr * w[at(c)] + wr * v[c];
+      for (index_t c = 0; c < m; ++c) row[c] -= vr * w[at(c)] + wr * v[c];
     }
   }
-  for (index i = 0; i < n; ++i) d[at(i)] = a(i, i);
+  for (index_t i = 0; i < n; ++i) d[at(i)] = a(i, i);
   matrix<T> z;  // rows: the basis in which a is tridiagonal
   if (vectors) {
     z = matrix<T>(n, n);
-    for (index i = 0; i < n; ++i) z(i, i) = 1;
-    for (index i = n - 2; i >= 0; --i) {
-      const index m = n - i - 1;
+    for (index_t i = 0; i < n; ++i) z(i, i) = 1;
+    for (index_t i = n - 2; i >= 0; --i) {
+      const index_t m = n - i - 1;
       const T* v = &a(i, 0) + i + 1;
       if (tau[at(i)] == 0) continue;
-      for (index r = i + 1; r < n; ++r) {  // z (I - tau v vᵀ) from the left side's transpose: rows of Qᵀ
+      for (index_t r = i + 1; r < n; ++r) {  // z (I - tau v vᵀ) from the left side's transpose: rows of Qᵀ
         T* row = &z(r, 0) + i + 1;
         const T factor = tau[at(i)] * dot(row, v, m);
-        for (index c = 0; c < m; ++c) row[c] -= factor * v[c];
+        for (index_t c = 0; c < m; ++c) row[c] -= factor * v[c];
       }
     }
   }
   const T epsilon = std::numeric_limits<T>::epsilon();
   T norm = 0;
-  for (index i = 0; i < n; ++i) norm = std::max({norm, std::abs(d[at(i)]), std::abs(e[at(i)])});
-  for (index l = 0; l < n; ++l) {
+  for (index_t i = 0; i < n; ++i) norm = std::max({norm, std::abs(d[at(i)]), std::abs(e[at(i)])});
+  for (index_t l = 0; l < n; ++l) {
     for (int iteration = 0;; ++iteration) {
-      index m = l;  // the block l..m has no negligible coupling
+      index_t m = l;  // the block l..m has no negligible coupling
       while (m + 1 < n && std::abs(e[at(m)]) > epsilon * (std::abs(d[at(m)]) + std::abs(d[at(m + 1)])) &&
              std::abs(e[at(m)]) > epsilon * epsilon * norm)
         ++m;
@@ -90,7 +90,7 @@ std::vector<T> tridiagonal_ql(matrix<T>& a, bool vectors) {
       T r = std::hypot(g, T(1));
       g = d[at(m)] - d[at(l)] + e[at(l)] / (g + std::copysign(r, g));
       T s = 1, c = 1, p = 0;
-      index i = m - 1;
+      index_t i = m - 1;
       for (; i >= l; --i) {
         const T f = s * e[at(i)], b = c * e[at(i)];
         r = std::hypot(f, g);
@@ -108,7 +108,7 @@ std::vector<T> tridiagonal_ql(matrix<T>& a, bool vectors) {
         g = c * r - b;
         if (vectors) {
           T *low = z.row(i).data(), *high = z.row(i + 1).data();
-          for (index k = 0; k < n; ++k) {
+          for (index_t k = 0; k < n; ++k) {
             const T x = low[k], y = high[k];
             high[k] = s * x + c * y;
             low[k] = c * x - s * y;
@@ -127,15 +127,15 @@ std::vector<T> tridiagonal_ql(matrix<T>& a, bool vectors) {
 
 template <class T>
 eigh_result decompose_symmetric(matrix_view<const T> h, bool vectors) {
-  const index n = h.rows();
+  const index_t n = h.rows();
   require(h.cols() == n, "eigh: h", concat(n, " x ", h.cols()), "a square matrix");
   require_finite(h, "eigh: h");
   eigh_result result;
   if (n == 0) return result;
   matrix<T> a(n, n);  // both triangles from the lower one
   T scale = 0;
-  for (index i = 0; i < n; ++i)
-    for (index j = 0; j <= i; ++j) {
+  for (index_t i = 0; i < n; ++i)
+    for (index_t j = 0; j <= i; ++j) {
       a(i, j) = a(j, i) = h(i, j);
       scale = std::max(scale, std::abs(h(i, j)));
     }
@@ -159,18 +159,18 @@ eigh_result decompose_symmetric(matrix_view<const T> h, bool vectors) {
   std::vector<T> w = tridiagonal_ql(a, vectors);
 #endif
   // Row i of a is the eigenvector of w[i] (LAPACK's columns, read row by row).
-  std::vector<index> order(static_cast<std::size_t>(n));
-  std::iota(order.begin(), order.end(), index{0});
-  std::stable_sort(order.begin(), order.end(), [&](index i, index j) {
+  std::vector<index_t> order(static_cast<std::size_t>(n));
+  std::iota(order.begin(), order.end(), index_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](index_t i, index_t j) {
     return w[static_cast<std::size_t>(i)] < w[static_cast<std::size_t>(j)];
   });
-  for (index k : order) result.values.push_back(w[static_cast<std::size_t>(k)] * scale);
+  for (index_t k : order) result.values.push_back(w[static_cast<std::size_t>(k)] * scale);
   if (!vectors) return result;
   result.vectors = matrix<double>(n, n);
-  for (index k = 0; k < n; ++k) {
-    const index i = order[static_cast<std::size_t>(k)];
+  for (index_t k = 0; k < n; ++k) {
+    const index_t i = order[static_cast<std::size_t>(k)];
     const T sign = leading_sign(a.view().row(i));
-    for (index r = 0; r < n; ++r) result.vectors(r, k) = sign * a(i, r);
+    for (index_t r = 0; r < n; ++r) result.vectors(r, k) = sign * a(i, r);
   }
   return result;
 }

@@ -11,8 +11,8 @@ namespace tersor::linalg {
 
 template <class T>
 struct least_squares_result {
-  matrix<T> x;     ///< [r, k]
-  index rank = 0;  ///< of A, numerically
+  matrix<T> x;       ///< [r, k]
+  index_t rank = 0;  ///< of A, numerically
 };
 
 /// The X [r, k] of minimum norm among those that minimise ‖A X - B‖ for a [n, r], b [n, k], column by column.
@@ -23,17 +23,17 @@ struct least_squares_result {
 template <std::floating_point T>
 least_squares_result<T> least_squares(matrix_view<const T> a, std::type_identity_t<matrix_view<const T>> b,
                                       double tolerance = 0, const context& ctx = {}) {
-  const index n = a.rows(), r = a.cols();
+  const index_t n = a.rows(), r = a.cols();
   require(b.rows() == n, "least_squares: rows of b", b.rows(), "the rows of a, ", n);
   require(tolerance >= 0 && tolerance < 1, "least_squares: tolerance", tolerance, "0 to 1");
   require_finite(a, "least_squares: a");
   require_finite(b, "least_squares: b");
   const auto [u, s, vt] = svd(copy_as<double>(a), ctx);
   if (tolerance == 0) tolerance = static_cast<double>(std::max(n, r)) * std::numeric_limits<T>::epsilon();
-  index rank = 0;
+  index_t rank = 0;
   while (rank < vt.rows() && s[static_cast<std::size_t>(rank)] > tolerance * s[0]) ++rank;
   matrix<double> y = multiply(u.view().block(0, 0, n, rank).transposed(), copy_as<double>(b), ctx);
-  for (index i = 0; i < rank; ++i)
+  for (index_t i = 0; i < rank; ++i)
     for (double& v : y.row(i)) v /= s[static_cast<std::size_t>(i)];
   const matrix<double> x = multiply(vt.view().rows(0, rank).transposed(), y, ctx);
   return {copy_as<T>(x.view()), rank};

@@ -20,9 +20,9 @@ namespace detail {
 
 /// Σ x y in four interleaved sums.
 template <class T>
-T dot(const T* x, const T* y, index n) {
+T dot(const T* x, const T* y, index_t n) {
   T s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-  index i = 0;
+  index_t i = 0;
   for (; i + 4 <= n; i += 4) {
     s0 += x[i] * y[i];
     s1 += x[i + 1] * y[i + 1];
@@ -39,30 +39,30 @@ struct reflection {
   T tau, beta;
 };
 template <class T>
-reflection<T> reflect(T* x, index n) {
+reflection<T> reflect(T* x, index_t n) {
   T scale = 0;
-  for (index i = 1; i < n; ++i) scale = std::max(scale, std::abs(x[i]));
+  for (index_t i = 1; i < n; ++i) scale = std::max(scale, std::abs(x[i]));
   const T first = x[0];
   x[0] = 1;
   if (scale == 0) return {0, first};
   scale = std::max(scale, std::abs(first));
   T sum = first / scale * (first / scale);
-  for (index i = 1; i < n; ++i) sum += x[i] / scale * (x[i] / scale);
+  for (index_t i = 1; i < n; ++i) sum += x[i] / scale * (x[i] / scale);
   const T beta = -std::copysign(scale * std::sqrt(sum), first);
-  for (index i = 1; i < n; ++i) x[i] /= first - beta;
+  for (index_t i = 1; i < n; ++i) x[i] /= first - beta;
   return {(beta - first) / beta, beta};
 }
 
 /// Blocked Householder reduction, panels of 32 columns, each applied as I - V T Vᵀ by matrix products.
 template <class T>
 qr_result<T> householder_qr(matrix<T> a, const context& ctx) {
-  constexpr index panel = 32;
-  const index m = a.rows(), n = a.cols(), k = std::min(m, n);
+  constexpr index_t panel = 32;
+  const index_t m = a.rows(), n = a.cols(), k = std::min(m, n);
   matrix<T> v(k, m);      // row j: the Householder vector of column j
   matrix<T> t(k, panel);  // rows of the panels' upper triangular T
   matrix<T> work;
   // x := x - Vᵀ (T or Tᵀ) V x for the panel at `first` and x = rows `first`.. of a matrix
-  auto apply = [&](index first, index width, matrix_view<T> x, bool transposed) {
+  auto apply = [&](index_t first, index_t width, matrix_view<T> x, bool transposed) {
     if (x.cols() == 0) return;
     const auto vp = v.view().block(first, first, width, m - first);
     const auto tp = t.view().block(first, 0, width, width);
@@ -70,27 +70,27 @@ qr_result<T> householder_qr(matrix<T> a, const context& ctx) {
     work = multiply(transposed ? tp.transposed() : tp, vx, ctx);
     gemm<T>(T(-1), vp.transposed(), work, T(1), x, ctx);
   };
-  for (index first = 0; first < k; first += panel) {
-    const index width = std::min(panel, k - first), height = m - first;
-    for (index j = 0; j < width; ++j)
-      for (index i = 0; i < height; ++i) v(first + j, first + i) = a(first + i, first + j);
-    for (index j = 0; j < width; ++j) {
+  for (index_t first = 0; first < k; first += panel) {
+    const index_t width = std::min(panel, k - first), height = m - first;
+    for (index_t j = 0; j < width; ++j)
+      for (index_t i = 0; i < height; ++i) v(first + j, first + i) = a(first + i, first + j);
+    for (index_t j = 0; j < width; ++j) {
       T* x = &v(first + j, 0) + first + j;
-      for (index i = 0; i < j; ++i) a(first + i, first + j) = v(first + j, first + i);
+      for (index_t i = 0; i < j; ++i) a(first + i, first + j) = v(first + j, first + i);
       const auto [tau, beta] = reflect(x, height - j);
       a(first + j, first + j) = beta;
-      for (index i = 0; i < j; ++i) v(first + j, first + i) = 0;
-      for (index c = j + 1; c < width; ++c) {
+      for (index_t i = 0; i < j; ++i) v(first + j, first + i) = 0;
+      for (index_t c = j + 1; c < width; ++c) {
         T* y = &v(first + c, 0) + first + j;
         const T factor = tau * dot(x, y, height - j);
-        for (index i = 0; i < height - j; ++i) y[i] -= factor * x[i];
+        for (index_t i = 0; i < height - j; ++i) y[i] -= factor * x[i];
       }
       // Column j of T: -tau T (V v_j) above the diagonal, tau on it.
       T products[panel];
-      for (index i = 0; i < j; ++i) products[i] = dot(&v(first + i, 0) + first + j, x, height - j);
-      for (index i = 0; i < j; ++i) {
+      for (index_t i = 0; i < j; ++i) products[i] = dot(&v(first + i, 0) + first + j, x, height - j);
+      for (index_t i = 0; i < j; ++i) {
         T sum = 0;
-        for (index c = i; c < j; ++c) sum += t(first + i, c) * products[c];
+        for (index_t c = i; c < j; ++c) sum += t(first + i, c) * products[c];
         t(first + i, j) = -tau * sum;
       }
       t(first + j, j) = tau;
@@ -98,18 +98,18 @@ qr_result<T> householder_qr(matrix<T> a, const context& ctx) {
     apply(first, width, a.view().block(first, first + width, height, n - first - width), true);
   }
   qr_result<T> result{matrix<T>(m, k), matrix<T>(k, n)};
-  for (index i = 0; i < k; ++i) {
+  for (index_t i = 0; i < k; ++i) {
     result.q(i, i) = 1;
-    for (index j = i; j < n; ++j) result.r(i, j) = a(i, j);
+    for (index_t j = i; j < n; ++j) result.r(i, j) = a(i, j);
   }
   if (k > 0)
-    for (index first = (k - 1) / panel * panel; first >= 0; first -= panel)
+    for (index_t first = (k - 1) / panel * panel; first >= 0; first -= panel)
       apply(first, std::min(panel, k - first), result.q.view().block(first, first, m - first, k - first),
             false);
-  for (index i = 0; i < k; ++i)
+  for (index_t i = 0; i < k; ++i)
     if (result.r(i, i) < 0) {
-      for (index j = i; j < n; ++j) result.r(i, j) = -result.r(i, j);
-      for (index j = 0; j < m; ++j) result.q(j, i) = -result.q(j, i);
+      for (index_t j = i; j < n; ++j) result.r(i, j) = -result.r(i, j);
+      for (index_t j = 0; j < m; ++j) result.q(j, i) = -result.q(j, i);
     }
   return result;
 }

@@ -26,28 +26,28 @@ namespace detail {
 /// Replaces the rows of x [k, n] that `missing` marks by unit vectors orthogonal to all others; k <= n.
 template <class T>
 void complete_rows(matrix<T>& x, std::vector<bool> missing) {
-  const index k = x.rows(), n = x.cols();
+  const index_t k = x.rows(), n = x.cols();
   std::vector<T> room(static_cast<std::size_t>(n), T(1));  // ‖e_j - its projection on the rows‖²
-  auto is_missing = [&](index i) { return missing[static_cast<std::size_t>(i)]; };
-  auto take = [&](index i) {
-    for (index j = 0; j < n; ++j) room[static_cast<std::size_t>(j)] -= x(i, j) * x(i, j);
+  auto is_missing = [&](index_t i) { return missing[static_cast<std::size_t>(i)]; };
+  auto take = [&](index_t i) {
+    for (index_t j = 0; j < n; ++j) room[static_cast<std::size_t>(j)] -= x(i, j) * x(i, j);
   };
-  for (index i = 0; i < k; ++i)
+  for (index_t i = 0; i < k; ++i)
     if (!is_missing(i)) take(i);
-  for (index i = 0; i < k; ++i) {
+  for (index_t i = 0; i < k; ++i) {
     if (!is_missing(i)) continue;
     T* xi = x.row(i).data();
     std::fill(xi, xi + n, T(0));
     xi[std::max_element(room.begin(), room.end()) - room.begin()] = 1;
     for (int pass = 0; pass < 2; ++pass)  // twice is enough (Kahan)
-      for (index r = 0; r < k; ++r) {
+      for (index_t r = 0; r < k; ++r) {
         if (is_missing(r)) continue;
         const T* xr = x.row(r).data();
         const T factor = dot(xr, xi, n);
-        for (index j = 0; j < n; ++j) xi[j] -= factor * xr[j];
+        for (index_t j = 0; j < n; ++j) xi[j] -= factor * xr[j];
       }
     const T norm = std::sqrt(dot(xi, xi, n));
-    for (index j = 0; j < n; ++j) xi[j] /= norm;
+    for (index_t j = 0; j < n; ++j) xi[j] /= norm;
     missing[static_cast<std::size_t>(i)] = false;
     take(i);
   }
@@ -58,7 +58,7 @@ void complete_rows(matrix<T>& x, std::vector<bool> missing) {
 /// parallel.
 template <class T>
 svd_result<T> jacobi_svd_square(matrix<T> g, const context& ctx) {
-  const index n = g.rows(), players = n + n % 2;
+  const index_t n = g.rows(), players = n + n % 2;
   const T epsilon = std::numeric_limits<T>::epsilon();
   const T norm = std::sqrt(dot(g.data(), g.data(), g.size()));
   const T tolerance = epsilon * std::sqrt(static_cast<T>(n)), floor = epsilon * norm * (epsilon * norm);
@@ -75,13 +75,13 @@ svd_result<T> jacobi_svd_square(matrix<T> g, const context& ctx) {
     require(sweep < 60, "svd: a", concat(n, " x ", n),
             "convergence of the Jacobi rotations within 60 sweeps");
     converged = true;
-    for (index round = 0; round + 1 < players; ++round) {
-      parallel_chunks(players / 2, 16, team, [&](index first, index last) {
-        for (index pair = first; pair < last; ++pair) {
+    for (index_t round = 0; round + 1 < players; ++round) {
+      parallel_chunks(players / 2, 16, team, [&](index_t first, index_t last) {
+        for (index_t pair = first; pair < last; ++pair) {
           rotated[static_cast<std::size_t>(pair)] = 0;
           // Player players - 1 stays, the others move round the table.
-          index p = pair == 0 ? players - 1 : (round + pair) % (players - 1);
-          index q = pair == 0 ? round : (round + players - 1 - pair) % (players - 1);
+          index_t p = pair == 0 ? players - 1 : (round + pair) % (players - 1);
+          index_t q = pair == 0 ? round : (round + players - 1 - pair) % (players - 1);
           if (p > q) std::swap(p, q);
           if (q >= n) continue;
           T *gp = g.row(p).data(), *gq = g.row(q).data();
@@ -93,7 +93,7 @@ svd_result<T> jacobi_svd_square(matrix<T> g, const context& ctx) {
           const T tangent = std::copysign(T(1), zeta) / (std::abs(zeta) + std::sqrt(1 + zeta * zeta));
           const T c = 1 / std::sqrt(1 + tangent * tangent), s = c * tangent;
           auto rotate = [&](T* x, T* y) {
-            for (index i = 0; i < n; ++i) {
+            for (index_t i = 0; i < n; ++i) {
               const T a = x[i], b = y[i];
               x[i] = c * a - s * b;
               y[i] = s * a + c * b;
@@ -107,21 +107,21 @@ svd_result<T> jacobi_svd_square(matrix<T> g, const context& ctx) {
     }
   }
   std::vector<T> length(static_cast<std::size_t>(n));
-  for (index i = 0; i < n; ++i)
+  for (index_t i = 0; i < n; ++i)
     length[static_cast<std::size_t>(i)] = std::sqrt(dot(g.row(i).data(), g.row(i).data(), n));
-  std::vector<index> order(static_cast<std::size_t>(n));
-  std::iota(order.begin(), order.end(), index{0});
-  std::stable_sort(order.begin(), order.end(), [&](index a, index b) {
+  std::vector<index_t> order(static_cast<std::size_t>(n));
+  std::iota(order.begin(), order.end(), index_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](index_t a, index_t b) {
     return length[static_cast<std::size_t>(a)] > length[static_cast<std::size_t>(b)];
   });
   svd_result<T> result{matrix<T>(n, n), std::vector<T>(static_cast<std::size_t>(n)), matrix<T>(n, n)};
   std::vector<bool> missing(static_cast<std::size_t>(n));
-  for (index k = 0; k < n; ++k) {
+  for (index_t k = 0; k < n; ++k) {
     const auto at = static_cast<std::size_t>(k);
-    const index i = order[at];
+    const index_t i = order[at];
     const T s = result.s[at] = length[static_cast<std::size_t>(i)];
     missing[at] = s * s <= floor;
-    for (index c = 0; c < n; ++c) {
+    for (index_t c = 0; c < n; ++c) {
       result.u(c, k) = j(i, c);
       result.vt(k, c) = missing[at] ? T(0) : g(i, c) / s;
     }
@@ -152,7 +152,7 @@ svd_result<T> jacobi_svd(matrix<T> a, const context& ctx) {
 /// LAPACK's divide and conquer. A row-major matrix is the column-major transpose, so U and Vᵀ change places.
 template <std::same_as<double> T>
 svd_result<T> lapack_svd(matrix<T> a, const context& ctx) {
-  const index m = a.rows(), n = a.cols(), k = std::min(m, n);
+  const index_t m = a.rows(), n = a.cols(), k = std::min(m, n);
   svd_result<T> result{matrix<T>(m, k), std::vector<T>(static_cast<std::size_t>(k)), matrix<T>(k, n)};
   if (k == 0) return result;
   const matrix<T> original = a;  // dgesdd overwrites it
@@ -177,9 +177,9 @@ svd_result<T> lapack_svd(matrix<T> a, const context& ctx) {
 /// Gives each left vector a positive leading entry.
 template <class T>
 void fix_signs(svd_result<T>& x) {
-  for (index k = 0; k < x.vt.rows(); ++k)
+  for (index_t k = 0; k < x.vt.rows(); ++k)
     if (leading_sign(x.u.view().column(k)) < 0) {
-      for (index i = 0; i < x.u.rows(); ++i) x.u(i, k) = -x.u(i, k);
+      for (index_t i = 0; i < x.u.rows(); ++i) x.u(i, k) = -x.u(i, k);
       for (T& v : x.vt.row(k)) v = -v;
     }
 }
@@ -212,8 +212,8 @@ auto svd(const A& a, const context& ctx = {}) {
 }
 
 struct randomized_svd_options {
-  index oversampling = 8;      ///< extra columns of the sketch (p)
-  index power_iterations = 2;  ///< passes A Aᵀ that sharpen a slowly decaying spectrum (q)
+  index_t oversampling = 8;      ///< extra columns of the sketch (p)
+  index_t power_iterations = 2;  ///< passes A Aᵀ that sharpen a slowly decaying spectrum (q)
   std::uint64_t seed = 0;
 
   void validate() const {
@@ -228,18 +228,18 @@ struct randomized_svd_options {
 /// factorizations in double. Signs as in `svd`. Error if rank > min(m, n). Cost about (4 q + 4) m n (rank +
 /// p).
 template <std::floating_point T>
-svd_result<T> randomized_svd(matrix_view<const T> a, index rank, const randomized_svd_options& options = {},
+svd_result<T> randomized_svd(matrix_view<const T> a, index_t rank, const randomized_svd_options& options = {},
                              const context& ctx = {}) {
   options.validate();
-  const index m = a.rows(), n = a.cols(), k = std::min(m, n);
+  const index_t m = a.rows(), n = a.cols(), k = std::min(m, n);
   require(rank >= 0 && rank <= k, "randomized_svd: rank", rank, "0 to min(", m, ", ", n, ")");
   require_finite(a, "randomized_svd: a");
-  const index width = std::min(k, rank + options.oversampling);
+  const index_t width = std::min(k, rank + options.oversampling);
   random_generator random(options.seed);
   matrix<T> sketch(n, width);
   for (T& x : sketch.values()) x = static_cast<T>(random.normal());
   matrix<T> q = qr(multiply(a, sketch, ctx), ctx).q;
-  for (index i = 0; i < options.power_iterations; ++i) {
+  for (index_t i = 0; i < options.power_iterations; ++i) {
     const matrix<T> z = qr(multiply(a.transposed(), q, ctx), ctx).q;
     q = qr(multiply(a, z, ctx), ctx).q;
   }
@@ -251,7 +251,7 @@ svd_result<T> randomized_svd(matrix_view<const T> a, index rank, const randomize
   return result;
 }
 template <matrix_like A>
-auto randomized_svd(const A& a, index rank, const randomized_svd_options& options = {},
+auto randomized_svd(const A& a, index_t rank, const randomized_svd_options& options = {},
                     const context& ctx = {}) {
   using T = typename view_of<const A>::value_type;
   return randomized_svd<T>(matrix_view<const T>(as_view(a)), rank, options, ctx);
@@ -260,9 +260,9 @@ auto randomized_svd(const A& a, index rank, const randomized_svd_options& option
 #if defined(TERSOR_PRECOMPILED)
 extern template svd_result<float> svd<float>(matrix_view<const float>, const context&);
 extern template svd_result<double> svd<double>(matrix_view<const double>, const context&);
-extern template svd_result<float> randomized_svd<float>(matrix_view<const float>, index,
+extern template svd_result<float> randomized_svd<float>(matrix_view<const float>, index_t,
                                                         const randomized_svd_options&, const context&);
-extern template svd_result<double> randomized_svd<double>(matrix_view<const double>, index,
+extern template svd_result<double> randomized_svd<double>(matrix_view<const double>, index_t,
                                                           const randomized_svd_options&, const context&);
 #endif
 

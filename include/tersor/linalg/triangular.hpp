@@ -14,8 +14,8 @@ namespace detail {
 /// the rows down, upper walks them up; the loops follow the memory order of b.
 template <class T>
 void substitute(matrix_view<const T> l, matrix_view<T> b, bool lower) {
-  const index n = l.rows(), r = b.cols();
-  const index bi = b.strides[0], bj = b.strides[1];
+  const index_t n = l.rows(), r = b.cols();
+  const index_t bi = b.strides[0], bj = b.strides[1];
 #if defined(TERSOR_USE_BLAS)
   operand<const T> pl;
   operand<T> pb;
@@ -28,27 +28,27 @@ void substitute(matrix_view<const T> l, matrix_view<T> b, bool lower) {
                       pl.data, pl.ld, pb.data, pb.ld);
   }
 #endif
-  for (index s = 0; s < n; ++s) {
-    const index i = lower ? s : n - 1 - s;
+  for (index_t s = 0; s < n; ++s) {
+    const index_t i = lower ? s : n - 1 - s;
     const T inverse_free_pivot = l(i, i);
     T* bi_row = b.data + i * bi;
-    for (index u = 0; u < s; ++u) {
-      const index k = lower ? u : n - 1 - u;
+    for (index_t u = 0; u < s; ++u) {
+      const index_t k = lower ? u : n - 1 - u;
       const T factor = l(i, k);
       const T* bk_row = b.data + k * bi;
-      for (index j = 0; j < r; ++j) bi_row[j * bj] -= factor * bk_row[j * bj];
+      for (index_t j = 0; j < r; ++j) bi_row[j * bj] -= factor * bk_row[j * bj];
     }
-    for (index j = 0; j < r; ++j) bi_row[j * bj] /= inverse_free_pivot;
+    for (index_t j = 0; j < r; ++j) bi_row[j * bj] /= inverse_free_pivot;
   }
 }
 
 /// Recursive solve on the calling thread: halves the triangle, so that nearly all work is matrix products.
 template <class T>
 void solve_block(matrix_view<const T> t, matrix_view<T> b, bool lower) {
-  constexpr index small = 64;
-  const index n = t.rows(), r = b.cols();
+  constexpr index_t small = 64;
+  const index_t n = t.rows(), r = b.cols();
   if (n <= small) return substitute(t, b, lower);
-  const index h = (n / 2 + small - 1) / small * small, rest = n - h;
+  const index_t h = (n / 2 + small - 1) / small * small, rest = n - h;
   const context serial{.threads = 1};
   if (lower) {
     solve_block<T>(t.block(0, 0, h, h), b.block(0, 0, h, r), lower);
@@ -63,37 +63,37 @@ void solve_block(matrix_view<const T> t, matrix_view<T> b, bool lower) {
 
 template <class T>
 void solve_triangle(matrix_view<const T> t, matrix_view<T> b, bool lower, const context& ctx) {
-  const index n = t.rows();
+  const index_t n = t.rows();
   require(t.cols() == n, "triangular solve: matrix", concat(n, " x ", t.cols()), "a square matrix");
   require(b.rows() == n, "triangular solve: rows of the right-hand side", b.rows(), n);
-  for (index i = 0; i < n; ++i)
+  for (index_t i = 0; i < n; ++i)
     require(t(i, i) != T(0), concat("triangular solve: diagonal[", i, "]"), 0, "a non-zero pivot");
   // Right-hand sides are independent: one chunk of them per task.
-  parallel_chunks(b.cols(), 256, ctx, [&](index first, index last) {
+  parallel_chunks(b.cols(), 256, ctx, [&](index_t first, index_t last) {
     solve_block<T>(t, b.block(0, first, n, last - first), lower);
   });
 }
 
 template <class T>
 void invert_lower_block(matrix_view<T> l, const context& ctx) {
-  constexpr index small = 32;
-  const index n = l.rows();
+  constexpr index_t small = 32;
+  const index_t n = l.rows();
   if (n <= small) {
-    for (index j = 0; j < n;
+    for (index_t j = 0; j < n;
          ++j) {  // column j of the inverse by substitution; columns j+1.. of l are still needed
       const T pivot = l(j, j) = T(1) / l(j, j);
-      for (index i = j + 1; i < n; ++i) {
+      for (index_t i = j + 1; i < n; ++i) {
         T sum = l(i, j) * pivot;
-        for (index k = j + 1; k < i; ++k) sum += l(i, k) * l(k, j);
+        for (index_t k = j + 1; k < i; ++k) sum += l(i, k) * l(k, j);
         l(i, j) = -sum / l(i, i);
       }
     }
     return;
   }
-  const index h = n / 2, rest = n - h;
+  const index_t h = n / 2, rest = n - h;
   const auto a = l.block(0, 0, h, h), c = l.block(h, h, rest, rest), b = l.block(h, 0, rest, h);
-  for (index i = 0; i < rest; ++i)
-    for (index j = 0; j < h; ++j) b(i, j) = -b(i, j);
+  for (index_t i = 0; i < rest; ++i)
+    for (index_t j = 0; j < h; ++j) b(i, j) = -b(i, j);
   solve_triangle<T>(c, b, true, ctx);                             // -C⁻¹ B
   solve_triangle<T>(a.transposed(), b.transposed(), false, ctx);  // -C⁻¹ B A⁻¹
   invert_lower_block(a, ctx);
@@ -129,7 +129,7 @@ void solve_upper(const matrix<T>& u, std::type_identity_t<matrix_view<T>> b, con
 template <std::floating_point T>
 void invert_lower(matrix_view<T> l, const context& ctx = {}) {
   require(l.rows() == l.cols(), "invert_lower: matrix", concat(l.rows(), " x ", l.cols()), "a square matrix");
-  for (index i = 0; i < l.rows(); ++i)
+  for (index_t i = 0; i < l.rows(); ++i)
     require(l(i, i) != T(0), concat("invert_lower: diagonal[", i, "]"), 0, "a non-zero pivot");
   detail::invert_lower_block(l, ctx);
 }

@@ -13,22 +13,22 @@ namespace detail {
 
 /// tr(D H Dᵀ), where difference(i, j) gives D [rows, n]; chunks of rows, added up in order.
 template <std::same_as<double> T, class D>
-T quadratic_form(index rows, matrix_view<const T> h, const context& ctx, const D& difference) {
-  constexpr index grain = 128;
-  const index n = h.rows();
+T quadratic_form(index_t rows, matrix_view<const T> h, const context& ctx, const D& difference) {
+  constexpr index_t grain = 128;
+  const index_t n = h.rows();
   require(h.cols() == n, "weighted_error: h", concat(n, " x ", h.cols()), "a square matrix");
   std::vector<T> partial(static_cast<std::size_t>((rows + grain - 1) / grain));
-  parallel_chunks(rows, grain, ctx, [&](index first, index last) {
+  parallel_chunks(rows, grain, ctx, [&](index_t first, index_t last) {
     matrix<T> d(last - first, n);
-    for (index i = first; i < last; ++i)
-      for (index j = 0; j < n; ++j) d(i - first, j) = difference(i, j);
+    for (index_t i = first; i < last; ++i)
+      for (index_t j = 0; j < n; ++j) d(i - first, j) = difference(i, j);
     context serial;
     serial.threads = 1;
     const auto p = multiply(d, h, serial);
     T sum = 0;
-    for (index i = 0; i < d.rows(); ++i) {
+    for (index_t i = 0; i < d.rows(); ++i) {
       T row = 0;
-      for (index j = 0; j < n; ++j) row += d(i, j) * p(i, j);
+      for (index_t j = 0; j < n; ++j) row += d(i, j) * p(i, j);
       sum += row;
     }
     partial[static_cast<std::size_t>(first / grain)] = sum;
@@ -47,7 +47,7 @@ double weighted_error(const W& w, const A& approximation, std::type_identity_t<m
   const auto y = as_view(approximation);
   require_shape(y, x.rows(), x.cols(), "weighted_error: approximation");
   require(h.rows() == x.cols(), "weighted_error: rows of h", h.rows(), "the columns of w, ", x.cols());
-  return detail::quadratic_form<double>(x.rows(), h, ctx, [&](index i, index j) {
+  return detail::quadratic_form<double>(x.rows(), h, ctx, [&](index_t i, index_t j) {
     return static_cast<double>(x(i, j)) - static_cast<double>(y(i, j));
   });
 }
@@ -58,7 +58,7 @@ double weighted_norm(const W& w, std::type_identity_t<matrix_view<const double>>
   const auto x = as_view(w);
   require(h.rows() == x.cols(), "weighted_norm: rows of h", h.rows(), "the columns of w, ", x.cols());
   return detail::quadratic_form<double>(x.rows(), h, ctx,
-                                        [&](index i, index j) { return static_cast<double>(x(i, j)); });
+                                        [&](index_t i, index_t j) { return static_cast<double>(x(i, j)); });
 }
 
 }  // namespace tersor::linalg

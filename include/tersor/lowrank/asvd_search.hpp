@@ -30,7 +30,7 @@ inline void require_ratio(double ratio, std::string_view what) {
 
 /// One layer, alone, at one ratio.
 struct ratio_trial {
-  index layer = 0;
+  index_t layer = 0;
   double ratio = 1;        ///< share of its parameters that it keeps, in (0, 1)
   double sensitivity = 0;  ///< what that costs, larger is worse: a perplexity, or `stable_rank_sensitivity`
 };
@@ -44,7 +44,7 @@ enum class cut_rule {
 struct ratio_selection {
   std::vector<double> ratio;  ///< [layers]; 1: left dense
   double realised = 1;        ///< sum of ratio * size / sum of size
-  index cut = 0;              ///< trials dropped, the most sensitive ones
+  index_t cut = 0;            ///< trials dropped, the most sensitive ones
 };
 
 /// The data-free score of each ratio >= 0: -(‖W‖_F / ‖W‖₂) ratio^0.1, the root of the stable rank. 0 for
@@ -67,9 +67,9 @@ std::vector<double> stable_rank_sensitivity(const W& w, std::span<const double> 
 /// The ratio of every layer. @param sizes [layers], parameters of each. @param target share of all parameters
 /// to keep; error where even the smallest ratios keep more (with `last_within`). Trials of equal sensitivity
 /// stay in the order given. Cost O(t log t) for t trials.
-inline ratio_selection select_ratios(std::span<const ratio_trial> trials, std::span<const index> sizes,
+inline ratio_selection select_ratios(std::span<const ratio_trial> trials, std::span<const index_t> sizes,
                                      double target, cut_rule rule = cut_rule::last_within) {
-  const auto layers = static_cast<index>(sizes.size());
+  const auto layers = static_cast<index_t>(sizes.size());
   require(target > 0 && target <= 1, "select_ratios: target", target, "0 to 1");
   double total = 0;
   for (std::size_t i = 0; i < sizes.size(); ++i) {
@@ -87,10 +87,10 @@ inline ratio_selection select_ratios(std::span<const ratio_trial> trials, std::s
   std::vector<ratio_trial> sorted(trials.begin(), trials.end());
   std::ranges::stable_sort(
       sorted, [](const ratio_trial& a, const ratio_trial& b) { return a.sensitivity > b.sensitivity; });
-  const auto count = static_cast<index>(sorted.size());
-  const auto cut_at = [&](index cut) {
+  const auto count = static_cast<index_t>(sorted.size());
+  const auto cut_at = [&](index_t cut) {
     ratio_selection s{std::vector<double>(sizes.size(), 1.0), 0, cut};
-    for (index i = cut; i < count; ++i) {
+    for (index_t i = cut; i < count; ++i) {
       const ratio_trial& t = sorted[static_cast<std::size_t>(i)];
       double& kept = s.ratio[static_cast<std::size_t>(t.layer)];
       kept = std::min(kept, t.ratio);
@@ -102,8 +102,8 @@ inline ratio_selection select_ratios(std::span<const ratio_trial> trials, std::s
   // The size rises with the cut.
   if (rule == cut_rule::last_midpoint) {
     ratio_selection seen = cut_at(0);
-    for (index low = 0, high = count - 1; low < high;) {
-      const index middle = (low + high) / 2;
+    for (index_t low = 0, high = count - 1; low < high;) {
+      const index_t middle = (low + high) / 2;
       seen = cut_at(middle);
       if (seen.realised > target)
         high = middle;
@@ -116,9 +116,9 @@ inline ratio_selection select_ratios(std::span<const ratio_trial> trials, std::s
   const ratio_selection smallest = cut_at(0);
   require(smallest.realised <= most, "select_ratios: target", target, "at least ", smallest.realised,
           ", what the smallest ratios keep");
-  index low = 0, high = count;
+  index_t low = 0, high = count;
   while (low < high) {
-    const index middle = low + (high - low + 1) / 2;
+    const index_t middle = low + (high - low + 1) / 2;
     if (cut_at(middle).realised <= most)
       low = middle;
     else
@@ -131,13 +131,13 @@ inline ratio_selection select_ratios(std::span<const ratio_trial> trials, std::s
 /// ratio; then the threshold on it under which, each layer at its smallest ratio, the model has its target
 /// size. @param sizes [layers], parameters of each. Cost layers * ratios evaluations.
 template <class Perplexity>
-ratio_selection search_ratios(std::span<const index> sizes, std::span<const double> ratios, double target,
+ratio_selection search_ratios(std::span<const index_t> sizes, std::span<const double> ratios, double target,
                               Perplexity&& perplexity, const context& ctx = {}) {
   for (std::size_t i = 0; i < ratios.size(); ++i)  // before the evaluations, which may take hours
     detail::require_ratio(ratios[i], concat("search_ratios: ratios[", i, "]"));
   std::vector<ratio_trial> trials;
   const auto total = static_cast<long long>(sizes.size() * ratios.size());
-  for (index layer = 0; layer < static_cast<index>(sizes.size()); ++layer)
+  for (index_t layer = 0; layer < static_cast<index_t>(sizes.size()); ++layer)
     for (double ratio : ratios) {
       ctx.step("asvd: perplexity of one layer compressed", static_cast<long long>(trials.size()), total);
       trials.push_back({layer, ratio, static_cast<double>(perplexity(layer, ratio))});

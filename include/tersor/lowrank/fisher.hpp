@@ -19,7 +19,7 @@ namespace tersor::lowrank {
 ///         W, &inputs, fisher.value());  // inputs may be null: Fisher alone
 class fisher_information {
  public:
-  explicit fisher_information(index in_features) {
+  explicit fisher_information(index_t in_features) {
     require(in_features > 0, "fisher_information: in_features", in_features, "at least 1");
     sum_.resize(static_cast<std::size_t>(in_features));
   }
@@ -28,19 +28,19 @@ class fisher_information {
   template <matrix_like G>
   void add(const G& gradient) {
     const auto g = as_view(gradient);
-    require(g.cols() == static_cast<index>(sum_.size()), "fisher_information: columns of the gradient",
+    require(g.cols() == static_cast<index_t>(sum_.size()), "fisher_information: columns of the gradient",
             g.cols(), sum_.size());
     require(g.rows() > 0, "fisher_information: rows of the gradient", g.rows(), "at least 1");
     require_finite(g, "gradient");
-    for (index i = 0; i < g.rows(); ++i)
-      for (index j = 0; j < g.cols(); ++j) {
+    for (index_t i = 0; i < g.rows(); ++i)
+      for (index_t j = 0; j < g.cols(); ++j) {
         const auto v = static_cast<double>(g(i, j));
         sum_[static_cast<std::size_t>(j)] += v * v / static_cast<double>(g.rows());
       }
     ++batches_;
   }
 
-  index batches() const { return batches_; }
+  index_t batches() const { return batches_; }
   /// [in_features]; error before the first batch.
   std::vector<double> value() const {
     require(batches_ > 0, "fisher_information: batches", batches_, "at least 1");
@@ -51,7 +51,7 @@ class fisher_information {
 
  private:
   std::vector<double> sum_;
-  index batches_ = 0;
+  index_t batches_ = 0;
 };
 
 }  // namespace tersor::lowrank

@@ -74,14 +74,14 @@ struct svd_factors {
 ///     result.op.apply(x, y);                 // x: [tokens, in], y: [tokens, out]
 struct svd {
   svd_method method = svd_method::plain;
-  index rank = 0;
+  index_t rank = 0;
   double ratio = 0.8;
-  index rank_align = 1;
+  index_t rank_align = 1;
   double alpha = 0.5;
   activation_scale asvd_scale = activation_scale::abs_mean;
   gram_damping damping = gram_damping::smallest_eigenvalue;
-  index oversampling = 8;
-  index power_iterations = 2;
+  index_t oversampling = 8;
+  index_t power_iterations = 2;
   dtype value_type = dtype::bf16;
 
   static constexpr solve::stage_kind kind = solve::stage_kind::compressor;
@@ -140,12 +140,13 @@ struct svd {
 
   /// The rank of the factors of a weight [out, in]: `rank`, which must not exceed min(out, in), or from
   /// `ratio`, aligned, then within 1 .. min(out, in).
-  index rank_for(index out, index in) const {
-    const index most = std::min(out, in);
+  index_t rank_for(index_t out, index_t in) const {
+    const index_t most = std::min(out, in);
     require(rank <= most, "svd: rank", rank, "at most ", most, " for a weight of ", out, " x ", in);
     if (rank > 0) return rank;
-    const index r = rank_of_ratio(out, in);
-    return std::clamp<index>((r + rank_align - 1) / rank_align * rank_align, std::min<index>(1, most), most);
+    const index_t r = rank_of_ratio(out, in);
+    return std::clamp<index_t>((r + rank_align - 1) / rank_align * rank_align, std::min<index_t>(1, most),
+                               most);
   }
 
   /// @param w [out, in], any tensor type; @param inputs of the layer: needed by asvd and whitened, adds a
@@ -206,7 +207,7 @@ struct svd {
                         const context& ctx = {}, std::span<const double> fisher = {}) const {
     validate();
     require(fisher.empty() || method == svd_method::asvd, "svd: fisher", "given", "method = asvd");
-    const index r = rank_for(w.rows(), w.cols());
+    const index_t r = rank_for(w.rows(), w.cols());
     svd_factors f;
     if (method == svd_method::randomized) {
       split(f,
@@ -215,8 +216,8 @@ struct svd {
                 ctx),
             r);
       // A B = U Uᵀ W is a projection of W, so what is missing is the difference of the squares.
-      for (index i = 0; i < w.rows(); ++i)
-        for (index j = 0; j < w.cols(); ++j) f.truncation += static_cast<double>(w(i, j)) * w(i, j);
+      for (index_t i = 0; i < w.rows(); ++i)
+        for (index_t j = 0; j < w.cols(); ++j) f.truncation += static_cast<double>(w(i, j)) * w(i, j);
       for (double s : f.singular) f.truncation -= s * s;
       f.truncation = std::sqrt(std::max(f.truncation, 0.0));
       return f;
@@ -230,8 +231,8 @@ struct svd {
     matrix<double> x = copy_as<double>(w);
     if (method == svd_method::asvd) {
       f.scale = channel_scales(inputs, fisher, w.cols());
-      for (index i = 0; i < x.rows(); ++i)
-        for (index j = 0; j < x.cols(); ++j) x(i, j) *= f.scale[static_cast<std::size_t>(j)];
+      for (index_t i = 0; i < x.rows(); ++i)
+        for (index_t j = 0; j < x.cols(); ++j) x(i, j) *= f.scale[static_cast<std::size_t>(j)];
     } else if (method == svd_method::whitened) {
       auto s = whitening_factor(inputs->gram(), damping, ctx);
       x = linalg::multiply(x, s.factor, ctx);
@@ -248,7 +249,7 @@ struct svd {
       d.vt = linalg::multiply(d.u.view().block(0, 0, w.rows(), r).transposed(), copy_as<double>(w), ctx);
       const double negligible =
           static_cast<double>(std::max(w.rows(), w.cols())) * std::numeric_limits<double>::epsilon();
-      for (index k = 0; k < r; ++k) {
+      for (index_t k = 0; k < r; ++k) {
         double& s = d.s[static_cast<std::size_t>(k)];
         if (s <= negligible * d.s[0]) s = 0;
         for (double& v : d.vt.row(k)) v = s == 0 ? 0 : v / s;
@@ -260,14 +261,14 @@ struct svd {
 
  private:
   /// int(ratio out in / (out + in)), in the order of rounding of each official program.
-  index rank_of_ratio(index out, index in) const {
+  index_t rank_of_ratio(index_t out, index_t in) const {
     const double kept = static_cast<double>(out) * static_cast<double>(in) * ratio;
-    return static_cast<index>((method == svd_method::asvd ? std::floor(kept) : kept) /
-                              static_cast<double>(std::max<index>(out + in, 1)));
+    return static_cast<index_t>((method == svd_method::asvd ? std::floor(kept) : kept) /
+                                static_cast<double>(std::max<index_t>(out + in, 1)));
   }
   /// ASVD's s [in]: size of the activations and Fisher information, each to the power of alpha, multiplied.
   std::vector<double> channel_scales(const calib::statistics* inputs, std::span<const double> fisher,
-                                     index in) const {
+                                     index_t in) const {
     std::vector<double> s(static_cast<std::size_t>(in), 1.0);
     const auto multiply = [&](std::span<const double> size) {
       for (std::size_t j = 0; j < s.size(); ++j) s[j] *= std::pow(size[j], alpha);
@@ -294,21 +295,21 @@ struct svd {
     }
   };
   template <class T>
-  static void split(svd_factors& f, const linalg::svd_result<T>& d, index r) {
+  static void split(svd_factors& f, const linalg::svd_result<T>& d, index_t r) {
     f.singular.assign(d.s.begin(), d.s.begin() + r);
     f.a = matrix<float>(d.u.rows(), r);
     f.b = matrix<float>(r, d.vt.cols());
-    for (index k = 0; k < r; ++k) {
+    for (index_t k = 0; k < r; ++k) {
       const double root = std::sqrt(f.singular[static_cast<std::size_t>(k)]);
-      for (index i = 0; i < f.a.rows(); ++i)
+      for (index_t i = 0; i < f.a.rows(); ++i)
         f.a(i, k) = static_cast<float>(static_cast<double>(d.u(i, k)) * root);
-      for (index j = 0; j < f.b.cols(); ++j)
+      for (index_t j = 0; j < f.b.cols(); ++j)
         f.b(k, j) = static_cast<float>(root * static_cast<double>(d.vt(k, j)));
     }
   }
   bool fits(matrix_view<const float> x) const {
-    for (index i = 0; i < x.rows(); ++i)
-      for (index j = 0; j < x.cols(); ++j) {
+    for (index_t i = 0; i < x.rows(); ++i)
+      for (index_t j = 0; j < x.cols(); ++j) {
         const float v = x(i, j);
         if (!std::isfinite(value_type == dtype::f16    ? static_cast<float>(f16(v))
                            : value_type == dtype::bf16 ? static_cast<float>(bf16(v))

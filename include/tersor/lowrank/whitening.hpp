@@ -29,12 +29,12 @@ constexpr auto option_names(gram_damping) {
 /// 4/3 n³ more where gram is singular.
 inline linalg::cholesky_result whitening_factor(const matrix<double>& gram, gram_damping damping,
                                                 const context& ctx = {}) {
-  const index n = gram.rows();
+  const index_t n = gram.rows();
   double mean = 0;
-  for (index j = 0; j < n; ++j) mean += gram(j, j) / static_cast<double>(n);
+  for (index_t j = 0; j < n; ++j) mean += gram(j, j) / static_cast<double>(n);
   if (mean == 0) {
     linalg::cholesky_result identity{matrix<double>(n, n), 1, 1};
-    for (index j = 0; j < n; ++j) identity.factor(j, j) = 1;
+    for (index_t j = 0; j < n; ++j) identity.factor(j, j) = 1;
     return identity;
   }
   auto result = linalg::cholesky(gram.view(), {}, ctx);  // on failure: its damping is the relative one

@@ -32,18 +32,18 @@ struct scale_group {
 class block_model {
  public:
   virtual ~block_model() = default;
-  virtual index block_count() const = 0;
+  virtual index_t block_count() const = 0;
   /// Names of a block's linears, stage after stage. Those of one stage read the same input, which the stages
   /// before it decide.
-  virtual std::vector<std::vector<std::string>> linear_stages(index block) const = 0;
-  virtual std::vector<scale_group> scale_groups(index block) const = 0;
+  virtual std::vector<std::vector<std::string>> linear_stages(index_t block) const = 0;
+  virtual std::vector<scale_group> scale_groups(index_t block) const = 0;
   /// First hidden states [tokens, hidden] of a sequence.
   virtual matrix<float> embed(std::span<const int> ids) const = 0;
   /// Makes `state.input` that of the block's first stage, from `state.hidden`.
-  virtual void begin_block(index block, block_state& state) const = 0;
+  virtual void begin_block(index_t block, block_state& state) const = 0;
   /// Runs the linears of a stage: `state.input` becomes that of the next one, and after the last stage
   /// `state.hidden` is what the block returns.
-  virtual void finish_stage(index block, index stage, block_state& state, const context& ctx) const = 0;
+  virtual void finish_stage(index_t block, index_t stage, block_state& state, const context& ctx) const = 0;
   /// May a linear's weights be clipped by its own output error? Not for queries and keys, whose product
   /// counts.
   virtual bool clips_weights(const std::string& name) const = 0;

@@ -10,7 +10,7 @@
 namespace tersor::model {
 
 struct generation_options {
-  index tokens = 64;  ///< new tokens at most; generation also ends at the model's end-of-sequence token
+  index_t tokens = 64;  ///< new tokens at most; generation also ends at the model's end-of-sequence token
   double temperature = 0.0;  ///< 0: greedy
   double top_p = 1.0;        ///< sample from the smallest set of tokens whose probability reaches this
 
@@ -50,20 +50,20 @@ inline std::vector<int> generate(const llama& m, std::span<const int> ids,
                                  const generation_options& options = {}, const context& ctx = {}) {
   options.validate();
   require(!ids.empty(), "generate: prompt", "empty", "at least one token");
-  const auto length = static_cast<index>(ids.size()) + options.tokens;
+  const auto length = static_cast<index_t>(ids.size()) + options.tokens;
   require(length <= m.config().max_position_embeddings, "generate: prompt and new tokens", length, "at most ",
           m.config().max_position_embeddings, " (max_position_embeddings)");
   random_generator random(ctx.seed);
   kv_cache cache(m.config());
   std::vector<int> result;
   auto hidden = m.forward(ids, &cache, ctx);
-  while (static_cast<index>(result.size()) < options.tokens) {
+  while (static_cast<index_t>(result.size()) < options.tokens) {
     const auto logits = m.logits(hidden.view().rows(hidden.rows() - 1, 1), ctx);
     const int next = sample_token(logits.row(0), options, random);
     if (next == m.config().eos_token_id) break;
     result.push_back(next);
     ctx.step("generation", static_cast<long long>(result.size()), options.tokens);
-    if (static_cast<index>(result.size()) < options.tokens)
+    if (static_cast<index_t>(result.size()) < options.tokens)
       hidden = m.forward(std::span(&next, 1), &cache, ctx);
   }
   return result;

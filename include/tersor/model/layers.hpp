@@ -17,7 +17,7 @@ namespace tersor::model {
 inline void rms_norm(matrix_view<const float> x, std::span<const float> weight, float epsilon,
                      matrix_view<float> y) {
   assert(x.strides[1] == 1 && y.strides[1] == 1);
-  for (index t = 0; t < x.rows(); ++t)
+  for (index_t t = 0; t < x.rows(); ++t)
     kernel::rms_norm(x.row(t).data, weight.data(), epsilon, x.cols(), y.row(t).data);
 }
 
@@ -35,26 +35,26 @@ class rotary {
   explicit rotary(std::vector<double> frequencies) : frequencies_(std::move(frequencies)) {}
 
   /// The frequencies theta^(-2i / head_dim).
-  static std::vector<double> base_frequencies(index head_dim, double theta) {
+  static std::vector<double> base_frequencies(index_t head_dim, double theta) {
     std::vector<double> f(static_cast<std::size_t>(head_dim / 2));
     for (std::size_t i = 0; i < f.size(); ++i)
       f[i] = std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
     return f;
   }
   /// Rotates x [tokens, heads * head_dim] in place; row t sits at position `first + t`.
-  void apply(matrix_view<float> x, index heads, index first) const {
-    const auto half = static_cast<index>(frequencies_.size());
+  void apply(matrix_view<float> x, index_t heads, index_t first) const {
+    const auto half = static_cast<index_t>(frequencies_.size());
     std::vector<float> cosine(frequencies_.size()), sine(frequencies_.size());
-    for (index t = 0; t < x.rows(); ++t) {
+    for (index_t t = 0; t < x.rows(); ++t) {
       for (std::size_t i = 0; i < frequencies_.size(); ++i) {
         const double angle = static_cast<double>(first + t) * frequencies_[i];
         cosine[i] = static_cast<float>(std::cos(angle));
         sine[i] = static_cast<float>(std::sin(angle));
       }
-      for (index h = 0; h < heads; ++h) {
+      for (index_t h = 0; h < heads; ++h) {
         float* a = &x(t, h * 2 * half);
         float* b = a + half;
-        for (index i = 0; i < half; ++i) {
+        for (index_t i = 0; i < half; ++i) {
           const float c = cosine[static_cast<std::size_t>(i)], s = sine[static_cast<std::size_t>(i)];
           const float u = a[i], v = b[i];
           a[i] = u * c - v * s;
@@ -72,24 +72,24 @@ class rotary {
 /// `tokens` rows being those of q; out [tokens, heads * d]. Query head h reads key-value head h / (heads /
 /// kv_heads). Scores are scaled by 1 / sqrt(d).
 inline void causal_attention(matrix_view<const float> q, matrix_view<const float> k,
-                             matrix_view<const float> v, index heads, index kv_heads, matrix_view<float> out,
-                             const context& ctx = {}) {
-  constexpr index query_rows = 128;
-  const index d = q.cols() / heads, tokens = q.rows(), past = k.rows() - tokens;
-  const index blocks = (tokens + query_rows - 1) / query_rows;
+                             matrix_view<const float> v, index_t heads, index_t kv_heads,
+                             matrix_view<float> out, const context& ctx = {}) {
+  constexpr index_t query_rows = 128;
+  const index_t d = q.cols() / heads, tokens = q.rows(), past = k.rows() - tokens;
+  const index_t blocks = (tokens + query_rows - 1) / query_rows;
   const float scale = 1.0F / std::sqrt(static_cast<float>(d));
-  parallel_for(heads * blocks, ctx, [&](index task) {
-    const index h = task / blocks, kv = h / (heads / kv_heads);
-    const index t0 = task % blocks * query_rows, rows = std::min(query_rows, tokens - t0);
-    const index keys = past + t0 + rows;
+  parallel_for(heads * blocks, ctx, [&](index_t task) {
+    const index_t h = task / blocks, kv = h / (heads / kv_heads);
+    const index_t t0 = task % blocks * query_rows, rows = std::min(query_rows, tokens - t0);
+    const index_t keys = past + t0 + rows;
     matrix<float> scores(rows, keys);
     linalg::gemm<float>(scale, q.block(t0, h * d, rows, d), k.block(0, kv * d, keys, d).transposed(), 0.0F,
                         scores.view());
-    for (index t = 0; t < rows; ++t) {
+    for (index_t t = 0; t < rows; ++t) {
       float* s = scores.row(t).data();
-      const index seen = past + t0 + t + 1;
+      const index_t seen = past + t0 + t + 1;
       kernel::softmax(s, seen);
-      for (index j = seen; j < keys; ++j) s[j] = 0.0F;
+      for (index_t j = seen; j < keys; ++j) s[j] = 0.0F;
     }
     linalg::gemm<float>(1.0F, scores.view(), v.block(0, kv * d, keys, d), 0.0F,
                         out.block(t0, h * d, rows, d));

@@ -15,23 +15,23 @@ class kv_cache {
  public:
   explicit kv_cache(const llama_config& c)
       : width_(c.key_features()), blocks_(static_cast<std::size_t>(c.num_hidden_layers)) {}
-  index length() const {
-    return blocks_.empty() ? 0 : static_cast<index>(blocks_.front().keys.size()) / width_;
+  index_t length() const {
+    return blocks_.empty() ? 0 : static_cast<index_t>(blocks_.front().keys.size()) / width_;
   }
 
   /// Appends [tokens, width] of one block.
-  void append(index block, matrix_view<const float> k, matrix_view<const float> v) {
+  void append(index_t block, matrix_view<const float> k, matrix_view<const float> v) {
     auto& b = blocks_[static_cast<std::size_t>(block)];
-    for (index t = 0; t < k.rows(); ++t)
-      for (index j = 0; j < width_; ++j) {
+    for (index_t t = 0; t < k.rows(); ++t)
+      for (index_t j = 0; j < width_; ++j) {
         b.keys.push_back(k(t, j));
         b.values.push_back(v(t, j));
       }
   }
-  matrix_view<const float> keys(index block) const {
+  matrix_view<const float> keys(index_t block) const {
     return view(blocks_[static_cast<std::size_t>(block)].keys);
   }
-  matrix_view<const float> values(index block) const {
+  matrix_view<const float> values(index_t block) const {
     return view(blocks_[static_cast<std::size_t>(block)].values);
   }
 
@@ -40,9 +40,9 @@ class kv_cache {
     std::vector<float> keys, values;
   };
   matrix_view<const float> view(const std::vector<float>& x) const {
-    return {x.data(), {static_cast<index>(x.size()) / width_, width_}};
+    return {x.data(), {static_cast<index_t>(x.size()) / width_, width_}};
   }
-  index width_;
+  index_t width_;
   std::vector<block_entries> blocks_;
 };
 
@@ -59,12 +59,12 @@ class llama final : public block_model {
   /// Every linear of the blocks with its shape [out, in], in order.
   struct linear_shape {
     std::string name;
-    index out, in;
+    index_t out, in;
   };
   std::vector<linear_shape> linear_shapes() const {
     const auto& c = config_;
     std::vector<linear_shape> shapes;
-    for (index b = 0; b < c.num_hidden_layers; ++b) {
+    for (index_t b = 0; b < c.num_hidden_layers; ++b) {
       const std::string a = prefix(b) + "self_attn.", m = prefix(b) + "mlp.";
       shapes.push_back({a + "q_proj", c.query_features(), c.hidden_size});
       shapes.push_back({a + "k_proj", c.key_features(), c.hidden_size});
@@ -77,10 +77,10 @@ class llama final : public block_model {
     return shapes;
   }
   /// Norm weights and biases with their lengths, by checkpoint name.
-  std::vector<std::pair<std::string, index>> vector_shapes() const {
+  std::vector<std::pair<std::string, index_t>> vector_shapes() const {
     const auto& c = config_;
-    std::vector<std::pair<std::string, index>> shapes;
-    for (index b = 0; b < c.num_hidden_layers; ++b) {
+    std::vector<std::pair<std::string, index_t>> shapes;
+    for (index_t b = 0; b < c.num_hidden_layers; ++b) {
       shapes.emplace_back(prefix(b) + "input_layernorm.weight", c.hidden_size);
       shapes.emplace_back(prefix(b) + "post_attention_layernorm.weight", c.hidden_size);
     }
@@ -99,15 +99,15 @@ class llama final : public block_model {
   const std::vector<float>& vector(const std::string& name) const { return at(vectors_, name); }
 
   // block_model
-  index block_count() const override { return config_.num_hidden_layers; }
-  std::vector<std::vector<std::string>> linear_stages(index b) const override {
+  index_t block_count() const override { return config_.num_hidden_layers; }
+  std::vector<std::vector<std::string>> linear_stages(index_t b) const override {
     const std::string a = prefix(b) + "self_attn.", m = prefix(b) + "mlp.";
     return {{a + "k_proj", a + "v_proj", a + "q_proj"},
             {a + "o_proj"},
             {m + "up_proj", m + "gate_proj"},
             {m + "down_proj"}};
   }
-  std::vector<scale_group> scale_groups(index b) const override {
+  std::vector<scale_group> scale_groups(index_t b) const override {
     const std::string p = prefix(b), a = p + "self_attn.", m = p + "mlp.";
     std::vector<scale_group> groups;
     groups.push_back({p + "input_layernorm",
@@ -136,18 +136,18 @@ class llama final : public block_model {
     return groups;
   }
   matrix<float> embed(std::span<const int> ids) const override {
-    matrix<float> x(static_cast<index>(ids.size()), config_.hidden_size);
-    for (index t = 0; t < x.rows(); ++t) {
+    matrix<float> x(static_cast<index_t>(ids.size()), config_.hidden_size);
+    for (index_t t = 0; t < x.rows(); ++t) {
       const int id = ids[static_cast<std::size_t>(t)];
       require(id >= 0 && id < config_.vocab_size, concat("token ", t), id, "0 .. ", config_.vocab_size - 1);
       embedding_.values().read(id * config_.hidden_size, x.row(t));
     }
     return x;
   }
-  void begin_block(index b, block_state& state) const override {
+  void begin_block(index_t b, block_state& state) const override {
     normalize(prefix(b) + "input_layernorm.weight", state);
   }
-  void finish_stage(index b, index stage, block_state& state, const context& ctx) const override {
+  void finish_stage(index_t b, index_t stage, block_state& state, const context& ctx) const override {
     finish_stage(b, stage, state, nullptr, ctx);
   }
   bool clips_weights(const std::string& name) const override {
@@ -162,9 +162,9 @@ class llama final : public block_model {
       return;
     }
     auto w = linear(group.producer).to_dense();
-    const index first = w.rows() - static_cast<index>(s.size());
+    const index_t first = w.rows() - static_cast<index_t>(s.size());
     for (std::size_t j = 0; j < s.size(); ++j)
-      for (float& v : w.row(first + static_cast<index>(j))) v /= s[j];
+      for (float& v : w.row(first + static_cast<index_t>(j))) v /= s[j];
     set_linear(group.producer, op::dense(w.view()));
     if (const auto bias = vectors_.find(group.producer + ".bias"); bias != vectors_.end())
       for (std::size_t j = 0; j < s.size(); ++j) bias->second[static_cast<std::size_t>(first) + j] /= s[j];
@@ -174,9 +174,9 @@ class llama final : public block_model {
   /// cache, if there is one, is extended.
   matrix<float> forward(std::span<const int> ids, kv_cache* cache = nullptr, const context& ctx = {}) const {
     block_state state{embed(ids), {}};
-    for (index b = 0; b < block_count(); ++b) {
+    for (index_t b = 0; b < block_count(); ++b) {
       begin_block(b, state);
-      for (index stage = 0; stage < 4; ++stage) finish_stage(b, stage, state, cache, ctx);
+      for (index_t stage = 0; stage < 4; ++stage) finish_stage(b, stage, state, cache, ctx);
     }
     return std::move(state.hidden);
   }
@@ -192,7 +192,7 @@ class llama final : public block_model {
   }
 
  private:
-  static std::string prefix(index block) { return concat("model.layers.", block, "."); }
+  static std::string prefix(index_t block) { return concat("model.layers.", block, "."); }
   template <class T>
   static const T& at(const std::map<std::string, T>& map, const std::string& name) {
     const auto found = map.find(name);
@@ -205,17 +205,17 @@ class llama final : public block_model {
     matrix<float> y(x.rows(), w.rows());
     w.apply(x, y.view(), ctx);
     if (const auto bias = vectors_.find(name + ".bias"); bias != vectors_.end())
-      for (index t = 0; t < y.rows(); ++t)
-        for (index j = 0; j < y.cols(); ++j) y(t, j) += bias->second[static_cast<std::size_t>(j)];
+      for (index_t t = 0; t < y.rows(); ++t)
+        for (index_t j = 0; j < y.cols(); ++j) y(t, j) += bias->second[static_cast<std::size_t>(j)];
     return y;
   }
 
   /// What o_proj reads: x [tokens, hidden] comes from the norm and follows what the cache holds.
-  matrix<float> attention(index b, matrix_view<const float> x, const op::any_operator& q_proj,
+  matrix<float> attention(index_t b, matrix_view<const float> x, const op::any_operator& q_proj,
                           const op::any_operator& k_proj, const op::any_operator& v_proj, kv_cache* cache,
                           const context& ctx) const {
     const std::string a = prefix(b) + "self_attn.";
-    const index past = cache ? cache->keys(b).rows() : 0;
+    const index_t past = cache ? cache->keys(b).rows() : 0;
     auto q = apply_linear(a + "q_proj", q_proj, x, ctx);
     auto k = apply_linear(a + "k_proj", k_proj, x, ctx);
     const auto v = apply_linear(a + "v_proj", v_proj, x, ctx);
@@ -228,7 +228,7 @@ class llama final : public block_model {
     return mixed;
   }
   /// What down_proj reads: x [tokens, hidden] comes from the norm.
-  matrix<float> gate(index b, matrix_view<const float> x, const op::any_operator& gate_proj,
+  matrix<float> gate(index_t b, matrix_view<const float> x, const op::any_operator& gate_proj,
                      const op::any_operator& up_proj, const context& ctx) const {
     const std::string m = prefix(b) + "mlp.";
     auto gated = apply_linear(m + "gate_proj", gate_proj, x, ctx);
@@ -242,9 +242,9 @@ class llama final : public block_model {
   }
   void add_to_residual(const std::string& name, block_state& state, const context& ctx) const {
     const auto y = apply_linear(name, linear(name), state.input.view(), ctx);
-    for (index i = 0; i < y.size(); ++i) state.hidden.data()[i] += y.data()[i];
+    for (index_t i = 0; i < y.size(); ++i) state.hidden.data()[i] += y.data()[i];
   }
-  void finish_stage(index b, index stage, block_state& state, kv_cache* cache, const context& ctx) const {
+  void finish_stage(index_t b, index_t stage, block_state& state, kv_cache* cache, const context& ctx) const {
     const std::string p = prefix(b), a = p + "self_attn.", m = p + "mlp.";
     switch (stage) {
       case 0:

@@ -23,7 +23,7 @@ inline llama load_llama(const std::filesystem::path& folder) {
   const io::operator_reader operators(files);
   std::set<std::string, std::less<>> used;
 
-  auto check_shape = [&](const std::string& name, index rows, index cols, index out, index in) {
+  auto check_shape = [&](const std::string& name, index_t rows, index_t cols, index_t out, index_t in) {
     require(rows == out && cols == in, name + ": shape", concat(rows, " x ", cols), out, " x ", in, ", as ",
             config_path.string(), " says");
   };
@@ -40,7 +40,7 @@ inline llama load_llama(const std::filesystem::path& folder) {
   used.insert("lm_head.weight");
   for (const auto& [name, length] : m.vector_shapes()) {
     auto values = files.read_vector<float>(name);
-    require(static_cast<index>(values.size()) == length, name + ": length", values.size(), length, ", as ",
+    require(static_cast<index_t>(values.size()) == length, name + ": length", values.size(), length, ", as ",
             config_path.string(), " says");
     require_finite(as_view(std::as_const(values)), name);
     m.set_vector(name, std::move(values));

@@ -11,16 +11,16 @@ namespace tersor::model {
 
 /// Shapes and constants of a Llama-architecture decoder, as Hugging Face's config.json gives them.
 struct llama_config {
-  index hidden_size = 0, intermediate_size = 0, num_hidden_layers = 0;
-  index num_attention_heads = 0, num_key_value_heads = 0, head_dim = 0;
-  index vocab_size = 0, max_position_embeddings = 0;
+  index_t hidden_size = 0, intermediate_size = 0, num_hidden_layers = 0;
+  index_t num_attention_heads = 0, num_key_value_heads = 0, head_dim = 0;
+  index_t vocab_size = 0, max_position_embeddings = 0;
   float rms_norm_eps = 1e-5F;
   bool tie_word_embeddings = false, attention_bias = false, mlp_bias = false;
   int bos_token_id = -1, eos_token_id = -1;  ///< -1: the model has none
   std::vector<double> rotary_frequencies;    ///< [head_dim / 2], with any rope_scaling applied
 
-  index query_features() const { return num_attention_heads * head_dim; }
-  index key_features() const { return num_key_value_heads * head_dim; }
+  index_t query_features() const { return num_attention_heads * head_dim; }
+  index_t key_features() const { return num_key_value_heads * head_dim; }
 
   /// Reads and checks a config. What this decoder does not compute (another architecture, activation or kind
   /// of rope_scaling) is an error that names the key and the value.
@@ -31,7 +31,7 @@ struct llama_config {
     require(activation == "silu", concat(where, ": hidden_act"), activation, "\"silu\"");
     llama_config c;
     auto extent = [&](const char* key) {
-      const auto value = io::get<index>(j, key, where);
+      const auto value = io::get<index_t>(j, key, where);
       require(value > 0, concat(where, ": ", key), value, "at least 1");
       return value;
     };
@@ -44,7 +44,7 @@ struct llama_config {
     c.head_dim = j.contains("head_dim") && !j["head_dim"].is_null() ? extent("head_dim")
                                                                     : c.hidden_size / c.num_attention_heads;
     c.vocab_size = extent("vocab_size");
-    c.max_position_embeddings = io::get<index>(j, "max_position_embeddings", where, index{2048});
+    c.max_position_embeddings = io::get<index_t>(j, "max_position_embeddings", where, index_t{2048});
     c.rms_norm_eps = io::get<float>(j, "rms_norm_eps", where, 1e-6F);
     c.tie_word_embeddings = io::get<bool>(j, "tie_word_embeddings", where, false);
     c.attention_bias = io::get<bool>(j, "attention_bias", where, false);

@@ -24,7 +24,7 @@ class affine_grid {
   /// @param scale, zero_point [units, groups], units = rows or 1. Zero points are integers in 0 .. 2^bits
   /// - 1.
   /// @param g_idx empty, or the group of each of `cols` columns.
-  affine_grid(int bits, index rows, index cols, index group_size, matrix_view<const float> scale,
+  affine_grid(int bits, index_t rows, index_t cols, index_t group_size, matrix_view<const float> scale,
               matrix_view<const float> zero_point, dtype scale_type, std::vector<std::int32_t> g_idx = {})
       : bits_(bits), group_size_(group_size), units_(scale.rows()), g_idx_(std::move(g_idx)) {
     check("affine_grid", rows, cols);
@@ -33,8 +33,8 @@ class affine_grid {
     std::vector<std::uint8_t> zeros;
     zeros.reserve(static_cast<std::size_t>(scale.size()));
     bool constant = true;
-    for (index r = 0; r < units_; ++r)
-      for (index g = 0; g < scale.cols(); ++g) {
+    for (index_t r = 0; r < units_; ++r)
+      for (index_t g = 0; g < scale.cols(); ++g) {
         const float z = zero_point(r, g);
         require(z >= 0.0F && z <= static_cast<float>((1 << bits) - 1) &&
                     z == static_cast<float>(static_cast<int>(z)),
@@ -50,23 +50,23 @@ class affine_grid {
   }
 
   int bits() const { return bits_; }
-  index group_size() const { return group_size_; }
-  index groups() const { return groups_; }
+  index_t group_size() const { return group_size_; }
+  index_t groups() const { return groups_; }
   bool has_zero_points() const { return !zeros_.empty(); }
   /// Empty when groups are runs of columns.
   const std::vector<std::int32_t>& g_idx() const { return g_idx_; }
-  index group_of(index column) const {
+  index_t group_of(index_t column) const {
     return g_idx_.empty() ? column / group_size_ : g_idx_[static_cast<std::size_t>(column)];
   }
-  float scale(index row, index group) const { return scales_[unit(row) * groups_ + group]; }
-  int zero_point(index row, index group) const {
+  float scale(index_t row, index_t group) const { return scales_[unit(row) * groups_ + group]; }
+  int zero_point(index_t row, index_t group) const {
     if (zeros_.empty()) return zero_point_;
     std::uint8_t z = 0;
     unpack_bits(bits_, zeros_, static_cast<std::size_t>(unit(row) * groups_ + group), std::span(&z, 1));
     return z;
   }
   /// Scales and zero points of one row, [groups] each.
-  void row(index r, std::span<float> scale, std::span<float> zero) const {
+  void row(index_t r, std::span<float> scale, std::span<float> zero) const {
     scales_.read(unit(r) * groups_, scale);
     if (zeros_.empty()) {
       for (float& z : zero) z = static_cast<float>(zero_point_);
@@ -80,7 +80,7 @@ class affine_grid {
 
   /// Part of the owner's description: `rows` and `cols` must be set.
   template <class Self, class Archive>
-  static void describe(Self& self, Archive& a, index rows, index cols) {
+  static void describe(Self& self, Archive& a, index_t rows, index_t cols) {
     a.attribute("bits", self.bits_);
     a.attribute("group_size", self.group_size_);
     a.attribute("units", self.units_);
@@ -89,37 +89,37 @@ class affine_grid {
     if constexpr (Archive::loading) self.check(a.in.where(), rows, cols);
     a.tensor("scales", self.scales_, {self.units_, self.groups_});
     const auto zero_bytes =
-        static_cast<index>(packed_bytes(self.bits_, static_cast<std::size_t>(self.units_ * self.groups_)));
+        static_cast<index_t>(packed_bytes(self.bits_, static_cast<std::size_t>(self.units_ * self.groups_)));
     a.optional_tensor("zeros", self.zeros_, {zero_bytes});
     a.optional_tensor("g_idx", self.g_idx_, {cols});
     if constexpr (Archive::loading) self.finish(a.in.where(), cols);
   }
 
  private:
-  index unit(index row) const { return units_ == 1 ? 0 : row; }
-  void check(std::string_view where, index rows, index cols) const {
+  index_t unit(index_t row) const { return units_ == 1 ? 0 : row; }
+  void check(std::string_view where, index_t rows, index_t cols) const {
     require(bits_ >= 1 && bits_ <= 8, concat(where, ": bits"), bits_, "1 .. 8");
     require(group_size_ >= 1, concat(where, ": group_size"), group_size_, "at least 1");
     require(units_ == rows || units_ == 1, concat(where, ": units"), units_, "1 or ", rows);
-    require(groups_ >= 0 && groups_ <= std::max<index>(cols, 1), concat(where, ": groups"), groups_,
+    require(groups_ >= 0 && groups_ <= std::max<index_t>(cols, 1), concat(where, ": groups"), groups_,
             "at most ", cols);
     require(zero_point_ >= 0 && zero_point_ < (1 << bits_), concat(where, ": zero_point"), zero_point_,
             "0 .. ", (1 << bits_) - 1);
   }
-  void finish(std::string_view where, index cols) {
+  void finish(std::string_view where, index_t cols) {
     groups_ = units_ == 0 ? 0 : scales_.size() / units_;
     if (g_idx_.empty()) {
-      const index expected = cols / group_size_ + (cols % group_size_ != 0);
+      const index_t expected = cols / group_size_ + (cols % group_size_ != 0);
       require(units_ == 0 || groups_ == expected, concat(where, ": groups"), groups_, expected);
     }
-    require(g_idx_.empty() || static_cast<index>(g_idx_.size()) == cols, concat(where, ": length of g_idx"),
+    require(g_idx_.empty() || static_cast<index_t>(g_idx_.size()) == cols, concat(where, ": length of g_idx"),
             g_idx_.size(), cols);
     for (const auto g : g_idx_)
       require(g >= 0 && g < groups_, concat(where, ": g_idx"), g, "0 .. ", groups_ - 1);
   }
 
   int bits_ = 4;
-  index group_size_ = 1, units_ = 0, groups_ = 0;
+  index_t group_size_ = 1, units_ = 0, groups_ = 0;
   int zero_point_ = 0;
   real_array scales_;
   std::vector<std::uint8_t> zeros_;

@@ -17,8 +17,8 @@ class any_operator {
       : held_(std::make_shared<const holder<Op>>(std::move(op))) {}
 
   explicit operator bool() const { return held_ != nullptr; }
-  index rows() const { return held_->rows(); }
-  index cols() const { return held_->cols(); }
+  index_t rows() const { return held_->rows(); }
+  index_t cols() const { return held_->cols(); }
   std::string_view kind() const { return held_->kind(); }
   void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
     held_->apply(x, y, ctx);
@@ -42,8 +42,8 @@ class any_operator {
  private:
   struct interface {
     virtual ~interface() = default;
-    virtual index rows() const = 0;
-    virtual index cols() const = 0;
+    virtual index_t rows() const = 0;
+    virtual index_t cols() const = 0;
     virtual std::string_view kind() const = 0;
     virtual void apply(matrix_view<const float>, matrix_view<float>, const context&) const = 0;
     virtual void apply_transposed(matrix_view<const float>, matrix_view<float>, const context&) const = 0;
@@ -54,8 +54,8 @@ class any_operator {
   struct holder final : interface {
     Op op;
     explicit holder(Op o) : op(std::move(o)) {}
-    index rows() const override { return op.rows(); }
-    index cols() const override { return op.cols(); }
+    index_t rows() const override { return op.rows(); }
+    index_t cols() const override { return op.cols(); }
     std::string_view kind() const override { return op.kind(); }
     void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx) const override {
       op.apply(x, y, ctx);

@@ -23,7 +23,7 @@ class archive_writer {
   virtual ~archive_writer() = default;
   virtual void attribute(std::string_view name, std::string value) = 0;
   /// `bytes` stay valid only during the call unless the operator outlives the writer.
-  virtual void tensor(std::string_view name, dtype type, std::span<const index> shape,
+  virtual void tensor(std::string_view name, dtype type, std::span<const index_t> shape,
                       std::span<const std::byte> bytes) = 0;
   virtual void begin_part(std::string_view name, std::string_view kind) = 0;
   virtual void end_part() = 0;
@@ -34,7 +34,7 @@ class archive_reader {
  public:
   struct tensor_bytes {
     dtype type;
-    std::vector<index> shape;
+    std::vector<index_t> shape;
     std::span<const std::byte> bytes;
   };
   virtual ~archive_reader() = default;
@@ -49,7 +49,7 @@ class archive_reader {
 struct storage_part {
   std::string name;
   dtype type = dtype::u8;
-  std::vector<index> shape;
+  std::vector<index_t> shape;
   std::size_t bytes = 0;
 };
 
@@ -77,15 +77,15 @@ struct save_archive {
     else
       out.attribute(name, option_text<V>::format(value));
   }
-  void extents(index rows, index cols) {
+  void extents(index_t rows, index_t cols) {
     attribute("rows", rows);
     attribute("cols", cols);
   }
   template <class T>
-  void tensor(std::string_view name, const std::vector<T>& values, std::vector<index> shape) {
+  void tensor(std::string_view name, const std::vector<T>& values, std::vector<index_t> shape) {
     out.tensor(name, dtype_of<T>, shape, std::as_bytes(std::span(values)));
   }
-  void tensor(std::string_view name, const real_array& values, std::vector<index> shape) {
+  void tensor(std::string_view name, const real_array& values, std::vector<index_t> shape) {
     out.tensor(name, values.type(), shape, values.bytes());
   }
   template <class Op>
@@ -96,7 +96,7 @@ struct save_archive {
   }
   /// A tensor that some operators of the kind lack, as an attribute says: a file that lost it is noticed.
   template <class Values>
-  void optional_tensor(std::string_view name, const Values& values, std::vector<index> shape) {
+  void optional_tensor(std::string_view name, const Values& values, std::vector<index_t> shape) {
     attribute(concat("has_", name), !values.empty());
     if (!values.empty()) tensor(name, values, std::move(shape));
   }
@@ -120,33 +120,33 @@ struct load_archive {
     }
   }
   /// The shape of a matrix, small enough that no later product of extents and bits overflows.
-  void extents(index& rows, index& cols) {
+  void extents(index_t& rows, index_t& cols) {
     attribute("rows", rows);
     attribute("cols", cols);
-    constexpr index most = std::numeric_limits<index>::max() / 64;
-    require(rows >= 0 && cols >= 0 && rows <= most / std::max<index>(cols, 1) && cols <= most,
+    constexpr index_t most = std::numeric_limits<index_t>::max() / 64;
+    require(rows >= 0 && cols >= 0 && rows <= most / std::max<index_t>(cols, 1) && cols <= most,
             concat(in.where(), ": shape"), concat(rows, " x ", cols), "no negative extent, fewer than ", most,
             " weights");
   }
   template <class T>
-  void tensor(std::string_view name, std::vector<T>& values, std::vector<index> shape) {
+  void tensor(std::string_view name, std::vector<T>& values, std::vector<index_t> shape) {
     const auto t = in.tensor(name);
     check(name, t, shape, dtype_of<T>);
     values.resize(t.bytes.size() / sizeof(T));
     if (!values.empty()) std::memcpy(values.data(), t.bytes.data(), t.bytes.size());
   }
-  void tensor(std::string_view name, real_array& values, std::vector<index> shape) {
+  void tensor(std::string_view name, real_array& values, std::vector<index_t> shape) {
     const auto t = in.tensor(name);
     require(t.type == dtype::f32 || t.type == dtype::f16 || t.type == dtype::bf16,
             concat(in.where(), ".", name), tersor::name(t.type), "type F32, F16 or BF16");
     check(name, t, shape, t.type);
-    index n = 1;
-    for (index e : shape) n *= e;
+    index_t n = 1;
+    for (index_t e : shape) n *= e;
     values = real_array(t.type, n);
     if (!t.bytes.empty()) std::memcpy(values.bytes().data(), t.bytes.data(), t.bytes.size());
   }
   template <class Values>
-  void optional_tensor(std::string_view name, Values& values, std::vector<index> shape) {
+  void optional_tensor(std::string_view name, Values& values, std::vector<index_t> shape) {
     bool present = false;
     attribute(concat("has_", name), present);
     if (present) tensor(name, values, std::move(shape));
@@ -159,18 +159,18 @@ struct load_archive {
   }
 
  private:
-  void check(std::string_view name, const archive_reader::tensor_bytes& t, const std::vector<index>& shape,
+  void check(std::string_view name, const archive_reader::tensor_bytes& t, const std::vector<index_t>& shape,
              dtype type) const {
-    auto text = [](const std::vector<index>& s) {
+    auto text = [](const std::vector<index_t>& s) {
       std::string out = "[";
-      for (index e : s) out += (out.size() > 1 ? ", " : "") + std::to_string(e);
+      for (index_t e : s) out += (out.size() > 1 ? ", " : "") + std::to_string(e);
       return out + "]";
     };
     const std::string tensor_name = concat(in.where(), ".", name);
     require(t.shape == shape, tensor_name, text(t.shape), "shape ", text(shape));
     require(t.type == type, tensor_name, tersor::name(t.type), "type ", tersor::name(type));
     std::size_t bytes = static_cast<std::size_t>(bits_of(type)) / 8;
-    for (index e : shape) bytes *= static_cast<std::size_t>(e);
+    for (index_t e : shape) bytes *= static_cast<std::size_t>(e);
     require(t.bytes.size() == bytes, concat(tensor_name, ": bytes"), t.bytes.size(), bytes);
   }
 };
@@ -180,7 +180,7 @@ class storage_counter final : public archive_writer {
  public:
   storage_report report;
   void attribute(std::string_view, std::string) override {}
-  void tensor(std::string_view name, dtype type, std::span<const index> shape,
+  void tensor(std::string_view name, dtype type, std::span<const index_t> shape,
               std::span<const std::byte> bytes) override {
     report.parts.push_back({prefix_ + std::string(name), type, {shape.begin(), shape.end()}, bytes.size()});
   }

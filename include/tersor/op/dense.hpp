@@ -10,15 +10,16 @@ namespace tersor::op {
 class dense : public decoded_operator<dense> {
  public:
   dense() = default;
-  dense(index rows, index cols, real_array values) : rows_(rows), cols_(cols), values_(std::move(values)) {
+  dense(index_t rows, index_t cols, real_array values)
+      : rows_(rows), cols_(cols), values_(std::move(values)) {
     require(values_.size() == rows * cols, "dense: number of values", values_.size(), rows * cols);
   }
   /// w rounded to `type`.
   explicit dense(matrix_view<const float> w, dtype type = dtype::f32)
       : dense(w.rows(), w.cols(), store_as(type, w)) {}
 
-  index rows() const { return rows_; }
-  index cols() const { return cols_; }
+  index_t rows() const { return rows_; }
+  index_t cols() const { return cols_; }
   const real_array& values() const { return values_; }
   static constexpr std::string_view kind() { return "dense"; }
 
@@ -33,7 +34,7 @@ class dense : public decoded_operator<dense> {
   }
 
   /// Rows [r0, r1) of W into w, whose rows are contiguous.
-  void decode(index r0, index r1, matrix_view<float> w) const {
+  void decode(index_t r0, index_t r1, matrix_view<float> w) const {
     values_.read(r0 * cols_, std::span<float>(w.data, static_cast<std::size_t>((r1 - r0) * cols_)));
   }
 
@@ -45,7 +46,7 @@ class dense : public decoded_operator<dense> {
     a.tensor("values", self.values_, {self.rows_, self.cols_});
   }
 
-  index rows_ = 0, cols_ = 0;
+  index_t rows_ = 0, cols_ = 0;
   real_array values_;
 };
 

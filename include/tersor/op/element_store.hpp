@@ -16,17 +16,17 @@ class element_store {
   element_store() = default;
   explicit element_store(real_array values) : size_(values.size()), values_(std::move(values)) {}
   element_store(std::span<const std::uint8_t> codes, affine_grid grid)
-      : size_(static_cast<index>(codes.size())),
+      : size_(static_cast<index_t>(codes.size())),
         grid_(std::move(grid)),
         codes_(pack_bits(grid_->bits(), codes)) {}
 
-  index size() const { return size_; }
+  index_t size() const { return size_; }
   bool is_quantized() const { return grid_.has_value(); }
   const affine_grid& grid() const { return *grid_; }
   const real_array& reals() const { return values_; }
 
   /// out[k] = value of stored element first + k, which sits in `row` at columns[k].
-  void read(index first, index row, std::span<const std::int32_t> columns, std::span<float> out) const {
+  void read(index_t first, index_t row, std::span<const std::int32_t> columns, std::span<float> out) const {
     if (!grid_) {
       values_.read(first, out);
       return;
@@ -44,14 +44,14 @@ class element_store {
 
   /// Part of the owner's description: the owner knows how many values there are.
   template <class Self, class Archive>
-  static void describe(Self& self, Archive& a, index rows, index cols, index size) {
+  static void describe(Self& self, Archive& a, index_t rows, index_t cols, index_t size) {
     bool is_quantized = self.grid_.has_value();
     a.attribute("quantized", is_quantized);
     if (is_quantized) {
       if constexpr (Archive::loading) self.grid_.emplace();
       affine_grid::describe(*self.grid_, a, rows, cols);
       a.tensor("codes", self.codes_,
-               {static_cast<index>(packed_bytes(self.grid_->bits(), static_cast<std::size_t>(size)))});
+               {static_cast<index_t>(packed_bytes(self.grid_->bits(), static_cast<std::size_t>(size)))});
     } else {
       a.tensor("values", self.values_, {size});
     }
@@ -59,7 +59,7 @@ class element_store {
   }
 
  private:
-  index size_ = 0;
+  index_t size_ = 0;
   real_array values_;
   std::optional<affine_grid> grid_;
   std::vector<std::uint8_t> codes_;
@@ -69,8 +69,8 @@ class element_store {
 template <class Kept>
 real_array gather_kept(matrix_view<const float> w, dtype type, Kept&& kept) {
   std::vector<float> values;
-  for (index r = 0; r < w.rows(); ++r)
-    for (index j = 0; j < w.cols(); ++j)
+  for (index_t r = 0; r < w.rows(); ++r)
+    for (index_t j = 0; j < w.cols(); ++j)
       if (kept(r, j)) values.push_back(w(r, j));
   return store_as(type, values);
 }

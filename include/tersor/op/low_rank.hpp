@@ -17,9 +17,9 @@ class low_rank : public described_operator<low_rank> {
     require(b.rows() == rank_, "low_rank: rows of b", b.rows(), rank_, ", the columns of a");
   }
 
-  index rows() const { return rows_; }
-  index cols() const { return cols_; }
-  index rank() const { return rank_; }
+  index_t rows() const { return rows_; }
+  index_t cols() const { return cols_; }
+  index_t rank() const { return rank_; }
   matrix<float> a() const { return factor(a_, rows_, rank_); }
   matrix<float> b() const { return factor(b_, rank_, cols_); }
   static constexpr std::string_view kind() { return "low_rank"; }
@@ -58,13 +58,13 @@ class low_rank : public described_operator<low_rank> {
     a.tensor("a", self.a_, {self.rows_, self.rank_});
     a.tensor("b", self.b_, {self.rank_, self.cols_});
   }
-  static matrix<float> factor(const real_array& values, index rows, index cols) {
+  static matrix<float> factor(const real_array& values, index_t rows, index_t cols) {
     matrix<float> m(rows, cols);
     values.read(0, m.values());
     return m;
   }
 
-  index rows_ = 0, cols_ = 0, rank_ = 0;
+  index_t rows_ = 0, cols_ = 0, rank_ = 0;
   real_array a_, b_;
 };
 

@@ -24,8 +24,8 @@ namespace tersor::op {
 template <class Op>
 concept linear_operator = requires(const Op& op, matrix_view<const float> x, matrix_view<float> y,
                                    const context& ctx, archive_writer& out) {
-  { op.rows() } -> std::convertible_to<index>;
-  { op.cols() } -> std::convertible_to<index>;
+  { op.rows() } -> std::convertible_to<index_t>;
+  { op.cols() } -> std::convertible_to<index_t>;
   op.apply(x, y, ctx);
   op.apply_transposed(x, y, ctx);
   { op.to_dense() } -> std::convertible_to<matrix<float>>;
@@ -36,8 +36,8 @@ concept linear_operator = requires(const Op& op, matrix_view<const float> x, mat
 namespace detail {
 
 /// Shape checks of an application, with one error text for all operators.
-inline void require_operands(std::string_view kind, matrix_view<const float> x, index in,
-                             matrix_view<float> y, index out) {
+inline void require_operands(std::string_view kind, matrix_view<const float> x, index_t in,
+                             matrix_view<float> y, index_t out) {
   require(x.cols() == in, concat(kind, ": columns of x"), x.cols(), in);
   require(y.rows() == x.rows() && y.cols() == out, concat(kind, ": shape of y"),
           concat(y.rows(), " x ", y.cols()), x.rows(), " x ", out);
@@ -60,8 +60,8 @@ void with_contiguous_rows(matrix_view<const float> x, matrix_view<float> y, cons
 }
 
 /// Rows decoded at a time: enough for the product to run at its full rate, few enough to stay in cache.
-inline index decode_rows(index rows, index cols) {
-  return std::clamp<index>(262144 / std::max<index>(cols, 1), 16, std::max<index>(rows, 16));
+inline index_t decode_rows(index_t rows, index_t cols) {
+  return std::clamp<index_t>(262144 / std::max<index_t>(cols, 1), 16, std::max<index_t>(rows, 16));
 }
 
 }  // namespace detail
@@ -95,7 +95,7 @@ class decoded_operator : public described_operator<Op> {
     const Op& op = this->self();
     detail::require_operands(Op::kind(), x, op.cols(), y, op.rows());
     detail::with_contiguous_rows(x, y, [&](matrix_view<const float> input, matrix_view<float> output) {
-      parallel_chunks(op.rows(), detail::decode_rows(op.rows(), op.cols()), ctx, [&](index r0, index r1) {
+      parallel_chunks(op.rows(), detail::decode_rows(op.rows(), op.cols()), ctx, [&](index_t r0, index_t r1) {
         matrix<float> w(r1 - r0, op.cols());
         op.decode(r0, r1, w.view());
         linalg::gemm<float>(1.0F, input, w.view().transposed(), 0.0F,
@@ -107,12 +107,12 @@ class decoded_operator : public described_operator<Op> {
     const Op& op = this->self();
     detail::require_operands(Op::kind(), x, op.rows(), y, op.cols());
     detail::with_contiguous_rows(x, y, [&](matrix_view<const float> input, matrix_view<float> output) {
-      for (index t = 0; t < output.rows(); ++t)
-        for (index j = 0; j < output.cols(); ++j) output(t, j) = 0.0F;
+      for (index_t t = 0; t < output.rows(); ++t)
+        for (index_t j = 0; j < output.cols(); ++j) output(t, j) = 0.0F;
       // tile after tile in order: the sum is the same for any number of threads
-      const index step = detail::decode_rows(op.rows(), op.cols());
-      for (index r0 = 0; r0 < op.rows(); r0 += step) {
-        const index r1 = std::min(op.rows(), r0 + step);
+      const index_t step = detail::decode_rows(op.rows(), op.cols());
+      for (index_t r0 = 0; r0 < op.rows(); r0 += step) {
+        const index_t r1 = std::min(op.rows(), r0 + step);
         matrix<float> w(r1 - r0, op.cols());
         op.decode(r0, r1, w.view());
         linalg::gemm<float>(1.0F, input.block(0, r0, input.rows(), r1 - r0), w.view(), 1.0F, output, ctx);

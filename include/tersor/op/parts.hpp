@@ -50,18 +50,18 @@ namespace detail {
 template <class Parts>
 void save_parts(const Parts& parts, archive_writer& out) {
   save_archive a{out};
-  a.attribute("parts", static_cast<index>(parts.size()));
-  index i = 0;
+  a.attribute("parts", static_cast<index_t>(parts.size()));
+  index_t i = 0;
   parts.for_each([&](const auto& op) { a.part(std::to_string(i++), op); });
 }
 
 inline operator_parts<> load_parts(archive_reader& in) {
   load_archive a{in};
-  index n = 0;
+  index_t n = 0;
   a.attribute("parts", n);
   require(n >= 1 && n <= 64, concat(in.where(), ": parts"), n, "1 .. 64");
   std::vector<any_operator> ops(static_cast<std::size_t>(n));
-  for (index i = 0; i < n; ++i) a.part(std::to_string(i), ops[static_cast<std::size_t>(i)]);
+  for (index_t i = 0; i < n; ++i) a.part(std::to_string(i), ops[static_cast<std::size_t>(i)]);
   return operator_parts<>(std::move(ops));
 }
 

@@ -16,8 +16,8 @@ class permuted {
     check("permuted");
   }
 
-  index rows() const { return inner_.rows(); }
-  index cols() const { return inner_.cols(); }
+  index_t rows() const { return inner_.rows(); }
+  index_t cols() const { return inner_.cols(); }
   const Inner& inner() const { return inner_; }
   const std::vector<std::int32_t>& permutation() const { return perm_; }
   static constexpr std::string_view kind() { return "permuted"; }
@@ -25,8 +25,8 @@ class permuted {
   void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
     detail::require_operands(kind(), x, cols(), y, rows());
     matrix<float> gathered(x.rows(), cols());
-    for (index t = 0; t < x.rows(); ++t)
-      for (index j = 0; j < cols(); ++j) gathered(t, j) = x(t, perm_[static_cast<std::size_t>(j)]);
+    for (index_t t = 0; t < x.rows(); ++t)
+      for (index_t j = 0; j < cols(); ++j) gathered(t, j) = x(t, perm_[static_cast<std::size_t>(j)]);
     inner_.apply(gathered.view(), y, ctx);
   }
   void apply_transposed(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
@@ -58,11 +58,11 @@ class permuted {
 
  private:
   void scatter(matrix_view<const float> x, matrix_view<float> y) const {
-    for (index i = 0; i < x.rows(); ++i)
-      for (index j = 0; j < cols(); ++j) y(i, perm_[static_cast<std::size_t>(j)]) = x(i, j);
+    for (index_t i = 0; i < x.rows(); ++i)
+      for (index_t j = 0; j < cols(); ++j) y(i, perm_[static_cast<std::size_t>(j)]) = x(i, j);
   }
   void check(std::string_view where) const {
-    require(static_cast<index>(perm_.size()) == cols(), concat(where, ": length of perm"), perm_.size(),
+    require(static_cast<index_t>(perm_.size()) == cols(), concat(where, ": length of perm"), perm_.size(),
             cols());
     std::vector<bool> seen(perm_.size());
     for (const auto p : perm_) {

@@ -16,8 +16,8 @@ class product {
   explicit product(Ops... ops) requires(sizeof...(Ops) > 0)
       : product(operator_parts<Ops...>(std::move(ops)...)) {}
 
-  index rows() const { return rows_; }
-  index cols() const { return cols_; }
+  index_t rows() const { return rows_; }
+  index_t cols() const { return cols_; }
   const operator_parts<Ops...>& parts() const { return parts_; }
   static constexpr std::string_view kind() { return "product"; }
 
@@ -32,7 +32,7 @@ class product {
   }
   matrix<float> to_dense() const {
     matrix<float> identity(rows_, rows_), w(rows_, cols_);
-    for (index i = 0; i < rows_; ++i) identity(i, i) = 1.0F;
+    for (index_t i = 0; i < rows_; ++i) identity(i, i) = 1.0F;
     apply_transposed(identity.view(), w.view());
     return w;
   }
@@ -45,7 +45,7 @@ class product {
 
  private:
   struct step {
-    index rows, cols;
+    index_t rows, cols;
     std::function<void(matrix_view<const float>, matrix_view<float>, bool, const context&)> apply;
   };
   std::vector<step> factors() const {
@@ -89,7 +89,7 @@ class product {
     });
   }
 
-  index rows_ = 0, cols_ = 0;
+  index_t rows_ = 0, cols_ = 0;
   operator_parts<Ops...> parts_;
 };
 template <class... Ops>

@@ -20,8 +20,8 @@ class quantized : public decoded_operator<quantized> {
         grid_(std::move(grid)),
         codes_(pack_bits(grid_.bits(), codes.values())) {}
 
-  index rows() const { return rows_; }
-  index cols() const { return cols_; }
+  index_t rows() const { return rows_; }
+  index_t cols() const { return cols_; }
   const affine_grid& grid() const { return grid_; }
   static constexpr std::string_view kind() { return "quantized"; }
 
@@ -31,22 +31,22 @@ class quantized : public decoded_operator<quantized> {
     return q;
   }
   /// Rows [r0, r1) of W into w, whose rows are contiguous.
-  void decode(index r0, index r1, matrix_view<float> w) const {
+  void decode(index_t r0, index_t r1, matrix_view<float> w) const {
     const auto groups = static_cast<std::size_t>(grid_.groups());
     std::vector<float> scale(groups), zero(groups);
     std::vector<std::uint8_t> q(static_cast<std::size_t>(cols_));
-    for (index r = r0; r < r1; ++r) {
+    for (index_t r = r0; r < r1; ++r) {
       unpack_bits(grid_.bits(), codes_, static_cast<std::size_t>(r * cols_), q);
       grid_.row(r, scale, zero);
       float* out = w.data + (r - r0) * w.strides[0];
       if (grid_.g_idx().empty()) {
-        for (index j = 0, g = 0; j < cols_; ++g) {
-          const index end = std::min(cols_, j + grid_.group_size());
+        for (index_t j = 0, g = 0; j < cols_; ++g) {
+          const index_t end = std::min(cols_, j + grid_.group_size());
           const float s = scale[static_cast<std::size_t>(g)], z = zero[static_cast<std::size_t>(g)];
           for (; j < end; ++j) out[j] = s * (static_cast<float>(q[static_cast<std::size_t>(j)]) - z);
         }
       } else {
-        for (index j = 0; j < cols_; ++j) {
+        for (index_t j = 0; j < cols_; ++j) {
           const auto g = static_cast<std::size_t>(grid_.g_idx()[static_cast<std::size_t>(j)]);
           out[j] = scale[g] * (static_cast<float>(q[static_cast<std::size_t>(j)]) - zero[g]);
         }
@@ -61,11 +61,11 @@ class quantized : public decoded_operator<quantized> {
     a.extents(self.rows_, self.cols_);
     affine_grid::describe(self.grid_, a, self.rows_, self.cols_);
     a.tensor("codes", self.codes_,
-             {static_cast<index>(
+             {static_cast<index_t>(
                  packed_bytes(self.grid_.bits(), static_cast<std::size_t>(self.rows_ * self.cols_)))});
   }
 
-  index rows_ = 0, cols_ = 0;
+  index_t rows_ = 0, cols_ = 0;
   affine_grid grid_;
   std::vector<std::uint8_t> codes_;
 };

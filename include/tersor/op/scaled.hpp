@@ -22,8 +22,8 @@ class scaled {
             input_scale_.size(), cols());
   }
 
-  index rows() const { return inner_.rows(); }
-  index cols() const { return inner_.cols(); }
+  index_t rows() const { return inner_.rows(); }
+  index_t cols() const { return inner_.cols(); }
   const Inner& inner() const { return inner_; }
   static constexpr std::string_view kind() { return "scaled"; }
 
@@ -63,8 +63,8 @@ class scaled {
  private:
   static void multiply(matrix_view<float> x, const real_array& s) {
     if (s.empty()) return;
-    for (index i = 0; i < x.rows(); ++i)
-      for (index j = 0; j < x.cols(); ++j) x(i, j) *= s[j];
+    for (index_t i = 0; i < x.rows(); ++i)
+      for (index_t j = 0; j < x.cols(); ++j) x(i, j) *= s[j];
   }
   static matrix<float> times(matrix_view<const float> x, const real_array& s) {
     auto scaled_x = copy_as<float>(x);

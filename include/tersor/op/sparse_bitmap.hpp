@@ -24,14 +24,14 @@ class sparse_bitmap : public decoded_operator<sparse_bitmap> {
             first_.back());
   }
 
-  index rows() const { return rows_; }
-  index cols() const { return cols_; }
+  index_t rows() const { return rows_; }
+  index_t cols() const { return cols_; }
   const element_store& values() const { return values_; }
-  index kept() const { return first_.back(); }
+  index_t kept() const { return first_.back(); }
   static constexpr std::string_view kind() { return "sparse_bitmap"; }
 
   /// The columns of row r's stored entries, ascending.
-  std::vector<std::int32_t> columns(index r) const {
+  std::vector<std::int32_t> columns(index_t r) const {
     std::vector<std::uint8_t> bits(static_cast<std::size_t>(cols_));
     unpack_bits(1, bitmap_, static_cast<std::size_t>(r * cols_), bits);
     std::vector<std::int32_t> result;
@@ -40,9 +40,9 @@ class sparse_bitmap : public decoded_operator<sparse_bitmap> {
     return result;
   }
   /// Rows [r0, r1) of W into w, whose rows are contiguous.
-  void decode(index r0, index r1, matrix_view<float> w) const {
+  void decode(index_t r0, index_t r1, matrix_view<float> w) const {
     std::vector<float> v;
-    for (index r = r0; r < r1; ++r) {
+    for (index_t r = r0; r < r1; ++r) {
       float* out = w.data + (r - r0) * w.strides[0];
       std::fill(out, out + cols_, 0.0F);
       const auto c = columns(r);
@@ -64,18 +64,18 @@ class sparse_bitmap : public decoded_operator<sparse_bitmap> {
   void count_rows() {
     first_.assign(1, 0);
     std::vector<std::uint8_t> bits(static_cast<std::size_t>(cols_));
-    for (index r = 0; r < rows_; ++r) {
+    for (index_t r = 0; r < rows_; ++r) {
       unpack_bits(1, bitmap_, static_cast<std::size_t>(r * cols_), bits);
-      index n = 0;
+      index_t n = 0;
       for (const auto b : bits) n += b;
       first_.push_back(first_.back() + n);
     }
   }
 
-  index rows_ = 0, cols_ = 0;
+  index_t rows_ = 0, cols_ = 0;
   std::vector<std::uint8_t> bitmap_;
   element_store values_;
-  std::vector<index> first_{0};  // index of each row's first stored value; derived, not stored
+  std::vector<index_t> first_{0};  // index of each row's first stored value; derived, not stored
 };
 
 }  // namespace tersor::op

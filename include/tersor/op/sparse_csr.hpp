@@ -18,8 +18,8 @@ class sparse_csr : public described_operator<sparse_csr> {
     require_shape(kept.view(), rows_, cols_, "sparse_csr: kept");
     require(w.size() <= INT32_MAX, "sparse_csr: number of weights", w.size(), "at most ", INT32_MAX);
     std::vector<float> values;
-    for (index r = 0; r < rows_; ++r) {
-      for (index j = 0; j < cols_; ++j) {
+    for (index_t r = 0; r < rows_; ++r) {
+      for (index_t j = 0; j < cols_; ++j) {
         if (kept(r, j) == 0) continue;
         push_column(j);
         values.push_back(w(r, j));
@@ -29,36 +29,36 @@ class sparse_csr : public described_operator<sparse_csr> {
     values_ = store_as(type, values);
   }
 
-  index rows() const { return rows_; }
-  index cols() const { return cols_; }
-  index kept() const { return values_.size(); }
+  index_t rows() const { return rows_; }
+  index_t cols() const { return cols_; }
+  index_t kept() const { return values_.size(); }
   static constexpr std::string_view kind() { return "sparse_csr"; }
 
   void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
     detail::require_operands(kind(), x, cols_, y, rows_);
-    parallel_chunks(rows_, 64, ctx, [&](index r0, index r1) {
-      for (index r = r0; r < r1; ++r)
-        for (index t = 0; t < x.rows(); ++t) {
+    parallel_chunks(rows_, 64, ctx, [&](index_t r0, index_t r1) {
+      for (index_t r = r0; r < r1; ++r)
+        for (index_t t = 0; t < x.rows(); ++t) {
           float sum = 0.0F;
-          for (index k = begin(r); k < begin(r + 1); ++k) sum += values_[k] * x(t, column(k));
+          for (index_t k = begin(r); k < begin(r + 1); ++k) sum += values_[k] * x(t, column(k));
           y(t, r) = sum;
         }
     });
   }
   void apply_transposed(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
     detail::require_operands(kind(), x, rows_, y, cols_);
-    parallel_chunks(x.rows(), 8, ctx, [&](index t0, index t1) {
-      for (index t = t0; t < t1; ++t) {
-        for (index j = 0; j < cols_; ++j) y(t, j) = 0.0F;
-        for (index r = 0; r < rows_; ++r)
-          for (index k = begin(r); k < begin(r + 1); ++k) y(t, column(k)) += values_[k] * x(t, r);
+    parallel_chunks(x.rows(), 8, ctx, [&](index_t t0, index_t t1) {
+      for (index_t t = t0; t < t1; ++t) {
+        for (index_t j = 0; j < cols_; ++j) y(t, j) = 0.0F;
+        for (index_t r = 0; r < rows_; ++r)
+          for (index_t k = begin(r); k < begin(r + 1); ++k) y(t, column(k)) += values_[k] * x(t, r);
       }
     });
   }
   matrix<float> to_dense() const {
     matrix<float> w(rows_, cols_);
-    for (index r = 0; r < rows_; ++r)
-      for (index k = begin(r); k < begin(r + 1); ++k) w(r, column(k)) = values_[k];
+    for (index_t r = 0; r < rows_; ++r)
+      for (index_t k = begin(r); k < begin(r + 1); ++k) w(r, column(k)) = values_[k];
     return w;
   }
 
@@ -68,7 +68,7 @@ class sparse_csr : public described_operator<sparse_csr> {
   static void describe(Self& self, Archive& a) {
     a.extents(self.rows_, self.cols_);
     a.tensor("offsets", self.offsets_, {self.rows_ + 1});
-    const index n = self.offsets_.back();
+    const index_t n = self.offsets_.back();
     if constexpr (Archive::loading) self.check_offsets(a.in.where());
     if (self.cols_ <= 65536)
       a.tensor("columns", self.columns16_, {n});
@@ -76,7 +76,7 @@ class sparse_csr : public described_operator<sparse_csr> {
       a.tensor("columns", self.columns32_, {n});
     a.tensor("values", self.values_, {n});
     if constexpr (Archive::loading)
-      for (index k = 0; k < n; ++k)
+      for (index_t k = 0; k < n; ++k)
         require(self.column(k) >= 0 && self.column(k) < self.cols_, concat(a.in.where(), ".columns[", k, "]"),
                 self.column(k), "0 .. ", self.cols_ - 1);
   }
@@ -85,18 +85,18 @@ class sparse_csr : public described_operator<sparse_csr> {
       require(offsets_[r] >= (r == 0 ? 0 : offsets_[r - 1]) && (r != 0 || offsets_[r] == 0),
               concat(where, ".offsets[", r, "]"), offsets_[r], "a rising sequence from 0");
   }
-  void push_column(index j) {
+  void push_column(index_t j) {
     if (cols_ <= 65536)
       columns16_.push_back(static_cast<std::uint16_t>(j));
     else
       columns32_.push_back(static_cast<std::int32_t>(j));
   }
-  index begin(index r) const { return offsets_[static_cast<std::size_t>(r)]; }
-  index column(index k) const {
+  index_t begin(index_t r) const { return offsets_[static_cast<std::size_t>(r)]; }
+  index_t column(index_t k) const {
     return cols_ <= 65536 ? columns16_[static_cast<std::size_t>(k)] : columns32_[static_cast<std::size_t>(k)];
   }
 
-  index rows_ = 0, cols_ = 0;
+  index_t rows_ = 0, cols_ = 0;
   std::vector<std::int32_t> offsets_{0};
   std::vector<std::uint16_t> columns16_;
   std::vector<std::int32_t> columns32_;

@@ -14,8 +14,8 @@ class sum {
   explicit sum(operator_parts<Ops...> parts) : parts_(std::move(parts)) { check(); }
   explicit sum(Ops... ops) requires(sizeof...(Ops) > 0) : sum(operator_parts<Ops...>(std::move(ops)...)) {}
 
-  index rows() const { return rows_; }
-  index cols() const { return cols_; }
+  index_t rows() const { return rows_; }
+  index_t cols() const { return cols_; }
   const operator_parts<Ops...>& parts() const { return parts_; }
   static constexpr std::string_view kind() { return "sum"; }
 
@@ -39,8 +39,8 @@ class sum {
 
  private:
   static void add(matrix_view<const float> x, matrix_view<float> y) {
-    for (index i = 0; i < y.rows(); ++i)
-      for (index j = 0; j < y.cols(); ++j) y(i, j) += x(i, j);
+    for (index_t i = 0; i < y.rows(); ++i)
+      for (index_t j = 0; j < y.cols(); ++j) y(i, j) += x(i, j);
   }
   template <class Apply>
   void accumulate(matrix_view<const float> x, matrix_view<float> y, const context& ctx,
@@ -71,7 +71,7 @@ class sum {
     });
   }
 
-  index rows_ = 0, cols_ = 0;
+  index_t rows_ = 0, cols_ = 0;
   operator_parts<Ops...> parts_;
 };
 template <class... Ops>

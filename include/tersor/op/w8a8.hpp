@@ -24,18 +24,18 @@ struct int8_activations {
 };
 inline int8_activations quantize_activations(matrix_view<const float> x, activation_unit unit) {
   int8_activations q{matrix<float>(x.rows(), x.cols()), {}};
-  auto absmax = [&](index first, index count) {
+  auto absmax = [&](index_t first, index_t count) {
     float a = 0.0F;
-    for (index t = first; t < first + count; ++t)
-      for (index j = 0; j < x.cols(); ++j) a = std::max(a, std::fabs(x(t, j)));
+    for (index_t t = first; t < first + count; ++t)
+      for (index_t j = 0; j < x.cols(); ++j) a = std::max(a, std::fabs(x(t, j)));
     return std::max(a, 1e-5F) / 127.0F;
   };
   const bool per_token = unit == activation_unit::per_token;
-  for (index t = 0; t < (per_token ? x.rows() : 1); ++t)
+  for (index_t t = 0; t < (per_token ? x.rows() : 1); ++t)
     q.scale.push_back(per_token ? absmax(t, 1) : absmax(0, x.rows()));
-  for (index t = 0; t < x.rows(); ++t) {
+  for (index_t t = 0; t < x.rows(); ++t) {
     const float s = q.scale[per_token ? static_cast<std::size_t>(t) : 0];
-    for (index j = 0; j < x.cols(); ++j) q.codes(t, j) = round_half_even(x(t, j) / s);
+    for (index_t j = 0; j < x.cols(); ++j) q.codes(t, j) = round_half_even(x(t, j) / s);
   }
   return q;
 }
@@ -47,20 +47,21 @@ class w8a8 : public described_operator<w8a8> {
  public:
   w8a8() = default;
   /// @param codes [rows, cols]; @param scale [rows] or one value.
-  w8a8(index rows, index cols, std::vector<std::int8_t> codes, std::vector<float> scale, activation_unit unit)
+  w8a8(index_t rows, index_t cols, std::vector<std::int8_t> codes, std::vector<float> scale,
+       activation_unit unit)
       : rows_(rows),
         cols_(cols),
-        units_(static_cast<index>(scale.size())),
+        units_(static_cast<index_t>(scale.size())),
         unit_(unit),
         codes_(std::move(codes)),
         scale_(std::move(scale)) {
-    require(static_cast<index>(codes_.size()) == rows * cols, "w8a8: number of codes", codes_.size(),
+    require(static_cast<index_t>(codes_.size()) == rows * cols, "w8a8: number of codes", codes_.size(),
             rows * cols);
     require(units_ == rows || units_ == 1, "w8a8: length of scale", units_, "1 or ", rows);
   }
 
-  index rows() const { return rows_; }
-  index cols() const { return cols_; }
+  index_t rows() const { return rows_; }
+  index_t cols() const { return cols_; }
   std::span<const std::int8_t> codes() const { return codes_; }
   static constexpr std::string_view kind() { return "w8a8"; }
 
@@ -69,21 +70,21 @@ class w8a8 : public described_operator<w8a8> {
     const auto q = quantize_activations(x, unit_);
     // Products of codes are at most 127 * 128, so a float sum of 1024 of them is an exact integer (below
     // 2^24): the floating-point product runs the integer sum, piece by piece.
-    constexpr index exact = 1024;
-    parallel_chunks(rows_, detail::decode_rows(rows_, cols_), ctx, [&](index r0, index r1) {
+    constexpr index_t exact = 1024;
+    parallel_chunks(rows_, detail::decode_rows(rows_, cols_), ctx, [&](index_t r0, index_t r1) {
       matrix<float> w(r1 - r0, cols_);
-      for (index i = 0; i < w.size(); ++i)
+      for (index_t i = 0; i < w.size(); ++i)
         w.data()[i] = static_cast<float>(codes_[static_cast<std::size_t>(r0 * cols_ + i)]);
       matrix<float> piece(x.rows(), r1 - r0);
       matrix<double> total(x.rows(), r1 - r0);
-      for (index j0 = 0; j0 < cols_; j0 += exact) {
-        const index n = std::min(exact, cols_ - j0);
+      for (index_t j0 = 0; j0 < cols_; j0 += exact) {
+        const index_t n = std::min(exact, cols_ - j0);
         linalg::gemm<float>(1.0F, q.codes.view().block(0, j0, x.rows(), n),
                             w.view().block(0, j0, r1 - r0, n).transposed(), 0.0F, piece.view(), ctx);
-        for (index i = 0; i < piece.size(); ++i) total.data()[i] += static_cast<double>(piece.data()[i]);
+        for (index_t i = 0; i < piece.size(); ++i) total.data()[i] += static_cast<double>(piece.data()[i]);
       }
-      for (index t = 0; t < x.rows(); ++t)
-        for (index r = r0; r < r1; ++r)
+      for (index_t t = 0; t < x.rows(); ++t)
+        for (index_t r = r0; r < r1; ++r)
           y(t, r) = static_cast<float>(
               total(t, r - r0) *
               static_cast<double>(q.scale[q.scale.size() == 1 ? 0 : static_cast<std::size_t>(t)]) *
@@ -100,8 +101,8 @@ class w8a8 : public described_operator<w8a8> {
   }
   matrix<float> to_dense() const {
     matrix<float> w(rows_, cols_);
-    for (index r = 0; r < rows_; ++r)
-      for (index j = 0; j < cols_; ++j)
+    for (index_t r = 0; r < rows_; ++r)
+      for (index_t j = 0; j < cols_; ++j)
         w(r, j) = row_scale(r) * static_cast<float>(codes_[static_cast<std::size_t>(r * cols_ + j)]);
     return w;
   }
@@ -119,9 +120,9 @@ class w8a8 : public described_operator<w8a8> {
     a.tensor("codes", self.codes_, {self.rows_, self.cols_});
     a.tensor("scale", self.scale_, {self.units_});
   }
-  float row_scale(index r) const { return scale_[units_ == 1 ? 0 : static_cast<std::size_t>(r)]; }
+  float row_scale(index_t r) const { return scale_[units_ == 1 ? 0 : static_cast<std::size_t>(r)]; }
 
-  index rows_ = 0, cols_ = 0, units_ = 0;
+  index_t rows_ = 0, cols_ = 0, units_ = 0;
   activation_unit unit_ = activation_unit::per_token;
   std::vector<std::int8_t> codes_;
   std::vector<float> scale_;

@@ -33,7 +33,7 @@ class any_stage {
   solve::stage_kind kind() const { return held_->kind(); }
   solve::calibration_need needs() const { return held_->needs(); }
   /// Calibration sequences whose inputs a transformation wants to see; 0: all.
-  index search_sequences() const { return held_->search_sequences(); }
+  index_t search_sequences() const { return held_->search_sequences(); }
   void validate() const { held_->validate(); }
   /// As in specs, with the options that differ from their defaults: "gptq(bits=3)".
   std::string text() const { return held_->text(); }
@@ -56,7 +56,7 @@ class any_stage {
     virtual const solve::technique_info& info() const = 0;
     virtual solve::stage_kind kind() const = 0;
     virtual solve::calibration_need needs() const = 0;
-    virtual index search_sequences() const = 0;
+    virtual index_t search_sequences() const = 0;
     virtual void validate() const = 0;
     virtual std::string text() const = 0;
     virtual std::optional<solve::grid_target> grid() const = 0;
@@ -79,7 +79,7 @@ class any_stage {
       else
         return T::needs;
     }
-    index search_sequences() const override {
+    index_t search_sequences() const override {
       if constexpr (requires { technique.search_sequences; })
         return technique.search_sequences;
       else

@@ -24,7 +24,7 @@ struct schedule_options {
 
 struct layer_report {
   std::string name;
-  index rows = 0, cols = 0;
+  index_t rows = 0, cols = 0;
   solve::report report;
 };
 struct compression_report {
@@ -54,7 +54,7 @@ class block_schedule {
                  const schedule_options& options, const context& ctx)
       : model_(m), options_(options), ctx_(ctx) {
     std::vector<std::string> names;
-    for (index b = 0; b < m.block_count(); ++b)
+    for (index_t b = 0; b < m.block_count(); ++b)
       for (const auto& stage : m.linear_stages(b)) names.insert(names.end(), stage.begin(), stage.end());
     r.check_layers(names);
     for (const auto& name : names) {
@@ -68,7 +68,7 @@ class block_schedule {
   }
 
   compression_report run() {
-    for (index b = 0; b < model_.block_count(); ++b) {
+    for (index_t b = 0; b < model_.block_count(); ++b) {
       originals_.clear();
       transform(b);
       if (options_.true_sequential)
@@ -83,19 +83,19 @@ class block_schedule {
   using hidden_states = std::vector<matrix<float>>;
 
   // The calibration sequences walk through a block together, one stage of linears after the other.
-  void begin(index block) {
+  void begin(index_t block) {
     for_each_state([&](model::block_state& state) { model_.begin_block(block, state); });
   }
-  void finish(index block, std::size_t stage) {
+  void finish(index_t block, std::size_t stage) {
     for_each_state([&](model::block_state& state) {
-      model_.finish_stage(block, static_cast<index>(stage), state, {.threads = 1});
+      model_.finish_stage(block, static_cast<index_t>(stage), state, {.threads = 1});
     });
   }
   template <class F>
   void for_each_state(F&& f) {
     const solve::stopwatch clock;
-    parallel_for(static_cast<index>(states_.size()), ctx_,
-                 [&](index i) { f(states_[static_cast<std::size_t>(i)]); });
+    parallel_for(static_cast<index_t>(states_.size()), ctx_,
+                 [&](index_t i) { f(states_[static_cast<std::size_t>(i)]); });
     count_calibration(clock);
   }
   hidden_states save() const {
@@ -120,7 +120,7 @@ class block_schedule {
   }
 
   /// Every stage is calibrated on what the compressed stages before it return.
-  void compress_by_stages(index block) {
+  void compress_by_stages(index_t block) {
     const auto stages = model_.linear_stages(block);
     const bool last = block + 1 == model_.block_count(), dense = options_.propagate == propagation::dense;
     hidden_states dense_outputs;
@@ -140,7 +140,7 @@ class block_schedule {
     if (dense && !last) restore(std::move(dense_outputs));
   }
   /// All stages are calibrated on one pass through the dense block.
-  void compress_at_once(index block) {
+  void compress_at_once(index_t block) {
     const auto stages = model_.linear_stages(block);
     const bool last = block + 1 == model_.block_count(), dense = options_.propagate == propagation::dense;
     auto hidden = dense || last ? hidden_states{} : save();
@@ -184,7 +184,7 @@ class block_schedule {
   }
 
   /// Function-preserving scales, then adjustments of single weights.
-  void transform(index block) {
+  void transform(index_t block) {
     const auto stages = model_.linear_stages(block);
     bool scales = false, adjusts = false;
     for (const auto& stage : stages)
@@ -244,12 +244,13 @@ class block_schedule {
         model_.set_linear(group.consumers[k], op::dense(site.weights[k].view()));
       }
       for (auto& state : states_)
-        for (index row = 0; row < state.input.rows(); ++row) solve::divide_channels(state.input.row(row), s);
+        for (index_t row = 0; row < state.input.rows(); ++row)
+          solve::divide_channels(state.input.row(row), s);
     }
     report_.seconds += clock.seconds();
   }
   /// Each weight is adjusted on the inputs of the block as it was before any adjustment.
-  void adjust(index block, const std::vector<std::vector<std::string>>& stages) {
+  void adjust(index_t block, const std::vector<std::vector<std::string>>& stages) {
     auto hidden = save();
     std::map<std::string, matrix<float>> adjusted;
     begin(block);
@@ -276,7 +277,7 @@ class block_schedule {
     return std::span(states_).first(wanted == 0 ? states_.size() : std::min(wanted, states_.size()));
   }
   static matrix<float> stacked_inputs(std::span<const model::block_state> states) {
-    index tokens = 0, row = 0;
+    index_t tokens = 0, row = 0;
     for (const auto& state : states) tokens += state.input.rows();
     matrix<float> x(tokens, states.front().input.cols());
     for (const auto& state : states) {
@@ -310,12 +311,12 @@ inline compression_report compress(model::block_model& m, const recipe& r,
 }
 
 /// Full windows of a token stream, as calibration sequences; `max_windows` 0: all.
-inline std::vector<std::vector<int>> windows_of(std::span<const int> ids, index window,
-                                                index max_windows = 0) {
+inline std::vector<std::vector<int>> windows_of(std::span<const int> ids, index_t window,
+                                                index_t max_windows = 0) {
   require(window >= 1, "calibration window", window, "at least 1");
   std::vector<std::vector<int>> windows;
-  for (index first = 0; first + window <= static_cast<index>(ids.size()); first += window) {
-    if (max_windows > 0 && static_cast<index>(windows.size()) == max_windows) break;
+  for (index_t first = 0; first + window <= static_cast<index_t>(ids.size()); first += window) {
+    if (max_windows > 0 && static_cast<index_t>(windows.size()) == max_windows) break;
     const auto w = ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(window));
     windows.emplace_back(w.begin(), w.end());
   }

@@ -23,7 +23,7 @@ struct channel_order {
 inline double kept_score(const matrix<float>& score, solve::nm_pattern pattern, const context& ctx = {}) {
   const auto kept = solve::select_nm(score, pattern, ctx);
   double sum = 0;
-  for (index i = 0; i < score.size(); ++i)
+  for (index_t i = 0; i < score.size(); ++i)
     if (kept.data()[i] != 0) sum += static_cast<double>(score.data()[i]);
   return sum;
 }
@@ -32,12 +32,12 @@ inline double kept_score(const matrix<float>& score, solve::nm_pattern pattern, 
 /// all groups, every second part backwards, so that each group gets one channel of each class of importance
 /// and no group the best of all classes. `in` is divisible by m.
 inline std::vector<std::int32_t> deal_out(const std::vector<std::int32_t>& rising, int m) {
-  const auto in = static_cast<index>(rising.size()), groups = in / m;
+  const auto in = static_cast<index_t>(rising.size()), groups = in / m;
   require(in % m == 0, "deal_out: channels", in, "a multiple of m = ", m);
   std::vector<std::int32_t> perm(rising.size());
-  for (index t = 0; t < m; ++t)
-    for (index g = 0; g < groups; ++g) {
-      const index from = t * groups + (t % 2 == 0 ? g : groups - 1 - g);
+  for (index_t t = 0; t < m; ++t)
+    for (index_t g = 0; g < groups; ++g) {
+      const index_t from = t * groups + (t % 2 == 0 ? g : groups - 1 - g);
       perm[static_cast<std::size_t>(g * m + t)] = rising[static_cast<std::size_t>(from)];
     }
   return perm;
@@ -49,17 +49,19 @@ namespace detail {
 /// that of group first + h. In each row it is the n - 1 largest of the group's other channels, plus the
 /// larger of their next one and the newcomer.
 inline matrix<double> slot_scores(const matrix<float>& score, solve::nm_pattern pattern,
-                                  const std::vector<std::int32_t>& perm, index slot, index first, index count,
-                                  const context& ctx) {
-  const index rows = score.rows(), m = pattern.m;
-  const auto channel = [&](index g, index t) { return perm[static_cast<std::size_t>((first + g) * m + t)]; };
+                                  const std::vector<std::int32_t>& perm, index_t slot, index_t first,
+                                  index_t count, const context& ctx) {
+  const index_t rows = score.rows(), m = pattern.m;
+  const auto channel = [&](index_t g, index_t t) {
+    return perm[static_cast<std::size_t>((first + g) * m + t)];
+  };
   matrix<float> newcomer(count, rows), next(count, rows);
   std::vector<double> fixed(static_cast<std::size_t>(count));
-  parallel_for(count, ctx, [&](index g) {
+  parallel_for(count, ctx, [&](index_t g) {
     std::vector<float> others(static_cast<std::size_t>(m - 1));
-    for (index r = 0; r < rows; ++r) {
+    for (index_t r = 0; r < rows; ++r) {
       newcomer(g, r) = score(r, channel(g, slot));
-      for (index t = 0, k = 0; t < m; ++t)
+      for (index_t t = 0, k = 0; t < m; ++t)
         if (t != slot) others[static_cast<std::size_t>(k++)] = score(r, channel(g, t));
       std::ranges::sort(others, std::greater<>());
       const auto n = static_cast<std::size_t>(pattern.n);
@@ -69,14 +71,14 @@ inline matrix<double> slot_scores(const matrix<float>& score, solve::nm_pattern 
     }
   });
   matrix<double> result(count, count);
-  parallel_for(count, ctx, [&](index g) {
+  parallel_for(count, ctx, [&](index_t g) {
     const float* a = next.row(g).data();
-    for (index h = 0; h < count; ++h) {
+    for (index_t h = 0; h < count; ++h) {
       const float* b = newcomer.row(h).data();
       std::array<double, 8> sum{};  // independent sums, so that the loop can be vectorised
-      index r = 0;
+      index_t r = 0;
       for (; r + 8 <= rows; r += 8)
-        for (index k = 0; k < 8; ++k)
+        for (index_t k = 0; k < 8; ++k)
           sum[static_cast<std::size_t>(k)] += static_cast<double>(std::max(a[r + k], b[r + k]));
       for (; r < rows; ++r) sum[0] += static_cast<double>(std::max(a[r], b[r]));
       result(g, h) = fixed[static_cast<std::size_t>(g)] + std::accumulate(sum.begin(), sum.end(), 0.0);
@@ -92,20 +94,21 @@ inline matrix<double> slot_scores(const matrix<float>& score, solve::nm_pattern 
 /// With `blocks` > 1 each of that many runs of groups is refined by itself. Cost m out (in / m)² + m (in /
 /// m)³; blocks divide the first by their number, the second by its square.
 inline void refine_by_assignment(const matrix<float>& score, solve::nm_pattern pattern,
-                                 std::vector<std::int32_t>& perm, index blocks = 1, const context& ctx = {}) {
-  const index groups = score.cols() / pattern.m, parts = std::min(blocks, groups);
-  for (index slot = 0; slot < pattern.m; ++slot)
-    for (index b = 0; b < parts; ++b) {
+                                 std::vector<std::int32_t>& perm, index_t blocks = 1,
+                                 const context& ctx = {}) {
+  const index_t groups = score.cols() / pattern.m, parts = std::min(blocks, groups);
+  for (index_t slot = 0; slot < pattern.m; ++slot)
+    for (index_t b = 0; b < parts; ++b) {
       ctx.step("ria: channel assignment", slot * parts + b, pattern.m * parts);
-      const index first = b * groups / parts, count = (b + 1) * groups / parts - first;
+      const index_t first = b * groups / parts, count = (b + 1) * groups / parts - first;
       const auto best =
           linalg::assign(detail::slot_scores(score, pattern, perm, slot, first, count, ctx).view(),
                          linalg::assignment_goal::maximum);
       std::vector<std::int32_t> moved;
-      const auto place = [&](index g) { return static_cast<std::size_t>((first + g) * pattern.m + slot); };
-      for (index g = 0; g < count; ++g)
+      const auto place = [&](index_t g) { return static_cast<std::size_t>((first + g) * pattern.m + slot); };
+      for (index_t g = 0; g < count; ++g)
         moved.push_back(perm[place(best.column[static_cast<std::size_t>(g)])]);
-      for (index g = 0; g < count; ++g) perm[place(g)] = moved[static_cast<std::size_t>(g)];
+      for (index_t g = 0; g < count; ++g) perm[place(g)] = moved[static_cast<std::size_t>(g)];
     }
 }
 
@@ -118,8 +121,8 @@ inline matrix<std::uint8_t> select_in_order(const matrix<float>& score, const so
   if (!before.empty()) moved.kept = gather_columns(before.kept, perm);
   const auto chosen = solve::select(gather_columns(score, perm), rule, moved, ctx);
   matrix<std::uint8_t> kept(chosen.rows(), chosen.cols());
-  for (index r = 0; r < kept.rows(); ++r)
-    for (index j = 0; j < kept.cols(); ++j) kept(r, perm[static_cast<std::size_t>(j)]) = chosen(r, j);
+  for (index_t r = 0; r < kept.rows(); ++r)
+    for (index_t j = 0; j < kept.cols(); ++j) kept(r, perm[static_cast<std::size_t>(j)]) = chosen(r, j);
   return kept;
 }
 

@@ -55,7 +55,7 @@ struct magnitude {
     if (!pattern.empty())
       return solve::select_along_inputs(
           scores, w.extents, [&](const matrix<float>& s) { return solve::select(s, rule(), {}, ctx); });
-    const index rows = Rank == 1 ? 1 : w.extents[0];
+    const index_t rows = Rank == 1 ? 1 : w.extents[0];
     matrix<float> by_output(rows, rows == 0 ? 0 : w.size() / rows);
     std::ranges::copy(scores, by_output.data());
     const auto kept = solve::select(std::move(by_output), rule(), {}, ctx);
@@ -139,7 +139,7 @@ std::vector<float> unit_scores(tensor_view<T, Rank> w, std::size_t axis,
 
 /// The sparsity at a step of a gradual schedule (Zhu and Gupta, arXiv:1710.01878), from `initial` at step 0
 /// to `final` at step `steps` and after it: final + (initial - final)(1 - step / steps)³.
-inline double gradual_sparsity(index step, index steps, double final, double initial = 0) {
+inline double gradual_sparsity(index_t step, index_t steps, double final, double initial = 0) {
   require(steps >= 1, "gradual_sparsity: steps", steps, "at least 1");
   require(step >= 0, "gradual_sparsity: step", step, "at least 0");
   for (const double s : {initial, final})

@@ -45,10 +45,10 @@ inline matrix<std::uint8_t> transposable_mask(const matrix<float>& score, const 
   solve::require_numbers(score);
   const auto patterns = transposable_patterns();
   matrix<std::uint8_t> kept(score.rows(), score.cols());
-  parallel_for(score.rows() / 4, ctx, [&](index block) {
-    for (index j = 0; j < score.cols(); j += 4) {
+  parallel_for(score.rows() / 4, ctx, [&](index_t block) {
+    for (index_t j = 0; j < score.cols(); j += 4) {
       std::array<double, 16> s{};
-      for (index i = 0; i < 16; ++i)
+      for (index_t i = 0; i < 16; ++i)
         s[static_cast<std::size_t>(i)] = static_cast<double>(score(block * 4 + i / 4, j + i % 4));
       double most = -std::numeric_limits<double>::infinity();
       unsigned best = 0;
@@ -61,7 +61,7 @@ inline matrix<std::uint8_t> transposable_mask(const matrix<float>& score, const 
           best = p;
         }
       }
-      for (index i = 0; i < 16; ++i) kept(block * 4 + i / 4, j + i % 4) = (best >> i) & 1U;
+      for (index_t i = 0; i < 16; ++i) kept(block * 4 + i / 4, j + i % 4) = (best >> i) & 1U;
     }
   });
   return kept;
@@ -74,23 +74,23 @@ inline matrix<std::uint8_t> transposable_mask_greedy(const matrix<float>& score,
                                                      solve::nm_pattern pattern = {2, 4},
                                                      const context& ctx = {}) {
   solve::selection_rule{.pattern = pattern}.validate("transposable_mask_greedy");
-  const index m = pattern.m;
+  const index_t m = pattern.m;
   require(m > 0 && score.rows() % m == 0 && score.cols() % m == 0, "transposable_mask_greedy: score",
           concat(score.rows(), " x ", score.cols()), "both extents divisible by m = ", m);
   solve::require_numbers(score);
   matrix<std::uint8_t> kept(score.rows(), score.cols());
-  parallel_for(score.rows() / m, ctx, [&](index block) {
-    const index i0 = block * m;
-    std::vector<index> order(static_cast<std::size_t>(m * m)), row(static_cast<std::size_t>(m)), column;
-    for (index j0 = 0; j0 < score.cols(); j0 += m) {
-      const auto at = [&](index k) { return score(i0 + k / m, j0 + k % m); };
-      std::iota(order.begin(), order.end(), index{0});
-      std::ranges::stable_sort(order, [&](index a, index b) { return at(a) > at(b); });
+  parallel_for(score.rows() / m, ctx, [&](index_t block) {
+    const index_t i0 = block * m;
+    std::vector<index_t> order(static_cast<std::size_t>(m * m)), row(static_cast<std::size_t>(m)), column;
+    for (index_t j0 = 0; j0 < score.cols(); j0 += m) {
+      const auto at = [&](index_t k) { return score(i0 + k / m, j0 + k % m); };
+      std::iota(order.begin(), order.end(), index_t{0});
+      std::ranges::stable_sort(order, [&](index_t a, index_t b) { return at(a) > at(b); });
       row.assign(static_cast<std::size_t>(m), 0);
       column = row;
-      for (const index k : order) {
-        index& in_row = row[static_cast<std::size_t>(k / m)];
-        index& in_column = column[static_cast<std::size_t>(k % m)];
+      for (const index_t k : order) {
+        index_t& in_row = row[static_cast<std::size_t>(k / m)];
+        index_t& in_column = column[static_cast<std::size_t>(k % m)];
         if (in_row >= pattern.n || in_column >= pattern.n) continue;
         ++in_row;
         ++in_column;

@@ -47,11 +47,11 @@ struct ria {
   bool permute = false;
   ria_importance importance = ria_importance::sum;
   bool assignment = true;
-  index blocks = 1;
+  index_t blocks = 1;
   bool keep_better = true;
   solve::weight_update update = solve::weight_update::none;
   double percdamp = 0.01;
-  index block_size = 128;
+  index_t block_size = 128;
   dtype value_type = dtype::bf16;
 
   static constexpr solve::stage_kind kind = solve::stage_kind::compressor;
@@ -103,17 +103,18 @@ struct ria {
   /// (|w_ij| / sum_i |w_ij| + |w_ij| / sum_j |w_ij|) sqrt(a_j)^alpha; a share of nothing is 0.
   /// @param w [out, in]; @param energy a [in], `calib::statistics::energy()`.
   matrix<float> score(const matrix<float>& w, std::span<const double> energy) const {
-    require(static_cast<index>(energy.size()) == w.cols(), "ria: length of energy", energy.size(), w.cols());
+    require(static_cast<index_t>(energy.size()) == w.cols(), "ria: length of energy", energy.size(),
+            w.cols());
     std::vector<double> column(energy.size()), activation;
     for (const double a : energy) activation.push_back(std::pow(std::sqrt(a), alpha));
-    for (index r = 0; r < w.rows(); ++r)
-      for (index j = 0; j < w.cols(); ++j)
+    for (index_t r = 0; r < w.rows(); ++r)
+      for (index_t j = 0; j < w.cols(); ++j)
         column[static_cast<std::size_t>(j)] += std::fabs(static_cast<double>(w(r, j)));
     matrix<float> s(w.rows(), w.cols());
-    for (index r = 0; r < w.rows(); ++r) {
+    for (index_t r = 0; r < w.rows(); ++r) {
       double row = 0;
-      for (index j = 0; j < w.cols(); ++j) row += std::fabs(static_cast<double>(w(r, j)));
-      for (index j = 0; j < w.cols(); ++j) {
+      for (index_t j = 0; j < w.cols(); ++j) row += std::fabs(static_cast<double>(w(r, j)));
+      for (index_t j = 0; j < w.cols(); ++j) {
         const double v = std::fabs(static_cast<double>(w(r, j)));
         const auto c = static_cast<std::size_t>(j);
         s(r, j) = v == 0.0 ? 0.0F : static_cast<float>((v / column[c] + v / row) * activation[c]);
@@ -125,7 +126,7 @@ struct ria {
   /// The order of the input channels for scores [out, in], `in` divisible by m.
   channel_order reallocate(const matrix<float>& score, const context& ctx = {}) const {
     validate();
-    const index in = score.cols(), m = pattern.m;
+    const index_t in = score.cols(), m = pattern.m;
     require(m > 0, "ria: pattern", "none", "n:m");
     require(in % m == 0, "ria: permute, in_features", in, "a multiple of m = ", m);
     channel_order result;
@@ -179,16 +180,16 @@ struct ria {
   std::vector<std::int32_t> order_by_importance(const matrix<float>& score, const context& ctx) const {
     matrix<std::uint8_t> kept(score.rows(), score.cols(), 1);
     if (importance == ria_importance::retained_degree) {  // the released program removes one entry more
-      const index k = std::min(score.size(), solve::removed_count(sparsity, score.size()) + 1);
+      const index_t k = std::min(score.size(), solve::removed_count(sparsity, score.size()) + 1);
       solve::remove_smallest(score.values(), k, kept.values());
     } else if (importance == ria_importance::retained_degree_per_row) {
       kept = solve::select_smallest(score, sparsity, solve::selection_scope::per_row, ctx);
     }
     const auto in = static_cast<std::size_t>(score.cols());
     std::vector<double> sum(in);
-    std::vector<index> removed(in);
-    for (index r = 0; r < score.rows(); ++r)
-      for (index j = 0; j < score.cols(); ++j) {
+    std::vector<index_t> removed(in);
+    for (index_t r = 0; r < score.rows(); ++r)
+      for (index_t j = 0; j < score.cols(); ++j) {
         const auto c = static_cast<std::size_t>(j);
         if (kept(r, j) != 0)
           sum[c] += static_cast<double>(score(r, j));

@@ -28,17 +28,17 @@ enum class sp24_layout {
 /// double.
 template <class T>
 struct sp24_matrix {
-  index rows = 0, cols = 0;
+  index_t rows = 0, cols = 0;
   std::vector<T> values;            ///< [rows, cols / 2]
   std::vector<std::uint8_t> codes;  ///< [rows, row_bytes()]
 
-  index groups() const { return cols / 4; }
-  index row_bytes() const { return (groups() + 1) / 2; }
-  int code(index r, index g) const {
+  index_t groups() const { return cols / 4; }
+  index_t row_bytes() const { return (groups() + 1) / 2; }
+  int code(index_t r, index_t g) const {
     return (codes[static_cast<std::size_t>(r * row_bytes() + g / 2)] >> (g % 2 * 4)) & 15;
   }
   /// For a group whose bits are still zero.
-  void set_code(index r, index g, int code) {
+  void set_code(index_t r, index_t g, int code) {
     auto& byte = codes[static_cast<std::size_t>(r * row_bytes() + g / 2)];
     byte = static_cast<std::uint8_t>(byte | code << (g % 2 * 4));
   }
@@ -46,7 +46,7 @@ struct sp24_matrix {
 };
 
 /// Bytes of values and codes of a 2:4 matrix; bits per weight are value_bits / 2 + 1 where cols % 8 = 0.
-constexpr std::size_t sp24_bytes(index rows, index cols, int value_bits) {
+constexpr std::size_t sp24_bytes(index_t rows, index_t cols, int value_bits) {
   return static_cast<std::size_t>((rows * (cols / 2) * value_bits + 7) / 8 + rows * ((cols / 4 + 1) / 2));
 }
 
@@ -94,10 +94,10 @@ sp24_matrix<std::remove_const_t<T>> sp24_encode(matrix_view<T> w, sp24_layout la
   sp24_matrix<std::remove_const_t<T>> m{w.rows(), w.cols(), {}, {}};
   m.values.reserve(static_cast<std::size_t>(w.size() / 2));
   m.codes.resize(static_cast<std::size_t>(m.rows * m.row_bytes()));
-  for (index r = 0; r < m.rows; ++r)
-    for (index g = 0; g < m.groups(); ++g) {
+  for (index_t r = 0; r < m.rows; ++r)
+    for (index_t g = 0; g < m.groups(); ++g) {
       unsigned flags = 0;
-      for (index i = 0; i < 4; ++i)
+      for (index_t i = 0; i < 4; ++i)
         if (static_cast<double>(w(r, 4 * g + i)) != 0.0) flags |= 1U << i;
       const int code = detail::sp24_code(flags, layout);
       require(code >= 0, concat("sp24_encode: non-zeros of row ", r, ", group ", g), std::popcount(flags),
@@ -112,13 +112,13 @@ sp24_matrix<std::remove_const_t<T>> sp24_encode(matrix_view<T> w, sp24_layout la
 /// The dense matrix [rows, cols]; entries that are not stored are T(0). Error if a code or a size is damaged.
 template <class T>
 matrix<T> sp24_decode(const sp24_matrix<T>& m) {
-  require(m.cols % 4 == 0 && static_cast<index>(m.values.size()) == m.rows * m.cols / 2 &&
-              static_cast<index>(m.codes.size()) == m.rows * m.row_bytes(),
+  require(m.cols % 4 == 0 && static_cast<index_t>(m.values.size()) == m.rows * m.cols / 2 &&
+              static_cast<index_t>(m.codes.size()) == m.rows * m.row_bytes(),
           "sp24_decode: values and codes", concat(m.values.size(), " and ", m.codes.size()),
           m.rows * m.cols / 2, " and ", m.rows * m.row_bytes(), " for ", m.rows, " x ", m.cols);
   matrix<T> w(m.rows, m.cols);
-  for (index r = 0; r < m.rows; ++r)
-    for (index g = 0; g < m.groups(); ++g) {
+  for (index_t r = 0; r < m.rows; ++r)
+    for (index_t g = 0; g < m.groups(); ++g) {
       const int code = m.code(r, g);
       require(detail::sp24_valid(code), concat("sp24_decode: code of row ", r, ", group ", g), code,
               "i0 | i1 << 2 with i0 < i1");
@@ -136,16 +136,16 @@ concept sp24_metadata = std::same_as<M, std::uint16_t> || std::same_as<M, std::u
 
 /// Where metadata element (r, c) of [rows, columns] lies in the reordered array.
 template <sp24_metadata M>
-index sp24_offset(index r, index c, index rows, sp24_layout layout) {
-  index d = 0;
+index_t sp24_offset(index_t r, index_t c, index_t rows, sp24_layout layout) {
+  index_t d = 0;
   if (layout == sp24_layout::a) {
-    constexpr index tile = sizeof(M) == 2 ? 32 : 16, interleave = sizeof(M) == 2 ? 4 : 2;
+    constexpr index_t tile = sizeof(M) == 2 ? 32 : 16, interleave = sizeof(M) == 2 ? 4 : 2;
     d = r / tile * tile + r % 8 * interleave + r % tile / 8;
   } else {
     d = r / 64 * 64 + r % 2 * 2 + r % 8 / 4 + r % 4 / 2 * 32 + r % 64 / 8 * 4;
   }
   // 2 x 2 blocks exchange the corners off their diagonal
-  const index shift = (d % 2 == 0 && c % 2 == 1) - (d % 2 == 1 && c % 2 == 0);
+  const index_t shift = (d % 2 == 0 && c % 2 == 1) - (d % 2 == 1 && c % 2 == 0);
   d += shift;
   c -= shift;
   return c / 2 * 2 * rows + 2 * d + c % 2;
@@ -155,9 +155,9 @@ namespace detail {
 
 /// The number of metadata columns; error where the layout has no place for the shape.
 template <sp24_metadata M>
-index sp24_metadata_columns(index rows, index cols, sp24_layout layout) {
-  constexpr index groups = sizeof(M) * 2;
-  const index tile = layout == sp24_layout::a ? 32 : 64;
+index_t sp24_metadata_columns(index_t rows, index_t cols, sp24_layout layout) {
+  constexpr index_t groups = sizeof(M) * 2;
+  const index_t tile = layout == sp24_layout::a ? 32 : 64;
   require(layout == sp24_layout::a || sizeof(M) == 2, "sp24 metadata: width", sizeof(M) * 8,
           "16 bits in layout b");
   require(rows % tile == 0, "sp24 metadata: rows", rows, "a multiple of ", tile);
@@ -171,13 +171,13 @@ index sp24_metadata_columns(index rows, index cols, sp24_layout layout) {
 /// 64 (layout b) and cols by 32 (16 bits) or 64 (32 bits). Encode with the same layout, whose fillers differ.
 template <sp24_metadata M, class T>
 std::vector<M> sp24_gpu_metadata(const sp24_matrix<T>& m, sp24_layout layout = sp24_layout::a) {
-  constexpr index groups = sizeof(M) * 2;
-  const index columns = detail::sp24_metadata_columns<M>(m.rows, m.cols, layout);
+  constexpr index_t groups = sizeof(M) * 2;
+  const index_t columns = detail::sp24_metadata_columns<M>(m.rows, m.cols, layout);
   std::vector<M> meta(static_cast<std::size_t>(m.rows * columns));
-  for (index r = 0; r < m.rows; ++r)
-    for (index c = 0; c < columns; ++c) {
+  for (index_t r = 0; r < m.rows; ++r)
+    for (index_t c = 0; c < columns; ++c) {
       std::uint32_t element = 0;
-      for (index g = 0; g < groups; ++g)
+      for (index_t g = 0; g < groups; ++g)
         element |= static_cast<std::uint32_t>(m.code(r, c * groups + g)) << (4 * g);
       meta[static_cast<std::size_t>(sp24_offset<M>(r, c, m.rows, layout))] = static_cast<M>(element);
     }
@@ -187,21 +187,21 @@ std::vector<M> sp24_gpu_metadata(const sp24_matrix<T>& m, sp24_layout layout = s
 /// The portable form of values [rows, cols / 2] and reordered metadata. Errors: sizes, or a code that is
 /// none.
 template <sp24_metadata M, class T>
-sp24_matrix<T> sp24_from_gpu(index rows, index cols, std::vector<T> values, std::span<const M> meta,
+sp24_matrix<T> sp24_from_gpu(index_t rows, index_t cols, std::vector<T> values, std::span<const M> meta,
                              sp24_layout layout = sp24_layout::a) {
-  constexpr index groups = sizeof(M) * 2;
-  const index columns = detail::sp24_metadata_columns<M>(rows, cols, layout);
-  require(static_cast<index>(values.size()) == rows * cols / 2, "sp24_from_gpu: values", values.size(),
+  constexpr index_t groups = sizeof(M) * 2;
+  const index_t columns = detail::sp24_metadata_columns<M>(rows, cols, layout);
+  require(static_cast<index_t>(values.size()) == rows * cols / 2, "sp24_from_gpu: values", values.size(),
           rows * cols / 2);
-  require(static_cast<index>(meta.size()) == rows * columns, "sp24_from_gpu: metadata", meta.size(),
+  require(static_cast<index_t>(meta.size()) == rows * columns, "sp24_from_gpu: metadata", meta.size(),
           rows * columns);
   sp24_matrix<T> m{rows, cols, std::move(values), {}};
   m.codes.resize(static_cast<std::size_t>(rows * m.row_bytes()));
-  for (index r = 0; r < rows; ++r)
-    for (index c = 0; c < columns; ++c) {
+  for (index_t r = 0; r < rows; ++r)
+    for (index_t c = 0; c < columns; ++c) {
       const M element = meta[static_cast<std::size_t>(sp24_offset<M>(r, c, rows, layout))];
-      for (index k = 0; k < groups; ++k) {
-        const index g = c * groups + k;
+      for (index_t k = 0; k < groups; ++k) {
+        const index_t g = c * groups + k;
         const int code = static_cast<int>(element >> (4 * k)) & 15;
         require(detail::sp24_valid(code), concat("sp24_from_gpu: code of row ", r, ", group ", g), code,
                 "i0 | i1 << 2 with i0 < i1");

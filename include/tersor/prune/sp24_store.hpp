@@ -15,8 +15,8 @@ using solve::operator+;
 template <class T>
 matrix<std::uint8_t> sp24_kept(const sp24_matrix<T>& m) {
   matrix<std::uint8_t> kept(m.rows, m.cols);
-  for (index r = 0; r < m.rows; ++r)
-    for (index g = 0; g < m.groups(); ++g) {
+  for (index_t r = 0; r < m.rows; ++r)
+    for (index_t g = 0; g < m.groups(); ++g) {
       kept(r, 4 * g + (m.code(r, g) & 3)) = 1;
       kept(r, 4 * g + (m.code(r, g) >> 2)) = 1;
     }
@@ -33,7 +33,7 @@ op::sparse_nm to_operator(const sp24_matrix<T>& m, dtype value_type = dtype::f32
 /// The 2:4 operator of 8-bit values, w = scale[row] * value, stored as 8-bit codes. @param scale [rows].
 inline op::sparse_nm to_operator(const sp24_matrix<std::int8_t>& m, std::span<const float> scale,
                                  dtype scale_type = dtype::f32) {
-  require(static_cast<index>(scale.size()) == m.rows, "to_operator: scales", scale.size(), m.rows);
+  require(static_cast<index_t>(scale.size()) == m.rows, "to_operator: scales", scale.size(), m.rows);
   const matrix<float> zero(m.rows, 1, 128.0F);
   std::vector<std::uint8_t> codes;
   for (const std::int8_t v : m.values) codes.push_back(static_cast<std::uint8_t>(v + 128));
@@ -52,12 +52,12 @@ sp24_matrix<T> sp24_from_operator(const op::sparse_nm& op, const Convert& conver
   sp24_matrix<T> m{op.rows(), op.cols(), {}, {}};
   m.codes.resize(static_cast<std::size_t>(m.rows * m.row_bytes()));
   std::vector<float> row(static_cast<std::size_t>(op.kept_per_row()));
-  for (index r = 0; r < m.rows; ++r) {
+  for (index_t r = 0; r < m.rows; ++r) {
     const auto columns = op.columns(r);
     op.values().read(r * op.kept_per_row(), r, columns, row);
     const std::vector<T> values = convert(r, columns, row);
     m.values.insert(m.values.end(), values.begin(), values.end());
-    for (index g = 0; g < m.groups(); ++g) {
+    for (index_t g = 0; g < m.groups(); ++g) {
       const auto* c = columns.data() + 2 * g;
       m.set_code(r, g, c[0] % 4 | c[1] % 4 << 2);
     }
@@ -70,7 +70,7 @@ sp24_matrix<T> sp24_from_operator(const op::sparse_nm& op, const Convert& conver
 /// The portable form of a 2:4 operator: the same positions, values decoded.
 inline sp24_matrix<float> to_sp24(const op::sparse_nm& op) {
   return detail::sp24_from_operator<float>(
-      op, [](index, const auto&, const std::vector<float>& values) { return values; });
+      op, [](index_t, const auto&, const std::vector<float>& values) { return values; });
 }
 /// The portable form of a quantized 2:4 operator, values as signed integers, code - zero point: w = scale *
 /// value with the scales of `op.values().grid()`. Error if the operator holds reals, or where a value is
@@ -79,7 +79,7 @@ inline sp24_matrix<std::int8_t> to_sp24_int8(const op::sparse_nm& op) {
   require(op.values().is_quantized(), "to_sp24_int8: values", "reals", "codes on a grid");
   const op::affine_grid& grid = op.values().grid();
   std::vector<float> scale(static_cast<std::size_t>(grid.groups())), zero(scale.size());
-  return detail::sp24_from_operator<std::int8_t>(op, [&](index r, const auto& columns, const auto& values) {
+  return detail::sp24_from_operator<std::int8_t>(op, [&](index_t r, const auto& columns, const auto& values) {
     grid.row(r, scale, zero);
     std::vector<std::int8_t> integers;
     for (std::size_t k = 0; k < values.size(); ++k) {

@@ -19,7 +19,7 @@ struct sparsegpt_solution {
   std::vector<double> row_loss;  ///< [out], sum (w - q)² / (2 d²) = d (H + damping I) dᵀ / 2, d = w - ŵ
   double damping = 0;            ///< added to the diagonal of H
   int retries = 0;               ///< times the damping had to be raised
-  std::vector<index> dead;       ///< inputs that were always zero
+  std::vector<index_t> dead;     ///< inputs that were always zero
 };
 
 /// SparseGPT (arXiv:2301.00774; official code IST-DASLab/sparsegpt): goes through the input channels from the
@@ -41,10 +41,10 @@ struct sparsegpt_solution {
 struct sparsegpt {
   double sparsity = 0.5;
   solve::nm_pattern pattern{};
-  index block_size = 128;
+  index_t block_size = 128;
   double percdamp = 0.01;
   int bits = 0;
-  index group_size = -1;
+  index_t group_size = -1;
   solve::grid_scheme scheme = solve::grid_scheme::affine0;
   bool clip_search = false;
   float norm = 2.4F;
@@ -156,18 +156,18 @@ struct sparsegpt {
     float n;
 
     /// w² / [H⁻¹]_jj of the problem that remains at column j; below every other for what has to go.
-    float score(index row, index j, float w) const {
+    float score(index_t row, index_t j, float w) const {
       if (allowed && (*allowed)(row, j) == 0) return -1.0F;
       const float d = factor(j, j);
       return w * w / (d * d);
     }
-    void begin_panel(index first, index last, matrix_view<const float> panel) {
+    void begin_panel(index_t first, index_t last, matrix_view<const float> panel) {
       if (fixed || !options.pattern.empty()) return;
-      const index width = last - first;
+      const index_t width = last - first;
       matrix<float> scores(panel.rows(), width);
-      for (index r = 0; r < panel.rows(); ++r)
-        for (index j = 0; j < width; ++j) scores(r, j) = score(r, first + j, panel(r, j));
-      index k = solve::removed_count(options.sparsity, scores.size());
+      for (index_t r = 0; r < panel.rows(); ++r)
+        for (index_t j = 0; j < width; ++j) scores(r, j) = score(r, first + j, panel(r, j));
+      index_t k = solve::removed_count(options.sparsity, scores.size());
       if (options.as_released && scores.size() > 0) {  // everything up to the sorted score number k goes
         std::vector<float> sorted(scores.values().begin(), scores.values().end());
         std::nth_element(sorted.begin(), sorted.begin() + k, sorted.end());
@@ -176,24 +176,24 @@ struct sparsegpt {
       }
       matrix<std::uint8_t> kept(panel.rows(), width, 1);
       solve::remove_smallest(scores.values(), k, kept.values());
-      for (index r = 0; r < panel.rows(); ++r)
-        for (index j = 0; j < width; ++j) set(r, first + j, kept(r, j));
+      for (index_t r = 0; r < panel.rows(); ++r)
+        for (index_t j = 0; j < width; ++j) set(r, first + j, kept(r, j));
     }
-    void begin_column(index row, index j, const solve::feedback_row& state) {
+    void begin_column(index_t row, index_t j, const solve::feedback_row& state) {
       if (fixed || options.pattern.empty() || j % options.pattern.m != 0) return;
       std::array<float, 256> scores;
       std::array<std::uint8_t, 256> kept;
-      const auto width = static_cast<std::size_t>(std::min<index>(options.pattern.m, s.kept.cols() - j));
+      const auto width = static_cast<std::size_t>(std::min<index_t>(options.pattern.m, s.kept.cols() - j));
       const auto group = std::span(scores).first(width);
       state.current(j, group);
-      for (std::size_t i = 0; i < width; ++i) group[i] = score(row, j + static_cast<index>(i), group[i]);
+      for (std::size_t i = 0; i < width; ++i) group[i] = score(row, j + static_cast<index_t>(i), group[i]);
       solve::keep_largest(group, options.pattern.n, std::span(kept).first(width));
-      for (std::size_t i = 0; i < width; ++i) set(row, j + static_cast<index>(i), kept[i]);
+      for (std::size_t i = 0; i < width; ++i) set(row, j + static_cast<index_t>(i), kept[i]);
     }
-    void set(index row, index j, std::uint8_t kept) {
+    void set(index_t row, index_t j, std::uint8_t kept) {
       s.kept(row, j) = static_cast<std::uint8_t>(kept != 0 && !(allowed && (*allowed)(row, j) == 0));
     }
-    float quantize(index row, index j, float w) {
+    float quantize(index_t row, index_t j, float w) {
       const bool kept = s.kept(row, j) != 0;
       if (options.bits == 0) return kept ? w : 0.0F;
       const auto grid = s.grids.at(row, j / s.grids.group_size);

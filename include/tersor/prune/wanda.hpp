@@ -34,7 +34,7 @@ struct wanda {
   bool use_variant = false;
   solve::weight_update update = solve::weight_update::none;
   double percdamp = 0.01;
-  index block_size = 128;
+  index_t block_size = 128;
   dtype value_type = dtype::bf16;
 
   static constexpr solve::stage_kind kind = solve::stage_kind::compressor;
@@ -69,12 +69,12 @@ struct wanda {
 
   /// |w_ij| sqrt(a_j). @param w [out, in]; @param energy a [in], `calib::statistics::energy()`.
   static matrix<float> score(matrix<float> w, std::span<const double> energy) {
-    require(static_cast<index>(energy.size()) == w.cols(), "wanda: length of energy", energy.size(),
+    require(static_cast<index_t>(energy.size()) == w.cols(), "wanda: length of energy", energy.size(),
             w.cols());
     std::vector<float> norm;
     for (const double a : energy) norm.push_back(static_cast<float>(std::sqrt(a)));
-    for (index r = 0; r < w.rows(); ++r)
-      for (index j = 0; j < w.cols(); ++j) w(r, j) = std::fabs(w(r, j)) * norm[static_cast<std::size_t>(j)];
+    for (index_t r = 0; r < w.rows(); ++r)
+      for (index_t j = 0; j < w.cols(); ++j) w(r, j) = std::fabs(w(r, j)) * norm[static_cast<std::size_t>(j)];
     return w;
   }
 
@@ -108,21 +108,21 @@ struct wanda {
   wanda_selection equal_shares(const matrix<float>& score, const context& ctx) const {
     solve::require_numbers(score);
     matrix<double> running(score.rows(), score.cols());  // sums over each row in ascending order
-    parallel_for(score.rows(), ctx, [&](index r) {
+    parallel_for(score.rows(), ctx, [&](index_t r) {
       std::vector<float> sorted(score.row(r).begin(), score.row(r).end());
       std::ranges::sort(sorted);
       double sum = 0;
-      for (index j = 0; j < score.cols(); ++j)
+      for (index_t j = 0; j < score.cols(); ++j)
         running(r, j) = sum += static_cast<double>(sorted[static_cast<std::size_t>(j)]);
     });
-    const auto count = [&](index r, double alpha) -> index {
+    const auto count = [&](index_t r, double alpha) -> index_t {
       const auto sums = running.row(r);
       return sums.empty() ? 0 : std::ranges::upper_bound(sums, alpha * sums.back()) - sums.begin();
     };
     const auto share = [&](double alpha) {
-      index removed = 0;
-      for (index r = 0; r < score.rows(); ++r) removed += count(r, alpha);
-      return static_cast<double>(removed) / static_cast<double>(std::max<index>(score.size(), 1));
+      index_t removed = 0;
+      for (index_t r = 0; r < score.rows(); ++r) removed += count(r, alpha);
+      return static_cast<double>(removed) / static_cast<double>(std::max<index_t>(score.size(), 1));
     };
     double alpha = 0.4, low = 0.0, high = 0.8, now = share(alpha);
     while (std::fabs(now - sparsity) > 0.001 && high - low >= 0.001) {
@@ -131,7 +131,7 @@ struct wanda {
       now = share(alpha);
     }
     matrix<std::uint8_t> kept(score.rows(), score.cols(), 1);
-    for (index r = 0; r < score.rows(); ++r)
+    for (index_t r = 0; r < score.rows(); ++r)
       solve::remove_smallest(score.row(r), count(r, alpha), kept.row(r));
     return {std::move(kept), alpha};
   }

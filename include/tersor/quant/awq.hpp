@@ -33,15 +33,15 @@ struct awq_scales {
 ///     tersor::pipeline::compress(model, recipe, calibration);
 struct awq {
   int bits = 4;
-  index group_size = 128;
+  index_t group_size = 128;
   solve::grid_scheme scheme = solve::grid_scheme::affine_minmax;
   bool match_next = true;
   int n_grid = 20;
   bool clip = true;
   int clip_grid = 20;
   float max_shrink = 0.5F;
-  index clip_tokens = 512;
-  index search_sequences = 8;
+  index_t clip_tokens = 512;
+  index_t search_sequences = 8;
 
   static constexpr solve::stage_kind kind = solve::stage_kind::transformation;
   static constexpr solve::calibration_need needs = solve::calibration_need::sums;
@@ -102,9 +102,9 @@ struct awq {
     for (std::size_t k = 0; k < site.samples.size(); ++k)
       require_finite(site.samples[k].view(), concat("awq: sample ", k, " of ", site.name));
     const auto activation = site.inputs->mean_abs();
-    const auto samples = static_cast<index>(site.samples.size());
+    const auto samples = static_cast<index_t>(site.samples.size());
     std::vector<matrix<float>> expected(site.samples.size());
-    parallel_for(samples, ctx, [&](index i) {
+    parallel_for(samples, ctx, [&](index_t i) {
       const auto k = static_cast<std::size_t>(i);
       expected[k] = site.inspect(site.samples[k].view(), site.weights);
     });
@@ -119,15 +119,15 @@ struct awq {
         solve::scale_columns(w, s);
         w = solve::rounded_to_grid(w.view(), target(site.targets.empty() ? std::nullopt : site.targets[k]),
                                    ctx);
-        for (index r = 0; r < w.rows(); ++r)
-          for (index j = 0; j < w.cols(); ++j) w(r, j) /= s[static_cast<std::size_t>(j)];
+        for (index_t r = 0; r < w.rows(); ++r)
+          for (index_t j = 0; j < w.cols(); ++j) w(r, j) /= s[static_cast<std::size_t>(j)];
         weights.push_back(std::move(w));
       }
       std::vector<double> errors(site.samples.size());
-      parallel_for(samples, ctx, [&](index i) {
+      parallel_for(samples, ctx, [&](index_t i) {
         const auto k = static_cast<std::size_t>(i);
         const auto y = site.inspect(site.samples[k].view(), weights);
-        for (index e = 0; e < y.size(); ++e) {
+        for (index_t e = 0; e < y.size(); ++e) {
           const double d = static_cast<double>(expected[k].data()[e]) - static_cast<double>(y.data()[e]);
           errors[k] += d * d;
         }
@@ -159,29 +159,29 @@ struct awq {
     require_finite(w, "awq: w");
     require_finite(x, "awq: x");
     const auto grid = target(next);
-    const index g = solve::resolve_group_size(grid.group_size, w.cols()),
-                groups = solve::group_count(w.cols(), g);
-    const index stride = std::max<index>(1, x.rows() / clip_tokens);
+    const index_t g = solve::resolve_group_size(grid.group_size, w.cols()),
+                  groups = solve::group_count(w.cols(), g);
+    const index_t stride = std::max<index_t>(1, x.rows() / clip_tokens);
     const auto n = static_cast<float>((1 << grid.rule.bits) - 1);
     const int candidates = solve::detail::clip_candidates(max_shrink, clip_grid);
     matrix<float> clips(w.rows(), groups);
-    for (index group = 0; group < groups; ++group) {
-      const index first = group * g, width = std::min(g, w.cols() - first);
+    for (index_t group = 0; group < groups; ++group) {
+      const index_t first = group * g, width = std::min(g, w.cols() - first);
       const auto gram = sampled_gram(x.block(0, first, x.rows(), width), stride);
-      parallel_chunks(w.rows(), 16, ctx, [&](index r0, index r1) {
+      parallel_chunks(w.rows(), 16, ctx, [&](index_t r0, index_t r1) {
         std::vector<float> clipped(static_cast<std::size_t>(width));
         std::vector<double> d(static_cast<std::size_t>(width));
-        for (index r = r0; r < r1; ++r) {
+        for (index_t r = r0; r < r1; ++r) {
           float largest = 0.0F;
-          for (index j = 0; j < width; ++j) largest = std::max(largest, std::fabs(w(r, first + j)));
+          for (index_t j = 0; j < width; ++j) largest = std::max(largest, std::fabs(w(r, first + j)));
           clips(r, group) = largest;
           double least = std::numeric_limits<double>::infinity();
           for (int i = 0; i < candidates; ++i) {
             const float limit = largest * static_cast<float>(1.0 - static_cast<double>(i) / clip_grid);
-            for (index j = 0; j < width; ++j)
+            for (index_t j = 0; j < width; ++j)
               clipped[static_cast<std::size_t>(j)] = std::min(std::max(w(r, first + j), -limit), limit);
             const auto unit = solve::fit_grid(clipped, grid.rule);
-            for (index j = 0; j < width; ++j)
+            for (index_t j = 0; j < width; ++j)
               d[static_cast<std::size_t>(j)] =
                   static_cast<double>(solve::grid_value(clipped[static_cast<std::size_t>(j)], unit, n)) -
                   static_cast<double>(w(r, first + j));
@@ -197,10 +197,10 @@ struct awq {
     return clips;
   }
   /// w with every group clamped to its clip.
-  static void apply_clips(matrix<float>& w, const matrix<float>& clips, index group_size) {
-    const index g = solve::resolve_group_size(group_size, w.cols());
-    for (index r = 0; r < w.rows(); ++r)
-      for (index j = 0; j < w.cols(); ++j) {
+  static void apply_clips(matrix<float>& w, const matrix<float>& clips, index_t group_size) {
+    const index_t g = solve::resolve_group_size(group_size, w.cols());
+    for (index_t r = 0; r < w.rows(); ++r)
+      for (index_t j = 0; j < w.cols(); ++j) {
         const float limit = clips(r, j / g);
         w(r, j) = std::min(std::max(w(r, j), -limit), limit);
       }
@@ -224,20 +224,20 @@ struct awq {
     for (float& v : s) v /= middle;
     return s;
   }
-  static matrix<double> sampled_gram(matrix_view<const float> x, index stride) {
+  static matrix<double> sampled_gram(matrix_view<const float> x, index_t stride) {
     matrix<double> gram(x.cols(), x.cols());
-    for (index t = 0; t < x.rows(); t += stride)
-      for (index i = 0; i < x.cols(); ++i) {
+    for (index_t t = 0; t < x.rows(); t += stride)
+      for (index_t i = 0; i < x.cols(); ++i) {
         const double v = static_cast<double>(x(t, i));
-        for (index j = i; j < x.cols(); ++j) gram(i, j) += v * static_cast<double>(x(t, j));
+        for (index_t j = i; j < x.cols(); ++j) gram(i, j) += v * static_cast<double>(x(t, j));
       }
     return gram;  // upper triangle
   }
   static double quadratic_form(const matrix<double>& upper, std::span<const double> d) {
     double total = 0.0;
-    for (index i = 0; i < upper.rows(); ++i) {
+    for (index_t i = 0; i < upper.rows(); ++i) {
       double row = 0.0;
-      for (index j = i + 1; j < upper.cols(); ++j) row += upper(i, j) * d[static_cast<std::size_t>(j)];
+      for (index_t j = i + 1; j < upper.cols(); ++j) row += upper(i, j) * d[static_cast<std::size_t>(j)];
       const double di = d[static_cast<std::size_t>(i)];
       total += di * (upper(i, i) * di + 2.0 * row);
     }

@@ -27,7 +27,7 @@ struct gptq_solution {
   double loss = 0;                  ///< sum (w - q)² / (2 d²) = tr((W - Q)(H + damping I)(W - Q)ᵀ) / 2
   double damping = 0;               ///< added to the diagonal of H
   int retries = 0;                  ///< times the damping had to be raised
-  std::vector<index> dead;          ///< inputs that were always zero
+  std::vector<index_t> dead;        ///< inputs that were always zero
 };
 
 /// GPTQ (arXiv:2210.17323; official code IST-DASLab/gptq): quantizes one input channel at a time and pushes
@@ -45,12 +45,12 @@ struct gptq_solution {
 ///     result.op.apply(x, y);                                       // x: [tokens, in], y: [tokens, out]
 struct gptq {
   int bits = 4;
-  index group_size = 128;
+  index_t group_size = 128;
   solve::grid_scheme scheme = solve::grid_scheme::affine0;
   bool act_order = false;
   bool static_groups = false;
   double percdamp = 0.01;
-  index block_size = 128;
+  index_t block_size = 128;
   refit_source refit_from = refit_source::current;
   bool keep_better = true;
   bool clip_search = false;
@@ -128,38 +128,38 @@ struct gptq {
   gptq_solution quantize(matrix<float> w, matrix<double> h, const context& ctx = {},
                          const matrix<std::uint8_t>* kept = nullptr) const {
     validate();
-    const index out = w.rows(), in = w.cols();
+    const index_t out = w.rows(), in = w.cols();
     require_shape(h.view(), in, in, "gptq: h");
     require_finite(w.view(), "gptq: w");
     require_finite(h.view(), "gptq: h");
     if (kept) require_shape(kept->view(), out, in, "gptq: kept");
     gptq_solution s;
-    const index g = solve::resolve_group_size(group_size, in);
+    const index_t g = solve::resolve_group_size(group_size, in);
     const bool by_row = group_size < 0, dynamic = !by_row && !static_groups;
     s.codes = matrix<std::uint8_t>(out, in);
     if (by_row) s.grids = solve::fit_grids(w.view(), g, false, rule(), ctx);  // on all weights, as released
     s.dead = solve::repair_dead_inputs(h, w);
     if (dynamic) {  // filled when a group begins
-      const index groups = solve::group_count(in, g);
+      const index_t groups = solve::group_count(in, g);
       s.grids = {g, matrix<float>(out, groups), matrix<float>(out, groups)};
     } else if (!by_row) {
       s.grids = solve::fit_grids(w.view(), g, false, rule(), ctx);
     }
 
-    std::vector<index> order(static_cast<std::size_t>(in)), group(order.size());  // of each position
-    std::iota(order.begin(), order.end(), index{0});
+    std::vector<index_t> order(static_cast<std::size_t>(in)), group(order.size());  // of each position
+    std::iota(order.begin(), order.end(), index_t{0});
     if (act_order) {
-      std::ranges::stable_sort(order, [&](index a, index b) { return h(a, a) > h(b, b); });
+      std::ranges::stable_sort(order, [&](index_t a, index_t b) { return h(a, a) > h(b, b); });
       w = gather_columns(w, order);
       matrix<double> sorted(in, in);
-      for (index i = 0; i < in; ++i)
-        for (index j = 0; j < in; ++j)
+      for (index_t i = 0; i < in; ++i)
+        for (index_t j = 0; j < in; ++j)
           sorted(i, j) = h(order[static_cast<std::size_t>(i)], order[static_cast<std::size_t>(j)]);
       h = std::move(sorted);
       if (dynamic) s.g_idx.resize(order.size());
     }
     for (std::size_t i = 0; i < order.size(); ++i) {
-      group[i] = (dynamic ? static_cast<index>(i) : order[i]) / g;
+      group[i] = (dynamic ? static_cast<index_t>(i) : order[i]) / g;
       if (!s.g_idx.empty()) s.g_idx[static_cast<std::size_t>(order[i])] = static_cast<std::int32_t>(group[i]);
     }
 
@@ -175,14 +175,14 @@ struct gptq {
  private:
   /// ‖(W - Q) Xᵀ‖² of rounding to nearest; where it is above `enough`, some number above it.
   double nearest_error(const solve::layer& l, double enough, const context& ctx) const {
-    constexpr index grain = 512;  // rows
-    const index out = l.weight.rows(), in = l.weight.cols();
+    constexpr index_t grain = 512;  // rows
+    const index_t out = l.weight.rows(), in = l.weight.cols();
     double error = 0;
-    for (index r = 0; r < out && error <= enough; r += grain) {
+    for (index_t r = 0; r < out && error <= enough; r += grain) {
       const auto w = l.weight.view().rows(r, std::min(grain, out - r));
       auto q = solve::rounded_to_grid(w, solve::fit_grids(w, group_size, false, rule(), ctx), bits, ctx);
       if (!l.sparsity.empty())
-        for (index i = 0; i < q.size(); ++i)
+        for (index_t i = 0; i < q.size(); ++i)
           if (l.sparsity.kept.data()[r * in + i] == 0) q.data()[i] = 0.0F;
       error += linalg::weighted_error(w, q.view(), l.inputs->gram().view(), ctx);
     }
@@ -193,18 +193,18 @@ struct gptq {
   struct policy {
     const gptq& options;
     gptq_solution& s;
-    const std::vector<index>&order, &group;  // of each position: original channel, group of the grid
+    const std::vector<index_t>&order, &group;  // of each position: original channel, group of the grid
     const matrix<std::uint8_t>* kept;
-    index group_size;
+    index_t group_size;
     bool dynamic;
     float n;
 
-    void begin_panel(index, index, matrix_view<const float>) {}
-    void begin_column(index row, index position, const solve::feedback_row& state) {
-      const index g = group[static_cast<std::size_t>(position)];
+    void begin_panel(index_t, index_t, matrix_view<const float>) {}
+    void begin_column(index_t row, index_t position, const solve::feedback_row& state) {
+      const index_t g = group[static_cast<std::size_t>(position)];
       if (dynamic && position == g * group_size) fit(row, position, g, state);
     }
-    void fit(index row, index position, index g, const solve::feedback_row& state) {
+    void fit(index_t row, index_t position, index_t g, const solve::feedback_row& state) {
       std::vector<float> unit(static_cast<std::size_t>(std::min(group_size, s.codes.cols() - position)));
       if (options.refit_from == refit_source::current)
         state.current(position, unit);
@@ -217,8 +217,8 @@ struct gptq {
       s.grids.scale(row, g) = fitted.scale;
       s.grids.zero(row, g) = fitted.zero;
     }
-    float quantize(index row, index position, float w) {
-      const index channel = order[static_cast<std::size_t>(position)];
+    float quantize(index_t row, index_t position, float w) {
+      const index_t channel = order[static_cast<std::size_t>(position)];
       const auto grid = s.grids.at(row, group[static_cast<std::size_t>(position)]);
       if (kept && (*kept)(row, channel) == 0) {
         s.codes(row, channel) = static_cast<std::uint8_t>(grid.zero);  // not stored

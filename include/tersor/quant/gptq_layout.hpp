@@ -43,7 +43,7 @@ struct gptq_tensors {
 
 namespace detail {
 
-inline void require_gptq_shape(int bits, index in, index out) {
+inline void require_gptq_shape(int bits, index_t in, index_t out) {
   require(bits == 2 || bits == 3 || bits == 4 || bits == 8, "gptq layout: bits", bits, "2, 3, 4 or 8");
   const int step = bits == 3 ? 32 : 32 / bits;
   require(in > 0 && in % step == 0, "gptq layout: in_features", in, "a positive multiple of ", step);
@@ -52,35 +52,35 @@ inline void require_gptq_shape(int bits, index in, index out) {
 
 /// Packs codes(k), k = 0 .. n - 1, and hands word w to store(w, word).
 template <class Codes, class Store>
-void pack_words(int bits, index n, const Codes& codes, const Store& store) {
+void pack_words(int bits, index_t n, const Codes& codes, const Store& store) {
   std::vector<std::uint8_t> q(static_cast<std::size_t>(n));
-  for (index k = 0; k < n; ++k) q[static_cast<std::size_t>(k)] = codes(k);
+  for (index_t k = 0; k < n; ++k) q[static_cast<std::size_t>(k)] = codes(k);
   with_width(bits, [&](auto width) {
     using packing = bit_packing<width(), std::uint32_t>;
     std::vector<std::uint32_t> words(packing::words(q.size()));
     packing::pack(q, words);
     for (std::size_t w = 0; w < words.size(); ++w)
-      store(static_cast<index>(w), static_cast<std::int32_t>(words[w]));
+      store(static_cast<index_t>(w), static_cast<std::int32_t>(words[w]));
   });
 }
 
 /// Unpacks n codes from load(w), w = 0, 1 ..., and hands code k to store(k, code).
 template <class Load, class Store>
-void unpack_words(int bits, index n, const Load& load, const Store& store) {
+void unpack_words(int bits, index_t n, const Load& load, const Store& store) {
   std::vector<std::uint8_t> q(static_cast<std::size_t>(n));
   with_width(bits, [&](auto width) {
     using packing = bit_packing<width(), std::uint32_t>;
     std::vector<std::uint32_t> words(packing::words(q.size()));
     for (std::size_t w = 0; w < words.size(); ++w)
-      words[w] = static_cast<std::uint32_t>(load(static_cast<index>(w)));
+      words[w] = static_cast<std::uint32_t>(load(static_cast<index_t>(w)));
     packing::unpack(words, q, q.size());
   });
-  for (index k = 0; k < n; ++k) store(k, q[static_cast<std::size_t>(k)]);
+  for (index_t k = 0; k < n; ++k) store(k, q[static_cast<std::size_t>(k)]);
 }
 
 /// The grid's scale in the F16 of a checkpoint; an error unless it is that number exactly, because the codes
 /// were chosen for it.
-inline f16 checkpoint_scale(const op::affine_grid& grid, index row, index group) {
+inline f16 checkpoint_scale(const op::affine_grid& grid, index_t row, index_t group) {
   const float s = grid.scale(row, group);
   const f16 half(s);
   require(static_cast<float>(half) == s, concat("checkpoint layout: scale of row ", row, ", group ", group),
@@ -96,64 +96,64 @@ inline f16 checkpoint_scale(const op::affine_grid& grid, index row, index group)
 inline gptq_tensors gptq_pack(const op::quantized& op, gptq_variant variant) {
   const auto& grid = op.grid();
   const int bits = grid.bits();
-  const index in = op.cols(), out = op.rows(), groups = grid.groups();
+  const index_t in = op.cols(), out = op.rows(), groups = grid.groups();
   detail::require_gptq_shape(bits, in, out);
   const auto codes = op.codes();
   gptq_tensors t{matrix<std::int32_t>(in * bits / 32, out),
                  matrix<std::int32_t>(groups, out * bits / 32),
                  matrix<f16>(groups, out),
                  {}};
-  for (index r = 0; r < out; ++r)
+  for (index_t r = 0; r < out; ++r)
     detail::pack_words(
-        bits, in, [&](index j) { return codes(r, j); },
-        [&](index w, std::int32_t word) { t.qweight(w, r) = word; });
-  for (index g = 0; g < groups; ++g) {
-    const auto stored_zero = [&](index r) {
+        bits, in, [&](index_t j) { return codes(r, j); },
+        [&](index_t w, std::int32_t word) { t.qweight(w, r) = word; });
+  for (index_t g = 0; g < groups; ++g) {
+    const auto stored_zero = [&](index_t r) {
       const int z = grid.zero_point(r, g);
       require(z > 0 || variant == gptq_variant::v2,
               concat("gptq layout v1: zero point of row ", r, ", group ", g), z,
               "at least 1: readers of v1 do not agree on 0; write v2 or quantize with sym_unsigned");
       return static_cast<std::uint8_t>(variant == gptq_variant::v1 ? z - 1 : z);
     };
-    detail::pack_words(bits, out, stored_zero, [&](index w, std::int32_t word) { t.qzeros(g, w) = word; });
-    for (index r = 0; r < out; ++r) t.scales(g, r) = detail::checkpoint_scale(grid, r, g);
+    detail::pack_words(bits, out, stored_zero, [&](index_t w, std::int32_t word) { t.qzeros(g, w) = word; });
+    for (index_t r = 0; r < out; ++r) t.scales(g, r) = detail::checkpoint_scale(grid, r, g);
   }
-  for (index j = 0; j < in; ++j) t.g_idx.push_back(static_cast<std::int32_t>(grid.group_of(j)));
+  for (index_t j = 0; j < in; ++j) t.g_idx.push_back(static_cast<std::int32_t>(grid.group_of(j)));
   return t;
 }
 
 /// The operator of checkpoint tensors. @param bits, group_size (-1: the whole row) and variant as the
 /// checkpoint's configuration says; they must fit the tensors' shapes. A g_idx that is j / group_size, or
 /// empty, is not stored in the operator.
-inline op::quantized gptq_unpack(const gptq_tensors& t, int bits, index group_size, gptq_variant variant) {
+inline op::quantized gptq_unpack(const gptq_tensors& t, int bits, index_t group_size, gptq_variant variant) {
   require(bits == 2 || bits == 3 || bits == 4 || bits == 8, "gptq layout: bits", bits, "2, 3, 4 or 8");
   require(group_size == -1 || group_size >= 1, "gptq layout: group_size", group_size, "-1 or at least 1");
-  const index in = t.qweight.rows() * 32 / bits, out = t.qweight.cols(), groups = t.scales.rows();
+  const index_t in = t.qweight.rows() * 32 / bits, out = t.qweight.cols(), groups = t.scales.rows();
   detail::require_gptq_shape(bits, in, out);
   if (group_size == -1) group_size = in;
-  const index expected = in / group_size + (in % group_size != 0);
+  const index_t expected = in / group_size + (in % group_size != 0);
   require_shape(t.scales.view(), expected, out, "gptq layout: scales");
   require_shape(t.qzeros.view(), expected, out * bits / 32, "gptq layout: qzeros");
   require_finite(t.scales.view(), "gptq layout: scales");
-  require(t.g_idx.empty() || static_cast<index>(t.g_idx.size()) == in, "gptq layout: length of g_idx",
+  require(t.g_idx.empty() || static_cast<index_t>(t.g_idx.size()) == in, "gptq layout: length of g_idx",
           t.g_idx.size(), in);
 
   matrix<std::uint8_t> codes(out, in);
-  for (index r = 0; r < out; ++r)
+  for (index_t r = 0; r < out; ++r)
     detail::unpack_words(
-        bits, in, [&](index w) { return t.qweight(w, r); },
-        [&](index j, std::uint8_t q) { codes(r, j) = q; });
+        bits, in, [&](index_t w) { return t.qweight(w, r); },
+        [&](index_t j, std::uint8_t q) { codes(r, j) = q; });
   matrix<float> scale(out, groups), zero(out, groups);
   const int mask = (1 << bits) - 1, shift = variant == gptq_variant::v1 ? 1 : 0;
-  for (index g = 0; g < groups; ++g) {
+  for (index_t g = 0; g < groups; ++g) {
     detail::unpack_words(
-        bits, out, [&](index w) { return t.qzeros(g, w); },
-        [&](index r, std::uint8_t z) { zero(r, g) = static_cast<float>((z + shift) & mask); });
-    for (index r = 0; r < out; ++r) scale(r, g) = t.scales(g, r);
+        bits, out, [&](index_t w) { return t.qzeros(g, w); },
+        [&](index_t r, std::uint8_t z) { zero(r, g) = static_cast<float>((z + shift) & mask); });
+    for (index_t r = 0; r < out; ++r) scale(r, g) = t.scales(g, r);
   }
   bool in_order = true;
   for (std::size_t j = 0; j < t.g_idx.size(); ++j)
-    in_order = in_order && t.g_idx[j] == static_cast<index>(j) / group_size;
+    in_order = in_order && t.g_idx[j] == static_cast<index_t>(j) / group_size;
   return {codes, op::affine_grid(bits, out, in, group_size, scale.view(), zero.view(), dtype::f16,
                                  in_order ? std::vector<std::int32_t>{} : t.g_idx)};
 }

@@ -24,7 +24,7 @@ using solve::operator+;
 ///     double error = result.report.relative_error;
 struct rtn {
   int bits = 4;
-  index group_size = 128;
+  index_t group_size = 128;
   solve::grid_scheme scheme = solve::grid_scheme::affine0;
   bool per_tensor = false;
   bool clip_search = false;

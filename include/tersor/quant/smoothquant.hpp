@@ -50,12 +50,12 @@ struct smoothquant {
     std::vector<float> weight_max(s.size(), 1e-5F);
     for (std::size_t k = 0; k < weights.size(); ++k) {
       const auto& w = weights[k];
-      require(w.cols() == static_cast<index>(s.size()), concat("smoothquant: columns of weight ", k),
+      require(w.cols() == static_cast<index_t>(s.size()), concat("smoothquant: columns of weight ", k),
               w.cols(), s.size());
       require_finite(w.view(), concat("smoothquant: weight ", k));
-      for (index r = 0; r < w.rows(); ++r)
+      for (index_t r = 0; r < w.rows(); ++r)
         for (std::size_t j = 0; j < s.size(); ++j)
-          weight_max[j] = std::max(weight_max[j], std::fabs(w(r, static_cast<index>(j))));
+          weight_max[j] = std::max(weight_max[j], std::fabs(w(r, static_cast<index_t>(j))));
     }
     for (std::size_t j = 0; j < s.size(); ++j) {
       const float m = weight_max[j], a = activation_max[j];

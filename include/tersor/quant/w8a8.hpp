@@ -64,7 +64,7 @@ struct w8a8 {
     std::vector<float> scale;
     if (weights == weight_unit::per_tensor) scale.push_back(scale_of(w.values()));
     std::vector<std::int8_t> codes;
-    for (index r = 0; r < w.rows(); ++r) {
+    for (index_t r = 0; r < w.rows(); ++r) {
       if (weights == weight_unit::per_row) scale.push_back(scale_of(w.row(r)));
       for (const float v : w.row(r))
         codes.push_back(static_cast<std::int8_t>(round_half_even(v / scale.back())));

@@ -17,9 +17,9 @@ namespace tersor::solve {
 
 /// W[:, j] *= s[j].
 inline void scale_columns(matrix<float>& w, std::span<const float> s) {
-  require(static_cast<index>(s.size()) == w.cols(), "scale_columns: length of s", s.size(), w.cols());
-  for (index r = 0; r < w.rows(); ++r)
-    for (index j = 0; j < w.cols(); ++j) w(r, j) *= s[static_cast<std::size_t>(j)];
+  require(static_cast<index_t>(s.size()) == w.cols(), "scale_columns: length of s", s.size(), w.cols());
+  for (index_t r = 0; r < w.rows(); ++r)
+    for (index_t j = 0; j < w.cols(); ++j) w(r, j) *= s[static_cast<std::size_t>(j)];
 }
 /// A norm's weight, or its bias: v[j] /= s[j].
 inline void divide_channels(std::span<float> v, std::span<const float> s) {
@@ -29,20 +29,20 @@ inline void divide_channels(std::span<float> v, std::span<const float> s) {
 /// The last s.size() rows of a linear producer (of a fused query-key-value layer these are the values), and
 /// its bias if there is one, divided by s.
 inline void divide_rows(matrix<float>& w, std::span<float> bias, std::span<const float> s) {
-  const index first = w.rows() - static_cast<index>(s.size());
+  const index_t first = w.rows() - static_cast<index_t>(s.size());
   require(first >= 0, "divide_rows: length of s", s.size(), "at most ", w.rows(),
           ", the rows of the producer");
-  require(bias.empty() || static_cast<index>(bias.size()) == w.rows(), "divide_rows: length of bias",
+  require(bias.empty() || static_cast<index_t>(bias.size()) == w.rows(), "divide_rows: length of bias",
           bias.size(), w.rows());
   for (std::size_t j = 0; j < s.size(); ++j)
-    for (float& v : w.row(first + static_cast<index>(j))) v /= s[j];
+    for (float& v : w.row(first + static_cast<index_t>(j))) v /= s[j];
   if (!bias.empty()) divide_channels(bias.subspan(static_cast<std::size_t>(first)), s);
 }
 
 /// The grid on which a compressor will store a layer: what a search in front of it should imitate.
 struct grid_target {
   grid_rule rule;
-  index group_size = 128;
+  index_t group_size = 128;
 };
 /// What a weight becomes on a grid.
 inline matrix<float> rounded_to_grid(matrix_view<const float> w, const grid_target& target,

@@ -199,20 +199,20 @@ inline unit_grid fit_grid(std::span<const float> x, const grid_rule& rule) {
 
 /// Grids of a whole matrix, one per run of `group_size` columns of each row, or one for the tensor.
 struct grid_parameters {
-  index group_size = 0;
+  index_t group_size = 0;
   matrix<float> scale, zero;  ///< [units, groups]; units = rows, or 1 for a grid of the whole tensor
-  unit_grid at(index row, index group) const {
-    const index u = scale.rows() == 1 ? 0 : row;
+  unit_grid at(index_t row, index_t group) const {
+    const index_t u = scale.rows() == 1 ? 0 : row;
     return {scale(u, group), zero(u, group)};
   }
 };
 
 /// group_size -1 means the whole row.
-inline index resolve_group_size(index group_size, index in_features) {
+inline index_t resolve_group_size(index_t group_size, index_t in_features) {
   require(group_size != 0, "group_size", group_size, "-1 or at least 1");
-  return group_size < 0 ? std::max<index>(in_features, 1) : group_size;
+  return group_size < 0 ? std::max<index_t>(in_features, 1) : group_size;
 }
-inline index group_count(index in_features, index group_size) {
+inline index_t group_count(index_t in_features, index_t group_size) {
   return (in_features + group_size - 1) / group_size;
 }
 
@@ -222,28 +222,28 @@ inline void require_bits(int bits) { require(bits >= 1 && bits <= 8, "bits", bit
 
 /// Fits every group of w [out, in]; with `per_tensor` one grid for all. The last group of a row may be
 /// shorter.
-inline grid_parameters fit_grids(matrix_view<const float> w, index group_size, bool per_tensor,
+inline grid_parameters fit_grids(matrix_view<const float> w, index_t group_size, bool per_tensor,
                                  const grid_rule& rule, const context& ctx = {}) {
   detail::require_bits(rule.bits);
   grid_parameters p;
   if (per_tensor) {
     const auto all = copy_as<float>(w);
     const unit_grid g = fit_grid(all.values(), rule);
-    p.group_size = std::max<index>(w.cols(), 1);
+    p.group_size = std::max<index_t>(w.cols(), 1);
     p.scale = matrix<float>(1, 1, g.scale);
     p.zero = matrix<float>(1, 1, g.zero);
     return p;
   }
   p.group_size = resolve_group_size(group_size, w.cols());
-  const index groups = group_count(w.cols(), p.group_size);
+  const index_t groups = group_count(w.cols(), p.group_size);
   p.scale = matrix<float>(w.rows(), groups);
   p.zero = matrix<float>(w.rows(), groups);
-  parallel_chunks(w.rows(), 16, ctx, [&](index r0, index r1) {
+  parallel_chunks(w.rows(), 16, ctx, [&](index_t r0, index_t r1) {
     std::vector<float> unit;
-    for (index r = r0; r < r1; ++r)
-      for (index g = 0; g < groups; ++g) {
+    for (index_t r = r0; r < r1; ++r)
+      for (index_t g = 0; g < groups; ++g) {
         unit.clear();
-        for (index j = g * p.group_size; j < std::min(w.cols(), (g + 1) * p.group_size); ++j)
+        for (index_t j = g * p.group_size; j < std::min(w.cols(), (g + 1) * p.group_size); ++j)
           unit.push_back(w(r, j));
         const unit_grid fit = fit_grid(unit, rule);
         p.scale(r, g) = fit.scale;
@@ -256,18 +256,19 @@ inline grid_parameters fit_grids(matrix_view<const float> w, index group_size, b
 namespace detail {
 /// f(row, column, grid, N) for every entry of a [rows, cols] matrix on its grids.
 template <class F>
-void for_each_on_grid(index rows, index cols, const grid_parameters& p, int bits, const context& ctx, F&& f) {
+void for_each_on_grid(index_t rows, index_t cols, const grid_parameters& p, int bits, const context& ctx,
+                      F&& f) {
   require_bits(bits);
   require_shape(p.zero.view(), p.scale.rows(), p.scale.cols(), "zero points of the grids");
   require(p.scale.rows() == 1 || p.scale.rows() == rows, "rows of the grids", p.scale.rows(), "1 or ", rows);
   require(p.group_size >= 1 && p.scale.cols() == group_count(cols, p.group_size), "groups of the grids",
           p.scale.cols(), "groups of ", p.group_size, " in ", cols, " columns");
   const auto n = static_cast<float>((1 << bits) - 1);
-  parallel_chunks(rows, 16, ctx, [&](index r0, index r1) {
-    for (index r = r0; r < r1; ++r)
-      for (index g = 0; g < p.scale.cols(); ++g) {
+  parallel_chunks(rows, 16, ctx, [&](index_t r0, index_t r1) {
+    for (index_t r = r0; r < r1; ++r)
+      for (index_t g = 0; g < p.scale.cols(); ++g) {
         const unit_grid grid = p.at(r, g);
-        for (index j = g * p.group_size; j < std::min(cols, (g + 1) * p.group_size); ++j) f(r, j, grid, n);
+        for (index_t j = g * p.group_size; j < std::min(cols, (g + 1) * p.group_size); ++j) f(r, j, grid, n);
       }
   });
 }
@@ -277,7 +278,7 @@ void for_each_on_grid(index rows, index cols, const grid_parameters& p, int bits
 inline matrix<std::uint8_t> quantize(matrix_view<const float> w, const grid_parameters& p, int bits,
                                      const context& ctx = {}) {
   matrix<std::uint8_t> codes(w.rows(), w.cols());
-  detail::for_each_on_grid(w.rows(), w.cols(), p, bits, ctx, [&](index r, index j, unit_grid g, float n) {
+  detail::for_each_on_grid(w.rows(), w.cols(), p, bits, ctx, [&](index_t r, index_t j, unit_grid g, float n) {
     codes(r, j) = static_cast<std::uint8_t>(grid_code(w(r, j), g, n));
   });
   return codes;
@@ -286,7 +287,7 @@ inline matrix<std::uint8_t> quantize(matrix_view<const float> w, const grid_para
 inline matrix<float> rounded_to_grid(matrix_view<const float> w, const grid_parameters& p, int bits,
                                      const context& ctx = {}) {
   matrix<float> q(w.rows(), w.cols());
-  detail::for_each_on_grid(w.rows(), w.cols(), p, bits, ctx, [&](index r, index j, unit_grid g, float n) {
+  detail::for_each_on_grid(w.rows(), w.cols(), p, bits, ctx, [&](index_t r, index_t j, unit_grid g, float n) {
     q(r, j) = grid_value(w(r, j), g, n);
   });
   return q;
@@ -312,7 +313,7 @@ inline op::any_operator quantized_operator(const matrix<std::uint8_t>& codes, co
                        rule.scale_type, std::move(g_idx));
   if (s.empty()) return op::quantized(codes, std::move(grid));
   std::vector<std::uint8_t> kept;
-  for (index i = 0; i < codes.size(); ++i)
+  for (index_t i = 0; i < codes.size(); ++i)
     if (s.kept.data()[i] != 0) kept.push_back(codes.data()[i]);
   op::element_store values(kept, std::move(grid));
   if (s.m > 0) return op::sparse_nm(s.n, s.m, s.kept, std::move(values));
@@ -326,8 +327,8 @@ inline op::any_operator sparse_operator(matrix_view<const float> w, const sparsi
     const auto moved = gather_columns(copy_as<float>(w), s.permutation);
     return op::permuted<>(sparse_operator(moved.view(), inner, value_type), s.permutation);
   }
-  auto values =
-      op::element_store(op::gather_kept(w, value_type, [&](index r, index j) { return s.kept(r, j) != 0; }));
+  auto values = op::element_store(
+      op::gather_kept(w, value_type, [&](index_t r, index_t j) { return s.kept(r, j) != 0; }));
   if (s.m > 0) return op::sparse_nm(s.n, s.m, s.kept, std::move(values));
   return op::sparse_bitmap(s.kept, std::move(values));
 }

@@ -78,29 +78,29 @@ void validate_selection(const T& pruner) {
 
 /// Error that names the first score that is NaN; infinite scores compare like others.
 inline void require_numbers(matrix_view<const float> score) {
-  for (index r = 0; r < score.rows(); ++r)
-    for (index j = 0; j < score.cols(); ++j)
+  for (index_t r = 0; r < score.rows(); ++r)
+    for (index_t j = 0; j < score.cols(); ++j)
       if (std::isnan(score(r, j))) [[unlikely]]
         fail(concat("score[", r, ", ", j, "]"), score(r, j), "a number");
 }
 
 /// floor(sparsity * entries).
-inline index removed_count(double sparsity, index entries) {
-  return static_cast<index>(sparsity * static_cast<double>(entries));
+inline index_t removed_count(double sparsity, index_t entries) {
+  return static_cast<index_t>(sparsity * static_cast<double>(entries));
 }
 
 /// Clears `kept` at the k smallest of `score`, of equal ones at the lowest index first; other entries of
 /// `kept` stay as they are. Error on NaN. Cost O(size), memory one copy of the scores.
-inline void remove_smallest(std::span<const float> score, index k, std::span<std::uint8_t> kept) {
+inline void remove_smallest(std::span<const float> score, index_t k, std::span<std::uint8_t> kept) {
   require(kept.size() == score.size(), "remove_smallest: size of kept", kept.size(), score.size());
-  require(k >= 0 && k <= static_cast<index>(score.size()), "remove_smallest: k", k, "0 .. ", score.size());
+  require(k >= 0 && k <= static_cast<index_t>(score.size()), "remove_smallest: k", k, "0 .. ", score.size());
   for (std::size_t i = 0; i < score.size(); ++i)
     require(!std::isnan(score[i]), concat("score[", i, "]"), score[i], "a number");
   if (k == 0) return;
   std::vector<float> sorted(score.begin(), score.end());
   std::nth_element(sorted.begin(), sorted.begin() + (k - 1), sorted.end());
   const float threshold = sorted[static_cast<std::size_t>(k - 1)];
-  index equal = k;  // how many of those that equal the threshold go
+  index_t equal = k;  // how many of those that equal the threshold go
   for (const float s : score) equal -= s < threshold;
   for (std::size_t i = 0; i < score.size(); ++i)
     if (score[i] < threshold || (score[i] == threshold && equal-- > 0)) kept[i] = 0;
@@ -133,9 +133,9 @@ inline matrix<std::uint8_t> select_smallest(const matrix<float>& score, double s
   if (scope == selection_scope::per_tensor) {
     remove_smallest(score.values(), removed_count(sparsity, score.size()), kept.values());
   } else {
-    const index k = removed_count(sparsity, score.cols());
-    parallel_chunks(score.rows(), 16, ctx, [&](index r0, index r1) {
-      for (index r = r0; r < r1; ++r) remove_smallest(score.row(r), k, kept.row(r));
+    const index_t k = removed_count(sparsity, score.cols());
+    parallel_chunks(score.rows(), 16, ctx, [&](index_t r0, index_t r1) {
+      for (index_t r = r0; r < r1; ++r) remove_smallest(score.row(r), k, kept.row(r));
     });
   }
   return kept;
@@ -149,11 +149,11 @@ inline matrix<std::uint8_t> select_nm(const matrix<float>& score, nm_pattern pat
   require(!pattern.empty(), "select_nm: pattern", "none", "n:m");
   require_numbers(score);
   matrix<std::uint8_t> kept(score.rows(), score.cols());
-  parallel_chunks(score.rows(), 16, ctx, [&](index r0, index r1) {
-    for (index r = r0; r < r1; ++r)
-      for (index j = 0; j < score.cols(); j += pattern.m) {
+  parallel_chunks(score.rows(), 16, ctx, [&](index_t r0, index_t r1) {
+    for (index_t r = r0; r < r1; ++r)
+      for (index_t j = 0; j < score.cols(); j += pattern.m) {
         const auto first = static_cast<std::size_t>(j);
-        const auto width = static_cast<std::size_t>(std::min<index>(pattern.m, score.cols() - j));
+        const auto width = static_cast<std::size_t>(std::min<index_t>(pattern.m, score.cols() - j));
         keep_largest(score.row(r).subspan(first, width), pattern.n, kept.row(r).subspan(first, width), ties);
       }
   });
@@ -167,7 +167,7 @@ inline matrix<std::uint8_t> select(matrix<float> score, const selection_rule& ru
                                    tie_rule ties = tie_rule::remove_lowest) {
   if (!before.empty()) {
     require_shape(before.kept.view(), score.rows(), score.cols(), "select: kept entries of the layer");
-    for (index i = 0; i < score.size(); ++i)
+    for (index_t i = 0; i < score.size(); ++i)
       if (before.kept.data()[i] == 0) score.data()[i] = -std::numeric_limits<float>::infinity();
   }
   return rule.pattern.empty() ? select_smallest(score, rule.sparsity, rule.scope, ctx)
@@ -179,14 +179,14 @@ inline matrix<std::uint8_t> select(matrix<float> score, const selection_rule& ru
 template <class T, std::size_t Rank>
 std::vector<float> magnitudes(tensor_view<T, Rank> w, std::string_view name = "weight") {
   std::vector<float> values(static_cast<std::size_t>(w.size()));
-  std::array<index, Rank> at{};
+  std::array<index_t, Rank> at{};
   for (float& v : values) {
-    index offset = 0;
+    index_t offset = 0;
     for (std::size_t a = 0; a < Rank; ++a) offset += at[a] * w.strides[a];
     v = std::fabs(static_cast<float>(w.data[offset]));
     if (!std::isfinite(v)) [[unlikely]] {
       std::string place;
-      for (const index k : at) place += concat(place.empty() ? "" : ", ", k);
+      for (const index_t k : at) place += concat(place.empty() ? "" : ", ", k);
       fail(concat(name, "[", place, "]"), static_cast<float>(w.data[offset]), "a finite number");
     }
     for (std::size_t a = Rank; a-- > 0 && ++at[a] == w.extents[a];) at[a] = 0;
@@ -199,22 +199,22 @@ std::vector<float> magnitudes(tensor_view<T, Rank> w, std::string_view name = "w
 /// out, in] with the outputs of a kernel position next to each other, into a mask of that shape.
 /// @return one entry for each score, in the order given, 1 = kept.
 template <class Choose>
-std::vector<std::uint8_t> select_along_inputs(std::span<const float> score, std::span<const index> extents,
+std::vector<std::uint8_t> select_along_inputs(std::span<const float> score, std::span<const index_t> extents,
                                               const Choose& choose) {
   const std::size_t axis = extents.size() < 2 ? 0 : 1;
-  const index in = extents[axis], out = axis == 0 ? 1 : extents[0];
-  index kernel = 1;
-  for (const index e : extents.subspan(axis + 1)) kernel *= e;
-  const auto place = [&](index row, index j) {
+  const index_t in = extents[axis], out = axis == 0 ? 1 : extents[0];
+  index_t kernel = 1;
+  for (const index_t e : extents.subspan(axis + 1)) kernel *= e;
+  const auto place = [&](index_t row, index_t j) {
     return static_cast<std::size_t>((row % out * in + j) * kernel + row / out);
   };
   matrix<float> rows(kernel * out, in);
-  for (index r = 0; r < rows.rows(); ++r)
-    for (index j = 0; j < in; ++j) rows(r, j) = score[place(r, j)];
+  for (index_t r = 0; r < rows.rows(); ++r)
+    for (index_t j = 0; j < in; ++j) rows(r, j) = score[place(r, j)];
   const matrix<std::uint8_t> chosen = choose(rows);
   std::vector<std::uint8_t> kept(score.size());
-  for (index r = 0; r < rows.rows(); ++r)
-    for (index j = 0; j < in; ++j) kept[place(r, j)] = chosen(r, j);
+  for (index_t r = 0; r < rows.rows(); ++r)
+    for (index_t j = 0; j < in; ++j) kept[place(r, j)] = chosen(r, j);
   return kept;
 }
 
@@ -224,16 +224,16 @@ std::vector<std::uint8_t> select_along_inputs(std::span<const float> score, std:
 inline sparsity constrain(matrix<std::uint8_t> kept, nm_pattern pattern, const sparsity& before,
                           std::vector<std::int32_t> permutation = {}) {
   if (!before.empty())
-    for (index i = 0; i < kept.size(); ++i)
+    for (index_t i = 0; i < kept.size(); ++i)
       kept.data()[i] = static_cast<std::uint8_t>(kept.data()[i] != 0 && before.kept.data()[i] != 0);
   bool full = !pattern.empty();
-  for (index r = 0; r < kept.rows() && full; ++r)
-    for (index j = 0; j < kept.cols() && full; j += pattern.m) {
-      const index width = std::min<index>(pattern.m, kept.cols() - j);
-      index n = 0;
-      for (index i = j; i < j + width; ++i)
+  for (index_t r = 0; r < kept.rows() && full; ++r)
+    for (index_t j = 0; j < kept.cols() && full; j += pattern.m) {
+      const index_t width = std::min<index_t>(pattern.m, kept.cols() - j);
+      index_t n = 0;
+      for (index_t i = j; i < j + width; ++i)
         n += kept(r, permutation.empty() ? i : permutation[static_cast<std::size_t>(i)]) != 0;
-      full = n == std::min<index>(pattern.n, width);
+      full = n == std::min<index_t>(pattern.n, width);
     }
   if (!full) return {std::move(kept), 0, 0, {}};
   return {std::move(kept), pattern.n, pattern.m, std::move(permutation)};
@@ -255,13 +255,13 @@ inline std::vector<std::vector<std::uint8_t>> select_global(std::span<const scor
   require(max_prune >= 0 && max_prune <= 1, "select_global: max_prune", max_prune, "0 .. 1");
   std::vector<std::vector<std::uint8_t>> kept;
   std::vector<std::vector<float>> score;
-  std::vector<index> limit, removed(tensors.size());
-  index entries = 0, removable = 0;
+  std::vector<index_t> limit, removed(tensors.size());
+  index_t entries = 0, removable = 0;
   for (std::size_t t = 0; t < tensors.size(); ++t) {
-    const auto size = static_cast<index>(tensors[t].score.size());
+    const auto size = static_cast<index_t>(tensors[t].score.size());
     require(std::isfinite(tensors[t].weight) && tensors[t].weight >= 0, concat("tensors[", t, "].weight"),
             tensors[t].weight, "a finite number >= 0");
-    limit.push_back(std::max<index>(0, std::min(removed_count(max_prune, size), size - 1)));
+    limit.push_back(std::max<index_t>(0, std::min(removed_count(max_prune, size), size - 1)));
     entries += size;
     removable += limit.back();
     score.emplace_back(tensors[t].score.begin(), tensors[t].score.end());
@@ -273,7 +273,7 @@ inline std::vector<std::vector<std::uint8_t>> select_global(std::span<const scor
     }
     kept.emplace_back(score.back().size(), std::uint8_t{1});
   }
-  const index wanted = removed_count(sparsity, entries);
+  const index_t wanted = removed_count(sparsity, entries);
   require(wanted <= removable, "select_global: sparsity", sparsity, "at most ", removable, " of ", entries,
           " entries, which is what max_prune allows");
 
@@ -282,7 +282,7 @@ inline std::vector<std::vector<std::uint8_t>> select_global(std::span<const scor
   std::vector<bool> at_limit(tensors.size());
   for (bool changed = true; changed;) {
     changed = false;
-    index rest = wanted;
+    index_t rest = wanted;
     std::vector<float> pool;
     for (std::size_t t = 0; t < tensors.size(); ++t) {
       if (at_limit[t])

@@ -91,7 +91,7 @@ struct chain {
 inline outcome add_residual(const layer& l, outcome first, const auto& second, const context& ctx) {
   layer rest = l;
   const auto approximation = first.op.to_dense();
-  for (index i = 0; i < rest.weight.size(); ++i) rest.weight.data()[i] -= approximation.data()[i];
+  for (index_t i = 0; i < rest.weight.size(); ++i) rest.weight.data()[i] -= approximation.data()[i];
   rest.sparsity = {};
   outcome added = second.compress(rest, ctx);
   std::vector<op::any_operator> parts;

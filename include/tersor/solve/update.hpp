@@ -26,13 +26,13 @@ struct updated_weight {
   std::vector<double> row_loss;  ///< [out], d H dᵀ / 2 for the row d of D
   double damping = 0;
   int retries = 0;
-  std::vector<index> dead;
+  std::vector<index_t> dead;
 };
 
 /// w where kept, else 0.
 inline matrix<float> masked(matrix<float> w, const matrix<std::uint8_t>& kept) {
   require_shape(kept.view(), w.rows(), w.cols(), "kept");
-  for (index i = 0; i < w.size(); ++i)
+  for (index_t i = 0; i < w.size(); ++i)
     if (kept.data()[i] == 0) w.data()[i] = 0.0F;
   return w;
 }
@@ -42,15 +42,15 @@ inline matrix<float> masked(matrix<float> w, const matrix<std::uint8_t>& kept) {
 /// every row removes a prefix of the columns.
 /// @param w, kept [out, in]; @param h Hessian [in, in] before damping.
 inline updated_weight feedback_update(matrix<float> w, const matrix<std::uint8_t>& kept, matrix<double> h,
-                                      double relative_damping = 0.01, index block_size = 128,
+                                      double relative_damping = 0.01, index_t block_size = 128,
                                       const context& ctx = {}) {
   require_shape(kept.view(), w.rows(), w.cols(), "kept");
   require(block_size >= 1, "block_size", block_size, "at least 1");
   struct fixed_mask {
     const matrix<std::uint8_t>& kept;
-    void begin_panel(index, index, matrix_view<const float>) {}
-    void begin_column(index, index, const feedback_row&) {}
-    float quantize(index row, index j, float v) const { return kept(row, j) != 0 ? v : 0.0F; }
+    void begin_panel(index_t, index_t, matrix_view<const float>) {}
+    void begin_column(index_t, index_t, const feedback_row&) {}
+    float quantize(index_t row, index_t j, float v) const { return kept(row, j) != 0 ? v : 0.0F; }
   } policy{kept};
   updated_weight u;
   const auto f = factor_hessian(std::move(h), w, relative_damping, ctx);
@@ -71,27 +71,27 @@ inline updated_weight least_squares_update(matrix<float> w, const matrix<std::ui
   require_shape(kept.view(), w.rows(), w.cols(), "kept");
   require_shape(h.view(), w.cols(), w.cols(), "h");
   require_finite(h.view(), "h");
-  const index in = w.cols();
+  const index_t in = w.cols();
   updated_weight u;
   u.dead = repair_dead_inputs(h, w);
   double mean = 0;
-  for (index j = 0; j < in; ++j) mean += h(j, j) / static_cast<double>(in);
+  for (index_t j = 0; j < in; ++j) mean += h(j, j) / static_cast<double>(in);
   u.damping = relative_damping * mean;
-  for (index j = 0; j < in; ++j) h(j, j) += u.damping;
+  for (index_t j = 0; j < in; ++j) h(j, j) += u.damping;
 
   u.weight = w;
   u.row_loss.resize(static_cast<std::size_t>(w.rows()));
   std::vector<int> retries(static_cast<std::size_t>(w.rows()));
-  parallel_for(w.rows(), ctx, [&](index r) {
-    std::vector<index> s, p;
-    for (index j = 0; j < in; ++j) (kept(r, j) != 0 ? s : p).push_back(j);
+  parallel_for(w.rows(), ctx, [&](index_t r) {
+    std::vector<index_t> s, p;
+    for (index_t j = 0; j < in; ++j) (kept(r, j) != 0 ? s : p).push_back(j);
     if (p.empty()) return;
-    const auto n = static_cast<index>(s.size());
-    const auto at = [](const std::vector<index>& v, index i) { return v[static_cast<std::size_t>(i)]; };
+    const auto n = static_cast<index_t>(s.size());
+    const auto at = [](const std::vector<index_t>& v, index_t i) { return v[static_cast<std::size_t>(i)]; };
     matrix<double> sub(n, n), change(n, 1);
-    for (index i = 0; i < n; ++i) {
-      for (index j = 0; j < n; ++j) sub(i, j) = h(at(s, i), at(s, j));
-      for (const index j : p) change(i, 0) += h(at(s, i), j) * static_cast<double>(w(r, j));
+    for (index_t i = 0; i < n; ++i) {
+      for (index_t j = 0; j < n; ++j) sub(i, j) = h(at(s, i), at(s, j));
+      for (const index_t j : p) change(i, 0) += h(at(s, i), j) * static_cast<double>(w(r, j));
     }
     if (n > 0) {
       const auto factored = linalg::cholesky(std::as_const(sub).view());
@@ -99,15 +99,15 @@ inline updated_weight least_squares_update(matrix<float> w, const matrix<std::ui
       linalg::solve_lower(factored.factor, change.view());
       linalg::solve_upper<double>(factored.factor.view().transposed(), change.view());
     }
-    for (index i = 0; i < n; ++i)
+    for (index_t i = 0; i < n; ++i)
       u.weight(r, at(s, i)) = static_cast<float>(static_cast<double>(w(r, at(s, i))) + change(i, 0));
-    for (const index j : p) u.weight(r, j) = 0.0F;
+    for (const index_t j : p) u.weight(r, j) = 0.0F;
     std::vector<double> d(static_cast<std::size_t>(in));
-    for (index j = 0; j < in; ++j)
+    for (index_t j = 0; j < in; ++j)
       d[static_cast<std::size_t>(j)] = static_cast<double>(w(r, j)) - static_cast<double>(u.weight(r, j));
     double loss = 0;
-    for (index i = 0; i < in; ++i)
-      for (index j = 0; j < in; ++j)
+    for (index_t i = 0; i < in; ++i)
+      for (index_t j = 0; j < in; ++j)
         loss += 0.5 * d[static_cast<std::size_t>(i)] * h(i, j) * d[static_cast<std::size_t>(j)];
     u.row_loss[static_cast<std::size_t>(r)] = loss;
   });
@@ -118,8 +118,8 @@ inline updated_weight least_squares_update(matrix<float> w, const matrix<std::ui
 /// What is done to the weights that a mask keeps.
 struct update_rule {
   weight_update update = weight_update::none;
-  double percdamp = 0.01;  ///< damping of H, relative to the mean of its diagonal
-  index block_size = 128;  ///< columns of a panel of the feedback
+  double percdamp = 0.01;    ///< damping of H, relative to the mean of its diagonal
+  index_t block_size = 128;  ///< columns of a panel of the feedback
 };
 
 /// The rows of an option list for T's fields of an `update_rule`.
