@@ -150,12 +150,12 @@ svd_result<T> jacobi_svd(matrix<T> a, const context& ctx) {
 
 #if defined(TERSOR_USE_BLAS)
 /// LAPACK's divide and conquer. A row-major matrix is the column-major transpose, so U and Vᵀ change places.
-template <std::same_as<double> T>
-svd_result<T> lapack_svd(matrix<T> a, const context& ctx) {
+template <std::same_as<double> T, class U>
+svd_result<T> lapack_svd(matrix_view<const U> original, const context& ctx) {
+  matrix<T> a = copy_as<T>(original);  // overwritten
   const index_t m = a.rows(), n = a.cols(), k = std::min(m, n);
   svd_result<T> result{matrix<T>(m, k), std::vector<T>(static_cast<std::size_t>(k)), matrix<T>(k, n)};
   if (k == 0) return result;
-  const matrix<T> original = a;  // dgesdd overwrites it
   const int rows = blas::to_int(n), cols = blas::to_int(m), ld_vt = blas::to_int(k);
   std::vector<int> iwork(static_cast<std::size_t>(8 * k));
   std::vector<T> work(1);
@@ -169,7 +169,7 @@ svd_result<T> lapack_svd(matrix<T> a, const context& ctx) {
     }
   }
   assert(info >= 0);
-  if (info > 0) return jacobi_svd(original, ctx);  // did not converge: rare, and Jacobi always does
+  if (info > 0) return jacobi_svd(copy_as<T>(original), ctx);  // did not converge: rare, and Jacobi does
   return result;
 }
 #endif
@@ -195,7 +195,7 @@ template <std::floating_point T>
 svd_result<T> svd(matrix_view<const T> a, const context& ctx = {}) {
   require_finite(a, "svd: a");
 #if defined(TERSOR_USE_BLAS)
-  auto result = detail::lapack_svd(copy_as<double>(a), ctx);
+  auto result = detail::lapack_svd<double>(a, ctx);
 #else
   auto result = detail::jacobi_svd<double>(copy_as<double>(a), ctx);
 #endif
