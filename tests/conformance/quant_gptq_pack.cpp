@@ -6,14 +6,14 @@
 
 namespace {
 
-const conformance::technique gptq_pack{"quant_gptq_pack"};
+const conformance::technique gptq_pack{"quant_gptq_pack", {"bits", "group_size", "act_order", "out", "in_"}};
 
 using tersor::index;  // hides the one of <strings.h>
 using tersor::matrix;
 using tersor::quant::gptq_variant;
 
 TEST_CASE("conformance: quant_gptq_pack") {
-  conformance::for_each_case(gptq_pack.stem, [](const conformance::test_case& c) {
+  conformance::for_each_case(gptq_pack, [](const conformance::test_case& c) {
     const auto bits = c.option("bits", 4);
     const auto w = c.input("W"), scale = c.input("scale"), zero = c.input("zero"), given = c.input("codes");
     const auto g_idx = c.input_integers("g_idx");

@@ -6,7 +6,8 @@
 
 namespace {
 
-const conformance::technique smoothquant{"quant_smoothquant"};
+const conformance::technique smoothquant{"quant_smoothquant",
+                                         {"alpha", "norm", "act_quant", "weight_quant", "dead_channels"}};
 
 using tersor::index;  // hides the one of <strings.h>
 using tersor::matrix;
@@ -29,7 +30,7 @@ void check_codes(const Codes& codes, const std::vector<float>& expected) {
 }
 
 TEST_CASE("conformance: quant_smoothquant") {
-  conformance::for_each_case(smoothquant.stem, [](const conformance::test_case& c) {
+  conformance::for_each_case(smoothquant, [](const conformance::test_case& c) {
     const tersor::quant::smoothquant options{.alpha = c.option("alpha", 0.5F), .compat_dead = true};
     std::vector<matrix<float>> weights;
     while (c.has_input("W" + std::to_string(weights.size())))
@@ -52,14 +53,14 @@ TEST_CASE("conformance: quant_smoothquant") {
       }
     for (index t = 0; t < x.rows(); ++t) tersor::solve::divide_channels(x.row(t), s);
 
-    const auto unit = c.option<std::string>("act_quant", "per_token") == "per_tensor"
-                          ? activation_unit::per_tensor
-                          : activation_unit::per_token;
+    const auto unit = c.choice<activation_unit>(
+        "act_quant", "per_token",
+        {{"per_token", activation_unit::per_token}, {"per_tensor", activation_unit::per_tensor}});
     check_codes(tersor::op::quantize_activations(x.view(), unit).codes.values(), c.output_vector("qX"));
     const tersor::quant::w8a8 quantizer{
-        .weights = c.option<std::string>("weight_quant", "per_channel") == "per_tensor"
-                       ? weight_unit::per_tensor
-                       : weight_unit::per_row,
+        .weights = c.choice<weight_unit>(
+            "weight_quant", "per_channel",
+            {{"per_channel", weight_unit::per_row}, {"per_tensor", weight_unit::per_tensor}}),
         .activations = unit};
     for (std::size_t k = 0; k < weights.size(); ++k) {
       const auto number = std::to_string(k);
@@ -75,8 +76,7 @@ TEST_CASE("conformance: quant_smoothquant") {
         for (index t = 0; t < y.rows(); ++t)
           for (index r = 0; r < y.cols(); ++r) y(t, r) += bias[static_cast<std::size_t>(r)];
       }
-      const auto& described = c.description().at("outputs").at("y" + number);
-      if (described.at("meaning").get<std::string>().find("output quantized too") != std::string::npos) {
+      if (c.output_meaning("y" + number).find("output quantized too") != std::string::npos) {
         auto q = tersor::op::quantize_activations(y.view(), unit);
         for (index t = 0; t < y.rows(); ++t)
           for (index r = 0; r < y.cols(); ++r)
