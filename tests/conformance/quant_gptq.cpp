@@ -43,6 +43,9 @@ TEST_CASE("conformance: quant_gptq") {
     CHECK(conformance::max_difference(hessian.values(), h.values(), conformance::max_abs(h.values())) <=
           1e-5);
 
+    for (const auto dead : c.option<std::vector<tersor::index>>("dead_channels", {}))
+      CHECK(h(dead, dead) == 0.0F);
+
     const auto expected_codes = c.output("codes");
     for (const auto& start : {tersor::to_matrix<double>(h), inputs.hessian()}) {
       const auto s = options.quantize(w, start);

@@ -42,6 +42,10 @@ TEST_CASE("conformance: quant_smoothquant") {
     inputs.add(x);
     const auto largest = c.input_vector("act_scales");
     CHECK(conformance::mismatches(inputs.max_abs(), largest) == 0);
+    for (const auto dead : c.option<std::vector<std::size_t>>("dead_channels", {}))
+      CHECK(largest.at(dead) == 0.0F);
+    const bool layer_norm = c.choice<bool>("norm", "RMSNorm", {{"RMSNorm", false}, {"LayerNorm", true}});
+    CHECK(c.has_input("norm_bias") == layer_norm);
 
     const auto s = options.scales(largest, weights);
     CHECK(conformance::max_relative(s, c.output_vector("scales")) <= 1e-5);
