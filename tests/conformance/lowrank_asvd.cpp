@@ -7,7 +7,10 @@
 
 namespace {
 
-const conformance::technique asvd{"lowrank_asvd"};
+const conformance::technique asvd{
+    "lowrank_asvd",
+    {"ratio", "alpha", "method", "rank_align", "rank", "exact", "best_error", "program_error",
+     "tokens_per_batch", "target", "ratios", "sizes", "realised", "seed"}};
 
 using tersor::index_t;
 using tersor::matrix;
@@ -19,15 +22,14 @@ void check_factors(const conformance::test_case& c) {
   const auto tokens = config.at("tokens_per_batch").get<index_t>();
   for (index_t first = 0; first < x.rows(); first += tokens)
     inputs.add(x.view().rows(first, std::min(tokens, x.rows() - first)));
-  const auto method = config.at("method").get<std::string>();
-  REQUIRE((method == "abs_mean" || method == "abs_max"));
   const tersor::lowrank::svd options{.method = tersor::lowrank::svd_method::asvd,
                                      .ratio = config.at("ratio").get<double>(),
                                      .rank_align = c.option<index_t>("rank_align", 1),
                                      .alpha = config.at("alpha").get<double>(),
-                                     .asvd_scale = method == "abs_max"
-                                                       ? tersor::lowrank::activation_scale::abs_max
-                                                       : tersor::lowrank::activation_scale::abs_mean,
+                                     .asvd_scale = c.choice<tersor::lowrank::activation_scale>(
+                                         "method", "",
+                                         {{"abs_mean", tersor::lowrank::activation_scale::abs_mean},
+                                          {"abs_max", tersor::lowrank::activation_scale::abs_max}}),
                                      .value_type = tersor::dtype::f32};
   const auto f = options.factorize(w.view(), &inputs);
   CHECK(f.a.cols() == config.at("rank").get<index_t>());
@@ -91,7 +93,7 @@ void check_search(const conformance::test_case& c) {
 }  // namespace
 
 TEST_CASE("conformance: lowrank_asvd") {
-  conformance::for_each_case(asvd.stem, [](const conformance::test_case& c) {
+  conformance::for_each_case(asvd, [](const conformance::test_case& c) {
     if (c.config().contains("target"))
       check_search(c);
     else

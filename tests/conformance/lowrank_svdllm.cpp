@@ -7,7 +7,9 @@
 
 namespace {
 
-const conformance::technique svdllm{"lowrank_svdllm"};
+const conformance::technique svdllm{
+    "lowrank_svdllm",
+    {"ratio", "rank", "singular_gram", "output_error", "weight_error", "predicted_error", "seed"}};
 
 using tersor::index_t;
 using tersor::matrix;
@@ -96,4 +98,4 @@ void check(const conformance::test_case& c) {
 
 }  // namespace
 
-TEST_CASE("conformance: lowrank_svdllm") { conformance::for_each_case(svdllm.stem, check); }
+TEST_CASE("conformance: lowrank_svdllm") { conformance::for_each_case(svdllm, check); }

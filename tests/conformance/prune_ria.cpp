@@ -8,7 +8,11 @@ namespace {
 
 using tersor::matrix;
 
-const conformance::technique ria{"prune_ria"};
+const conformance::technique ria{
+    "prune_ria",
+    {"sparsity", "official_sparsity", "removed", "m", "per_row", "power", "reallocation", "importance",
+     "assignment", "kept_before", "kept_heuristic", "kept_final", "reconstruction", "damp", "blocksize",
+     "removed_total", "tokens_per_sequence", "seed"}};
 
 tersor::prune::ria_importance importance_of(const std::string& name) {
   if (name == "sum") return tersor::prune::ria_importance::sum;
@@ -48,7 +52,7 @@ bool close(double a, double b) { return std::abs(a - b) <= 1e-5 * std::abs(b); }
 }  // namespace
 
 TEST_CASE("conformance: prune_ria") {
-  conformance::for_each_case(ria.stem, [](const conformance::test_case& c) {
+  conformance::for_each_case(ria, [](const conformance::test_case& c) {
     const auto options = options_of(c);
     const auto w = c.input("W"), expected = c.output("W_out");
     const auto a = c.input_vector("a");

@@ -8,7 +8,7 @@ namespace {
 
 using tersor::matrix;
 
-const conformance::technique sp24{"prune_sp24"};
+const conformance::technique sp24{"prune_sp24", {"type", "layout", "fill", "seed"}};
 
 template <class T, class Metadata>
 void check(const conformance::test_case& c, tersor::prune::sp24_layout layout, const matrix<T>& w,
@@ -30,11 +30,11 @@ void check(const conformance::test_case& c, tersor::prune::sp24_layout layout, c
 }  // namespace
 
 TEST_CASE("conformance: prune_sp24") {
-  conformance::for_each_case(sp24.stem, [](const conformance::test_case& c) {
-    const auto layout = c.option<std::string>("layout", "A") == "B" ? tersor::prune::sp24_layout::b
-                                                                    : tersor::prune::sp24_layout::a;
+  conformance::for_each_case(sp24, [](const conformance::test_case& c) {
+    const auto layout = c.choice<tersor::prune::sp24_layout>(
+        "layout", "A", {{"A", tersor::prune::sp24_layout::a}, {"B", tersor::prune::sp24_layout::b}});
     const auto shape = c.input_shape("W");
-    if (c.option<std::string>("type", "half") == "int8") {
+    if (c.choice<bool>("type", "half", {{"half", false}, {"int8", true}})) {
       const auto numbers = c.input_integers("W"), values = c.output_integers("values");
       matrix<std::int8_t> w(shape[0], shape[1]);
       std::ranges::transform(numbers, w.values().begin(), [](int v) { return static_cast<std::int8_t>(v); });

@@ -8,7 +8,11 @@ namespace {
 
 using tersor::matrix;
 
-const conformance::technique sparsegpt{"prune_sparsegpt"};
+const conformance::technique sparsegpt{
+    "prune_sparsegpt",
+    {"sparsity", "official_sparsity", "removed", "m", "blocksize", "damp", "bits", "sym", "mse",
+     "as_released", "removed_per_panel", "exact_k_removed_per_panel", "tokens_per_sequence", "seed",
+     "total_error", "fp64_gap"}};
 
 tersor::prune::sparsegpt options_of(const conformance::test_case& c) {
   tersor::prune::sparsegpt o{.sparsity = c.option("sparsity", 0.0),
@@ -49,7 +53,7 @@ void check_close(std::span<const float> a, std::span<const float> b, double tole
 }  // namespace
 
 TEST_CASE("conformance: prune_sparsegpt") {
-  conformance::for_each_case(sparsegpt.stem, [](const conformance::test_case& c) {
+  conformance::for_each_case(sparsegpt, [](const conformance::test_case& c) {
     const auto options = options_of(c);
     const double tolerance = tolerance_of(c);
     const auto w = c.input("W"), x = c.input("X"), h = c.input("H");

@@ -10,7 +10,9 @@ namespace {
 using tersor::matrix;
 using tersor::solve::nm_pattern;
 
-const conformance::technique wanda{"prune_wanda"};
+const conformance::technique wanda{"prune_wanda",
+                                   {"sparsity", "official_sparsity", "removed", "m", "variant", "alpha",
+                                    "per_row", "removed_total", "tokens_per_sequence", "forward", "seed"}};
 
 /// The manifests give the number REMOVED of every m.
 nm_pattern pattern_of(const conformance::test_case& c) {
@@ -49,15 +51,17 @@ matrix<float> forward(const matrix<float>& x, const matrix<float>& w) {
 }  // namespace
 
 TEST_CASE("conformance: prune_wanda") {
-  conformance::for_each_case(wanda.stem, [](const conformance::test_case& c) {
+  conformance::for_each_case(wanda, [](const conformance::test_case& c) {
     tersor::prune::wanda options{.sparsity = c.option("sparsity", 0.5),
                                  .pattern = pattern_of(c),
                                  .use_variant = c.option("variant", false),
                                  .value_type = tersor::dtype::f32};
-    const auto tokens = c.option<tersor::index_t>("tokens_per_sequence", 1);
-
     if (c.has_input("W1")) {  // two layers: the second one's inputs come through the pruned first one
       const auto x = c.input("X");
+      const auto tokens = c.option<tersor::index_t>("tokens_per_sequence", x.rows());
+      const auto text = c.option<std::string>("forward", "");
+      if (!text.starts_with("x ← x + relu(x·Wᵀ)"))
+        tersor::fail("config forward", text, "x ← x + relu(x·Wᵀ) per layer");
       const auto first = options(c.input("W1"), statistics_of(x, tokens)).op.to_dense();
       CHECK(conformance::mismatches(first.values(), c.output("W1_out").values()) == 0);
       const auto second_inputs = statistics_of(forward(x, first), tokens);
@@ -70,7 +74,8 @@ TEST_CASE("conformance: prune_wanda") {
 
     const auto w = c.input("W"), expected = c.output("W_out");
     if (c.has_input("X")) {
-      const auto inputs = statistics_of(c.input("X"), tokens);
+      const auto x = c.input("X");
+      const auto inputs = statistics_of(x, c.option<tersor::index_t>("tokens_per_sequence", x.rows()));
       if (c.has_output("a"))
         CHECK(conformance::max_relative(as_floats(inputs.energy()).values(), c.output("a").values()) <= 1e-5);
       const auto pruned = options(w, inputs).op.to_dense();

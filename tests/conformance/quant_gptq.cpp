@@ -6,7 +6,9 @@
 
 namespace {
 
-const conformance::technique gptq{"quant_gptq"};
+const conformance::technique gptq{"quant_gptq",
+                                  {"bits", "sym", "groupsize", "actorder", "static_groups", "blocksize",
+                                   "clip_search", "percdamp", "n_sequences", "dead_channels"}};
 
 tersor::quant::gptq options_of(const conformance::test_case& c) {
   return {.bits = c.option("bits", 4),
@@ -26,7 +28,7 @@ tersor::quant::gptq options_of(const conformance::test_case& c) {
 }  // namespace
 
 TEST_CASE("conformance: quant_gptq") {
-  conformance::for_each_case(gptq.stem, [](const conformance::test_case& c) {
+  conformance::for_each_case(gptq, [](const conformance::test_case& c) {
     const auto options = options_of(c);
     const auto w = c.input("W");
 
@@ -40,6 +42,9 @@ TEST_CASE("conformance: quant_gptq") {
     const auto hessian = tersor::to_matrix<float>(inputs.hessian());
     CHECK(conformance::max_difference(hessian.values(), h.values(), conformance::max_abs(h.values())) <=
           1e-5);
+
+    for (const auto dead : c.option<std::vector<tersor::index_t>>("dead_channels", {}))
+      CHECK(h(dead, dead) == 0.0F);
 
     const auto expected_codes = c.output("codes");
     for (const auto& start : {tersor::to_matrix<double>(h), inputs.hessian()}) {

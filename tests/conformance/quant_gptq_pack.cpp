@@ -6,19 +6,23 @@
 
 namespace {
 
-const conformance::technique gptq_pack{"quant_gptq_pack"};
+const conformance::technique gptq_pack{"quant_gptq_pack", {"bits", "group_size", "act_order", "out", "in_"}};
 
 using tersor::index_t;
 using tersor::matrix;
 using tersor::quant::gptq_variant;
 
 TEST_CASE("conformance: quant_gptq_pack") {
-  conformance::for_each_case(gptq_pack.stem, [](const conformance::test_case& c) {
+  conformance::for_each_case(gptq_pack, [](const conformance::test_case& c) {
     const auto bits = c.option("bits", 4);
     const auto w = c.input("W"), scale = c.input("scale"), zero = c.input("zero"), given = c.input("codes");
     const auto g_idx = c.input_integers("g_idx");
+    CHECK(w.rows() == c.option("out", w.rows()));
+    CHECK(w.cols() == c.option("in_", w.cols()));
     auto group_size = c.option<index_t>("group_size", -1);
     if (group_size < 0) group_size = w.cols();
+    if (!c.choice<bool>("act_order", "no", {{"no", false}, {"dynamic", true}, {"static", true}}))
+      CHECK(std::ranges::is_sorted(g_idx));
     matrix<std::uint8_t> codes(w.rows(), w.cols());
     std::ranges::transform(given.values(), codes.values().begin(),
                            [](float v) { return static_cast<std::uint8_t>(v); });

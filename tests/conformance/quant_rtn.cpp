@@ -6,7 +6,8 @@
 
 namespace {
 
-const conformance::technique rtn{"quant_rtn"};
+const conformance::technique rtn{"quant_rtn",
+                                 {"bits", "sym", "clip_search", "granularity", "norm", "grid", "maxshrink"}};
 
 /// "tensor", "row" or "group of G along the input".
 tersor::quant::rtn options_of(const conformance::test_case& c) {
@@ -21,15 +22,18 @@ tersor::quant::rtn options_of(const conformance::test_case& c) {
   o.grid = c.option("grid", o.grid);
   o.max_shrink = c.option("maxshrink", o.max_shrink);
   const auto granularity = c.option<std::string>("granularity", "row");
-  o.per_tensor = granularity == "tensor";
-  if (granularity.starts_with("group of ")) o.group_size = std::stoi(granularity.substr(9));
+  constexpr std::string_view group = "group of ";
+  if (granularity.starts_with(group))
+    o.group_size = std::stoi(granularity.substr(group.size()));
+  else
+    o.per_tensor = c.choice<bool>("granularity", "row", {{"row", false}, {"tensor", true}});
   return o;
 }
 
 }  // namespace
 
 TEST_CASE("conformance: quant_rtn") {
-  conformance::for_each_case(rtn.stem, [](const conformance::test_case& c) {
+  conformance::for_each_case(rtn, [](const conformance::test_case& c) {
     const auto options = options_of(c);
     const auto w = c.input("W");
     const auto grids =

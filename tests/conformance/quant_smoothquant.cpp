@@ -6,7 +6,8 @@
 
 namespace {
 
-const conformance::technique smoothquant{"quant_smoothquant"};
+const conformance::technique smoothquant{"quant_smoothquant",
+                                         {"alpha", "norm", "act_quant", "weight_quant", "dead_channels"}};
 
 using tersor::index_t;
 using tersor::matrix;
@@ -29,7 +30,7 @@ void check_codes(const Codes& codes, const std::vector<float>& expected) {
 }
 
 TEST_CASE("conformance: quant_smoothquant") {
-  conformance::for_each_case(smoothquant.stem, [](const conformance::test_case& c) {
+  conformance::for_each_case(smoothquant, [](const conformance::test_case& c) {
     const tersor::quant::smoothquant options{.alpha = c.option("alpha", 0.5F), .compat_dead = true};
     std::vector<matrix<float>> weights;
     while (c.has_input("W" + std::to_string(weights.size())))
@@ -41,6 +42,10 @@ TEST_CASE("conformance: quant_smoothquant") {
     inputs.add(x);
     const auto largest = c.input_vector("act_scales");
     CHECK(conformance::mismatches(inputs.max_abs(), largest) == 0);
+    for (const auto dead : c.option<std::vector<std::size_t>>("dead_channels", {}))
+      CHECK(largest.at(dead) == 0.0F);
+    const bool layer_norm = c.choice<bool>("norm", "RMSNorm", {{"RMSNorm", false}, {"LayerNorm", true}});
+    CHECK(c.has_input("norm_bias") == layer_norm);
 
     const auto s = options.scales(largest, weights);
     CHECK(conformance::max_relative(s, c.output_vector("scales")) <= 1e-5);
@@ -52,14 +57,14 @@ TEST_CASE("conformance: quant_smoothquant") {
       }
     for (index_t t = 0; t < x.rows(); ++t) tersor::solve::divide_channels(x.row(t), s);
 
-    const auto unit = c.option<std::string>("act_quant", "per_token") == "per_tensor"
-                          ? activation_unit::per_tensor
-                          : activation_unit::per_token;
+    const auto unit = c.choice<activation_unit>(
+        "act_quant", "per_token",
+        {{"per_token", activation_unit::per_token}, {"per_tensor", activation_unit::per_tensor}});
     check_codes(tersor::op::quantize_activations(x.view(), unit).codes.values(), c.output_vector("qX"));
     const tersor::quant::w8a8 quantizer{
-        .weights = c.option<std::string>("weight_quant", "per_channel") == "per_tensor"
-                       ? weight_unit::per_tensor
-                       : weight_unit::per_row,
+        .weights = c.choice<weight_unit>(
+            "weight_quant", "per_channel",
+            {{"per_channel", weight_unit::per_row}, {"per_tensor", weight_unit::per_tensor}}),
         .activations = unit};
     for (std::size_t k = 0; k < weights.size(); ++k) {
       const auto number = std::to_string(k);
@@ -75,8 +80,7 @@ TEST_CASE("conformance: quant_smoothquant") {
         for (index_t t = 0; t < y.rows(); ++t)
           for (index_t r = 0; r < y.cols(); ++r) y(t, r) += bias[static_cast<std::size_t>(r)];
       }
-      const auto& described = c.description().at("outputs").at("y" + number);
-      if (described.at("meaning").get<std::string>().find("output quantized too") != std::string::npos) {
+      if (c.output_meaning("y" + number).find("output quantized too") != std::string::npos) {
         auto q = tersor::op::quantize_activations(y.view(), unit);
         for (index_t t = 0; t < y.rows(); ++t)
           for (index_t r = 0; r < y.cols(); ++r)

@@ -2,11 +2,12 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <cstdlib>     // std::getenv
-#include <filesystem>  // std::filesystem
-#include <map>         // std::map
-#include <set>         // std::set
-#include <string>      // std::string
+#include <cstdlib>           // std::getenv
+#include <filesystem>        // std::filesystem
+#include <initializer_list>  // std::initializer_list
+#include <map>               // std::map
+#include <set>               // std::set
+#include <string>            // std::string
 
 #include "catch.hpp"
 
@@ -30,10 +31,14 @@ inline std::set<std::string>& techniques() {
   static std::set<std::string> names;
   return names;
 }
-/// Registers a technique: `const conformance::technique gptq{"quant_gptq"};`.
+/// Registers a technique and the configuration keys that its manifests may have, those included that only
+/// inform: `const conformance::technique gptq{"quant_gptq", {"bits", "sym"}};`.
 struct technique {
   std::string stem;
-  explicit technique(std::string s) : stem(std::move(s)) { techniques().insert(stem); }
+  std::set<std::string> keys;
+  technique(std::string s, std::set<std::string> k) : stem(std::move(s)), keys(std::move(k)) {
+    techniques().insert(stem);
+  }
 };
 
 /// The technique of a manifest: the longest registered stem that is its name, or its name's beginning up to a
@@ -69,6 +74,19 @@ class test_case {
   T option(const char* key, T fallback) const {
     return config().contains(key) ? config().at(key).get<T>() : fallback;
   }
+  /// The meaning of a text among those that the test knows. Error that lists them on any other.
+  template <class T>
+  T choice(const char* key, const char* fallback,
+           std::initializer_list<std::pair<std::string_view, T>> known) const {
+    const auto text = option<std::string>(key, fallback);
+    std::string expected;
+    for (const auto& [name, value] : known) {
+      if (text == name) return value;
+      expected += expected.empty() ? "" : ", ";
+      expected += name;
+    }
+    tersor::fail(tersor::concat("config ", key), text, "one of: " + expected);
+  }
   /// A number that the program printed.
   double scalar(const char* key) const { return description_->at("scalars").at(key).get<double>(); }
 
@@ -87,6 +105,11 @@ class test_case {
   }
   std::vector<std::int32_t> input_integers(const std::string& role) const {
     return file_->read_tensor<std::int32_t>(tensor_name("inputs", role));
+  }
+  /// What the manifest says of an output; empty where it gives no more than the tensor's name.
+  std::string output_meaning(const std::string& role) const {
+    const auto& entry = description_->at("outputs").at(role);
+    return entry.is_object() ? entry.value("meaning", "") : "";
   }
   std::vector<index_t> input_shape(const std::string& role) const {
     return file_->entry(tensor_name("inputs", role)).shape;
@@ -116,17 +139,21 @@ class test_case {
   const tersor::io::safetensors_file* file_;
 };
 
-/// Calls test(case) for every case of every manifest of the technique.
+/// Calls test(case) for every case of every manifest of the technique. Warns of configuration keys that the
+/// technique does not know: whatever they ask for, the test does not do it.
 template <class Test>
-void for_each_case(const std::string& stem, Test&& test) {
+void for_each_case(const technique& of, Test&& test) {
   for (const auto& path : manifests()) {
-    if (technique_of(path.stem().string()) != stem) continue;
+    if (technique_of(path.stem().string()) != of.stem) continue;
     const json manifest = tersor::io::read_json_file(path);
     auto tensors = path;
     tensors.replace_extension(".safetensors");
     const tersor::io::safetensors_file file(tensors);
     for (const auto& [name, description] : manifest.at("cases").items()) {
       INFO(path.stem().string() << " / " << name);
+      for (const auto& [key, value] : description.at("config").items())
+        if (of.keys.count(key) == 0)
+          WARN(path.stem().string() << " / " << name << ": config " << key << " is not read");
       test(test_case(name, description, file));
     }
   }

@@ -127,6 +127,7 @@ TEST_CASE("sp24: GPU layouts are reorderings, and come back", "[sp24]") {
     check_gpu<std::uint16_t>(rows, cols, sp24_layout::a);
     check_gpu<std::uint32_t>(rows, cols, sp24_layout::a);
     if (rows % 64 == 0) check_gpu<std::uint16_t>(rows, cols, sp24_layout::b);
+    if (rows % 64 == 0 && cols % 64 == 0) check_gpu<std::uint32_t>(rows, cols, sp24_layout::b);
   }
   check_gpu<std::uint16_t>(32, 32, sp24_layout::a);
 }
@@ -137,7 +138,6 @@ TEST_CASE("sp24: shapes without a GPU layout are errors", "[sp24]") {
   CHECK_THROWS_AS(sp24_gpu_metadata<std::uint16_t>(m(32, 16)), tersor::error);  // one metadata column
   CHECK_THROWS_AS(sp24_gpu_metadata<std::uint32_t>(m(32, 32)), tersor::error);
   CHECK_THROWS_AS(sp24_gpu_metadata<std::uint16_t>(m(32, 64), sp24_layout::b), tersor::error);
-  CHECK_THROWS_AS(sp24_gpu_metadata<std::uint32_t>(m(64, 64), sp24_layout::b), tersor::error);
   CHECK_THROWS_AS(sp24_encode(matrix<float>(2, 6).view()), tersor::error);
 }
 

@@ -19,7 +19,7 @@ namespace tersor::prune {
 /// Which entries fill up a group with fewer than two non-zeros, and where metadata elements lie.
 enum class sp24_layout {
   a,  ///< CUTLASS / cuSPARSELt, as in PyTorch
-  b   ///< Marlin-2:4, as in compressed-tensors; 16-bit metadata only
+  b   ///< Marlin-2:4, as in compressed-tensors
 };
 
 /// A 2:4 matrix [rows, cols] in the portable layout. `values` holds two entries per group of four columns in
@@ -158,8 +158,6 @@ template <sp24_metadata M>
 index_t sp24_metadata_columns(index_t rows, index_t cols, sp24_layout layout) {
   constexpr index_t groups = sizeof(M) * 2;
   const index_t tile = layout == sp24_layout::a ? 32 : 64;
-  require(layout == sp24_layout::a || sizeof(M) == 2, "sp24 metadata: width", sizeof(M) * 8,
-          "16 bits in layout b");
   require(rows % tile == 0, "sp24 metadata: rows", rows, "a multiple of ", tile);
   require(cols % (8 * groups) == 0, "sp24 metadata: columns", cols, "a multiple of ", 8 * groups);
   return cols / (4 * groups);
