@@ -72,6 +72,22 @@ TEST_CASE("sparsegpt: sparsity 0 without a quantizer leaves every bit", "[sparse
   }
 }
 
+TEST_CASE("sparsegpt: what rounding to the stored type loses is fed back", "[sparsegpt]") {
+  for (const std::uint64_t seed : {1U, 2U, 3U}) {
+    const index_t in = 32;
+    const auto w = random_matrix<float>(24, in, seed);
+    const auto inputs = statistics_of(correlated_inputs(4 * in, in, seed));
+    const auto fed_back = sparsegpt{.sparsity = 0}(w, inputs).op.to_dense();
+    matrix<float> rounded = w;
+    for (float& v : rounded.values()) v = tersor::bf16(v);
+    for (const float v : fed_back.values()) CHECK(v == tersor::bf16(v));
+    const auto error = [&](const matrix<float>& x) {
+      return tersor::linalg::weighted_error(w, x, inputs.gram().view());
+    };
+    CHECK(error(fed_back) < 0.9 * error(rounded));
+  }
+}
+
 TEST_CASE("sparsegpt: sparsity 0 with a quantizer is GPTQ with one grid per row", "[sparsegpt]") {
   for (std::uint64_t seed = 0; seed < 4; ++seed)
     for (const index_t block : {index_t{16}, index_t{128}})

@@ -19,8 +19,8 @@ namespace tersor {
 
 /// What a field means, next to its name and member.
 struct option_doc {
-  std::string_view help;         ///< one line
-  std::string_view symbol = "";  ///< the paper's symbol
+  std::string_view help;      ///< one line
+  std::string_view symbol{};  ///< the paper's symbol
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
 };

@@ -136,7 +136,7 @@ ratio_selection search_ratios(std::span<const index_t> sizes, std::span<const do
   for (std::size_t i = 0; i < ratios.size(); ++i)  // before the evaluations, which may take hours
     detail::require_ratio(ratios[i], concat("search_ratios: ratios[", i, "]"));
   std::vector<ratio_trial> trials;
-  const auto total = static_cast<long long>(sizes.size() * ratios.size());
+  const auto total = static_cast<long long>(sizes.size()) * static_cast<long long>(ratios.size());
   for (index_t layer = 0; layer < static_cast<index_t>(sizes.size()); ++layer)
     for (double ratio : ratios) {
       ctx.step("asvd: perplexity of one layer compressed", static_cast<long long>(trials.size()), total);

@@ -82,10 +82,10 @@ struct save_archive {
     attribute("cols", cols);
   }
   template <class T>
-  void tensor(std::string_view name, const std::vector<T>& values, std::vector<index_t> shape) {
+  void tensor(std::string_view name, const std::vector<T>& values, const std::vector<index_t>& shape) {
     out.tensor(name, dtype_of<T>, shape, std::as_bytes(std::span(values)));
   }
-  void tensor(std::string_view name, const real_array& values, std::vector<index_t> shape) {
+  void tensor(std::string_view name, const real_array& values, const std::vector<index_t>& shape) {
     out.tensor(name, values.type(), shape, values.bytes());
   }
   template <class Op>
@@ -96,9 +96,9 @@ struct save_archive {
   }
   /// A tensor that some operators of the kind lack, as an attribute says: a file that lost it is noticed.
   template <class Values>
-  void optional_tensor(std::string_view name, const Values& values, std::vector<index_t> shape) {
+  void optional_tensor(std::string_view name, const Values& values, const std::vector<index_t>& shape) {
     attribute(concat("has_", name), !values.empty());
-    if (!values.empty()) tensor(name, values, std::move(shape));
+    if (!values.empty()) tensor(name, values, shape);
   }
 };
 
@@ -129,13 +129,13 @@ struct load_archive {
             " weights");
   }
   template <class T>
-  void tensor(std::string_view name, std::vector<T>& values, std::vector<index_t> shape) {
+  void tensor(std::string_view name, std::vector<T>& values, const std::vector<index_t>& shape) {
     const auto t = in.tensor(name);
     check(name, t, shape, dtype_of<T>);
     values.resize(t.bytes.size() / sizeof(T));
     if (!values.empty()) std::memcpy(values.data(), t.bytes.data(), t.bytes.size());
   }
-  void tensor(std::string_view name, real_array& values, std::vector<index_t> shape) {
+  void tensor(std::string_view name, real_array& values, const std::vector<index_t>& shape) {
     const auto t = in.tensor(name);
     require(t.type == dtype::f32 || t.type == dtype::f16 || t.type == dtype::bf16,
             concat(in.where(), ".", name), tersor::name(t.type), "type F32, F16 or BF16");
@@ -146,10 +146,10 @@ struct load_archive {
     if (!t.bytes.empty()) std::memcpy(values.bytes().data(), t.bytes.data(), t.bytes.size());
   }
   template <class Values>
-  void optional_tensor(std::string_view name, Values& values, std::vector<index_t> shape) {
+  void optional_tensor(std::string_view name, Values& values, const std::vector<index_t>& shape) {
     bool present = false;
     attribute(concat("has_", name), present);
-    if (present) tensor(name, values, std::move(shape));
+    if (present) tensor(name, values, shape);
   }
   template <class Op>
   void part(std::string_view name, Op& inner) {

@@ -131,6 +131,7 @@ std::vector<float> unit_scores(tensor_view<T, Rank> w, std::size_t axis,
     sum[i / inner % sum.size()] += norm == unit_norm::l2 ? v * v : v;
   }
   std::vector<float> score;
+  score.reserve(sum.size());
   const double entries = static_cast<double>(values.size()) / static_cast<double>(sum.size());  // of a unit
   for (const double s : sum)
     score.push_back(static_cast<float>(norm == unit_norm::l2 ? std::sqrt(s) : s / std::max(entries, 1.0)));

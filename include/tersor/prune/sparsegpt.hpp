@@ -96,7 +96,8 @@ struct sparsegpt {
   solve::outcome compress(const solve::layer& l, const context& ctx = {}) const {
     validate();
     solve::check_layer(l);
-    auto s = prune(l.weight, l.require_inputs(info.id).hessian(), ctx, l.sparsity);
+    auto s = run(l.weight, l.require_inputs(info.id).hessian(),
+                 l.sparsity.empty() ? nullptr : &l.sparsity.kept, nullptr, value_type, ctx);
     auto constraint = solve::constrain(std::move(s.kept), pattern, l.sparsity);
     solve::outcome result;
     if (bits == 0) {
@@ -114,18 +115,19 @@ struct sparsegpt {
   /// entries that are removed already: they stay zero and count as removed.
   sparsegpt_solution prune(matrix<float> w, matrix<double> h, const context& ctx = {},
                            const solve::sparsity& before = {}) const {
-    return run(std::move(w), std::move(h), before.empty() ? nullptr : &before.kept, nullptr, ctx);
+    return run(std::move(w), std::move(h), before.empty() ? nullptr : &before.kept, nullptr, dtype::f32, ctx);
   }
   /// The same with a mask that somebody else chose: `sparsity` and `pattern` are not used.
   /// @param mask [out, in], 0 = removed.
   sparsegpt_solution prune_by(const matrix<std::uint8_t>& mask, matrix<float> w, matrix<double> h,
                               const context& ctx = {}) const {
-    return run(std::move(w), std::move(h), nullptr, &mask, ctx);
+    return run(std::move(w), std::move(h), nullptr, &mask, dtype::f32, ctx);
   }
 
  private:
+  /// @param stored type of the kept weights: what rounding to it loses is fed back like any other error.
   sparsegpt_solution run(matrix<float> w, matrix<double> h, const matrix<std::uint8_t>* allowed,
-                         const matrix<std::uint8_t>* mask, const context& ctx) const {
+                         const matrix<std::uint8_t>* mask, dtype stored, const context& ctx) const {
     validate();
     require_finite(w.view(), "sparsegpt: w");
     if (allowed) require_shape(allowed->view(), w.rows(), w.cols(), "sparsegpt: kept entries of the layer");
@@ -140,7 +142,7 @@ struct sparsegpt {
     s.damping = f.damping;
     s.retries = f.retries;
     s.dead = std::move(f.dead);
-    policy p{*this, s, f.factor, allowed, mask != nullptr, static_cast<float>((1 << bits) - 1)};
+    policy p{*this, s, f.factor, allowed, mask != nullptr, stored, static_cast<float>((1 << bits) - 1)};
     s.row_loss = solve::column_feedback(w, f.factor, block_size, p, ctx);
     s.weight = std::move(w);
     return s;
@@ -153,6 +155,7 @@ struct sparsegpt {
     const matrix<float>& factor;
     const matrix<std::uint8_t>* allowed;  // entries that earlier stages keep; null: all
     bool fixed;                           // the mask was given
+    dtype stored;
     float n;
 
     /// w² / [H⁻¹]_jj of the problem that remains at column j; below every other for what has to go.
@@ -168,7 +171,7 @@ struct sparsegpt {
       for (index_t r = 0; r < panel.rows(); ++r)
         for (index_t j = 0; j < width; ++j) scores(r, j) = score(r, first + j, panel(r, j));
       index_t k = solve::removed_count(options.sparsity, scores.size());
-      if (options.as_released && scores.size() > 0) {  // everything up to the sorted score number k goes
+      if (options.as_released && !scores.empty()) {  // everything up to the sorted score number k goes
         std::vector<float> sorted(scores.values().begin(), scores.values().end());
         std::nth_element(sorted.begin(), sorted.begin() + k, sorted.end());
         const float threshold = sorted[static_cast<std::size_t>(k)];
@@ -195,7 +198,7 @@ struct sparsegpt {
     }
     float quantize(index_t row, index_t j, float w) {
       const bool kept = s.kept(row, j) != 0;
-      if (options.bits == 0) return kept ? w : 0.0F;
+      if (options.bits == 0) return kept ? round_to(stored, w, "weight") : 0.0F;
       const auto grid = s.grids.at(row, j / s.grids.group_size);
       const float code = kept ? solve::grid_code(w, grid, n) : grid.zero;
       s.codes(row, j) = static_cast<std::uint8_t>(code);

@@ -40,18 +40,22 @@ inline matrix<float> masked(matrix<float> w, const matrix<std::uint8_t>& kept) {
 /// SparseGPT's update for a fixed mask: columns from the left, each removed weight's output error goes into
 /// the columns that are still to come (removed ones included, which pass it on). Exact least squares where
 /// every row removes a prefix of the columns.
-/// @param w, kept [out, in]; @param h Hessian [in, in] before damping.
+/// @param w, kept [out, in]; @param h Hessian [in, in] before damping; @param stored type of the kept
+/// weights: what rounding to it loses is fed back too.
 inline updated_weight feedback_update(matrix<float> w, const matrix<std::uint8_t>& kept, matrix<double> h,
                                       double relative_damping = 0.01, index_t block_size = 128,
-                                      const context& ctx = {}) {
+                                      const context& ctx = {}, dtype stored = dtype::f32) {
   require_shape(kept.view(), w.rows(), w.cols(), "kept");
   require(block_size >= 1, "block_size", block_size, "at least 1");
   struct fixed_mask {
     const matrix<std::uint8_t>& kept;
+    dtype stored;
     void begin_panel(index_t, index_t, matrix_view<const float>) {}
     void begin_column(index_t, index_t, const feedback_row&) {}
-    float quantize(index_t row, index_t j, float v) const { return kept(row, j) != 0 ? v : 0.0F; }
-  } policy{kept};
+    float quantize(index_t row, index_t j, float v) const {
+      return kept(row, j) != 0 ? round_to(stored, v, "weight") : 0.0F;
+    }
+  } policy{kept, stored};
   updated_weight u;
   const auto f = factor_hessian(std::move(h), w, relative_damping, ctx);
   u.row_loss = column_feedback(w, f.factor, block_size, policy, ctx);
@@ -163,10 +167,10 @@ outcome pruned_outcome(const T& pruner, const layer& l, matrix<std::uint8_t> kep
   if (rule.update == weight_update::none)
     return pruned_outcome(id, l.weight.view(), std::move(constraint), pruner.pattern, pruner.value_type);
   auto h = l.require_inputs(id).hessian();
-  const auto u =
-      rule.update == weight_update::feedback
-          ? feedback_update(l.weight, constraint.kept, std::move(h), rule.percdamp, rule.block_size, ctx)
-          : least_squares_update(l.weight, constraint.kept, std::move(h), rule.percdamp, ctx);
+  const auto u = rule.update == weight_update::feedback
+                     ? feedback_update(l.weight, constraint.kept, std::move(h), rule.percdamp,
+                                       rule.block_size, ctx, pruner.value_type)
+                     : least_squares_update(l.weight, constraint.kept, std::move(h), rule.percdamp, ctx);
   auto result = pruned_outcome(id, u.weight.view(), std::move(constraint), pruner.pattern, pruner.value_type);
   note_damping(result.notes, id, u.retries, u.damping, u.dead);
   return result;
