@@ -1,0 +1,21 @@
+# tersor - what the outside projects build: one program for each target of the library that there is
+# SPDX-License-Identifier: MIT
+foreach(property COMPILE_OPTIONS COMPILE_DEFINITIONS LINK_OPTIONS)
+  get_target_property(value tersor::tersor INTERFACE_${property})
+  if(value)
+    message(FATAL_ERROR "tersor::tersor hands on ${property}: ${value}")
+  endif()
+endforeach()
+
+enable_testing()
+foreach(name tersor all precompiled)
+  if(NOT TARGET tersor::${name} OR (WITH_PRECOMPILED AND NOT name STREQUAL "precompiled"))
+    continue()
+  endif()
+  add_executable(consumer_${name} ../main.cpp)
+  target_link_libraries(consumer_${name} PRIVATE tersor::${name})
+  add_test(NAME consumer_${name} COMMAND consumer_${name})
+endforeach()
+if(TARGET consumer_all)
+  target_compile_definitions(consumer_all PRIVATE WITH_ALL)
+endif()
