@@ -60,6 +60,9 @@ TEST_CASE("recipe: globs") {
 TEST_CASE("recipe: mistakes say where and suggest") {
   auto mistake = [](const char* text) { return error_of([&] { recipe::parse(text); }); };
   CHECK(holds(mistake("gptp(bits=4)"), {"gptp", "gptq"}));
+  CHECK(holds(mistake("gtpq"), {"gtpq", "did you mean \"gptq\""}));
+  CHECK(holds(mistake("rtn,svd"), {"glob", "*", "one rule"}));
+  CHECK(holds(mistake("rtn; *.up_proj: gptq; *.up_proj: dense"), {"*.up_proj", "one rule"}));
   CHECK(holds(mistake("gptq(bit=4)"), {"bit", "bits"}));
   CHECK(holds(mistake("gptq(bits=9)"), {"bits", "9", "2 .. 8"}));
   CHECK(holds(mistake("gptq(bits=four)"), {"bits", "four"}));

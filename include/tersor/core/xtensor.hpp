@@ -16,11 +16,13 @@
 
 // Include this header before xtensor objects are handed to tersor. Then
 //
-//   xt::xtensor<float, 2> w = ...;                   // also xtensor_fixed, xt::adapt(...), xt::view,
-//   xt::transpose auto packed = tersor::quant::gptq{}(w, stats);    // a fixed rank is a tensor like any
-//   other xt::xarray<float> a = ...;                       // the rank is known at run time only: state and
-//   check it auto packed2 = tersor::quant::gptq{}(tersor::as_view<2>(a), stats); xt::xtensor<float, 2> back =
-//   tersor::to_xtensor(packed.op.to_dense());
+//     xt::xtensor<float, 2> w = ...;  // also xtensor_fixed, xt::adapt(...), xt::view, xt::transpose
+//     auto packed = tersor::quant::gptq{}(w, stats);
+//
+//     xt::xarray<float> a = ...;  // its rank is known at run time only: say it, and it is checked
+//     auto checked = tersor::quant::gptq{}(tersor::as_view<2>(a), stats);
+//
+//     xt::xtensor<float, 2> back = tersor::to_xtensor(packed.op.to_dense());
 //
 // Both header layouts of xtensor (before and since 0.26) are found.
 

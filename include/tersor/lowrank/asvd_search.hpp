@@ -15,7 +15,7 @@ namespace tersor::lowrank {
 // size: of the trials that stay, each layer takes the one with the smallest ratio.
 //
 //     const std::vector<double> ratios{0.4, 0.5, 0.6, 0.7, 0.8, 0.9};
-//     auto chosen = tersor::lowrank::search_ratios(sizes, ratios, 0.8, [&](index layer, double ratio) {
+//     auto chosen = tersor::lowrank::search_ratios(sizes, ratios, 0.8, [&](index_t layer, double ratio) {
 //       return perplexity_with(layer, ratio);                       // of the model, one layer compressed
 //     });
 //     tersor::lowrank::svd{.ratio = chosen.ratio[0]}(W0, inputs0);  // 1: leave the layer dense

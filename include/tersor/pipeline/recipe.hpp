@@ -217,6 +217,10 @@ class spec_parser {
         require(!glob.empty(), "spec: glob before ':'", "", "a pattern such as *.down_proj");
         at_ = colon + 1;
       }
+      for (const auto& rule : result)
+        require(
+            rule.glob != glob, "spec: glob", glob,
+            "one rule for it: a second one would replace the first ('|' chains stages, '+' adds operators)");
       auto c = chain();
       c.check();
       result.push_back({std::move(glob), std::move(c)});
