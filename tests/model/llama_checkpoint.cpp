@@ -147,7 +147,8 @@ TEST_CASE("llama_checkpoint: a damaged description of an operator is an error") 
   CHECK(holds(damaged("\\\"rows\\\":\\\"40\\\"", "\\\"rows\\\":\\\"41\\\""), {name}));
   CHECK(holds(damaged("\\\"version\\\":1", "\\\"version\\\":7"), {"version", "7"}));
   // A part that the description no longer mentions is left over.
-  CHECK(holds(damaged("\\\"has_zeros\\\":\\\"true\\\"", "\\\"has_zeros\\\":\\\"0\\\"   "), {name + ".zeros"}));
+  CHECK(
+      holds(damaged("\\\"has_zeros\\\":\\\"true\\\"", "\\\"has_zeros\\\":\\\"0\\\"   "), {name + ".zeros"}));
 }
 
 TEST_CASE("llama_checkpoint: the embedded model predicts what the equations say") {
