@@ -2,15 +2,18 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <fmt/format.h>
 #include <sys/resource.h>  // getrusage
 #include <unistd.h>        // isatty
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include <tersor/core/context.hpp>
+#include <tersor/model/evaluate.hpp>
 #include <tersor/model/llama_checkpoint.hpp>
 
 namespace command {
@@ -22,14 +25,78 @@ void add_logits(CLI::App& app);
 void add_generate(CLI::App& app);
 void add_inspect(CLI::App& app);
 
-/// [bos] + BPE(text).
-inline std::vector<int> encode(const tersor::model::llama& m, const tersor::io::tokenizer& t,
-                               std::string_view text, bool bos = true) {
-  std::vector<int> ids;
-  if (bos && m.config().bos_token_id >= 0) ids.push_back(m.config().bos_token_id);
-  const auto body = t.encode(text);
-  ids.insert(ids.end(), body.begin(), body.end());
-  return ids;
+/// Checks the text of a number: CLI11 itself would wrap "-1" round and cut off what is too large.
+inline CLI::Validator whole_number() {
+  return {[](std::string& text) {
+            const bool good = !text.empty() && text.size() <= 18 &&
+                              text.find_first_not_of("0123456789") == std::string::npos;
+            return good ? std::string() : tersor::concat(text, ": expected a whole number, 0 or more");
+          },
+          ""};
+}
+
+/// A model folder, or a weight file in one, with its tokenizer.
+struct loaded_model {
+  tersor::model::llama model;
+  tersor::io::tokenizer tokenizer;
+
+  explicit loaded_model(const std::filesystem::path& path)
+      : model(tersor::model::load_llama(path)), tokenizer(folder_of(path) / "tokenizer.json") {}
+
+  static std::filesystem::path folder_of(const std::filesystem::path& path) {
+    return std::filesystem::is_directory(path) ? path : path.parent_path();
+  }
+
+  /// [bos] + BPE(text).
+  std::vector<int> encode(std::string_view text, bool bos = true) const {
+    std::vector<int> ids;
+    if (bos && model.config().bos_token_id >= 0) ids.push_back(model.config().bos_token_id);
+    const auto body = tokenizer.encode(text);
+    ids.insert(ids.end(), body.begin(), body.end());
+    return ids;
+  }
+  /// The same of a file, which fills at least one window.
+  std::vector<int> encode_file(const std::string& path, tersor::index_t window) const {
+    const auto positions = model.config().max_position_embeddings;
+    tersor::require(window >= 2 && window <= positions, "--window", window, "2 .. ", positions,
+                    " (max_position_embeddings)");
+    auto ids = encode(tersor::io::read_text_file(path));
+    tersor::require(static_cast<tersor::index_t>(ids.size()) >= window, path + ": tokens", ids.size(),
+                    "at least one window of ", window);
+    return ids;
+  }
+};
+
+/// Error for the first activation that is not finite when the model reads `ids`: its layer, token and
+/// channel.
+inline void require_finite_activations(const tersor::model::llama& m, std::span<const int> ids,
+                                       const tersor::context& ctx) {
+  tersor::model::block_state state{m.embed(ids), {}};
+  for (tersor::index_t b = 0; b < m.block_count(); ++b) {
+    m.begin_block(b, state);
+    tersor::index_t stage = 0;
+    for (const auto& linears : m.linear_stages(b)) {
+      tersor::require_finite(state.input.view(), "input of " + linears.front());
+      m.finish_stage(b, stage++, state, ctx);
+    }
+    tersor::require_finite(state.hidden.view(), tersor::concat("output of block ", b));
+  }
+  tersor::require_finite(m.logits(state.hidden.view(), ctx).view(), "logits");
+}
+
+/// Perplexity, which is a number.
+inline tersor::model::perplexity_result measured_perplexity(const tersor::model::llama& m,
+                                                            std::span<const int> ids,
+                                                            const tersor::model::evaluation_options& options,
+                                                            const tersor::context& ctx) {
+  auto result = tersor::model::perplexity(m, ids, options, ctx);
+  for (std::size_t w = 0; w < result.nll_per_window.size(); ++w) {
+    if (std::isfinite(result.nll_per_window[w])) continue;
+    const auto window = static_cast<std::size_t>(options.window);
+    require_finite_activations(m, ids.subspan(w * window, window), ctx);
+  }
+  tersor::require(std::isfinite(result.perplexity), "perplexity", result.perplexity, "a finite number");
+  return result;
 }
 
 /// Threads and seed of every command, and a progress line where a person is watching.
@@ -40,7 +107,7 @@ struct run_options {
   void add_to(CLI::App& app) {
     app.add_option("--threads", threads, "Threads; 0: all of the machine. Results do not depend on it")
         ->check(CLI::Range(0, 1024));
-    app.add_option("--seed", seed, "Seed of random choices");
+    app.add_option("--seed", seed, "Seed of random choices")->check(whole_number());
   }
   tersor::context context() const {
     tersor::context ctx;
@@ -54,6 +121,26 @@ struct run_options {
     return ctx;
   }
 };
+
+/// The signal that asked the run to end, 0 until there is one.
+inline volatile std::sig_atomic_t interruption = 0;
+
+/// From here on the first SIGINT, SIGTERM or SIGHUP only sets `interruption`, and a second one ends the
+/// process. A signal that is ignored, as under nohup, stays ignored.
+inline void catch_interruptions() {
+  for (const int s : {SIGINT, SIGTERM, SIGHUP}) {
+    const auto before = std::signal(s, [](int signal) {
+      interruption = signal;
+      std::signal(signal, SIG_DFL);
+    });
+    if (before == SIG_IGN) std::signal(s, SIG_IGN);
+  }
+}
+
+/// JSON for tools. A path that is not UTF-8 has replacement characters.
+inline void print_json(const tersor::io::ordered_json& j, int indent = 2) {
+  fmt::print("{}\n", j.dump(indent, ' ', false, tersor::io::ordered_json::error_handler_t::replace));
+}
 
 /// The largest resident set of this process so far.
 inline std::size_t peak_rss_bytes() {

@@ -1,16 +1,16 @@
 // tersor - tersor compress: a smaller checkpoint and a report
 // SPDX-License-Identifier: MIT
-#include <fmt/format.h>
-
 #include "command.hpp"
 
-#include <tersor/model/evaluate.hpp>
 #include <tersor/pipeline/report_json.hpp>
 
 namespace {
 
+namespace fs = std::filesystem;
+
 struct options {
-  std::string model, spec, calibration, evaluate, out;
+  std::string model, spec, calibration, evaluate;
+  std::optional<std::string> out;
   tersor::index_t calibration_windows = 0;
   tersor::model::evaluation_options evaluation;
   bool dense_activations = false, one_pass = false, force = false, json = false;
@@ -37,52 +37,72 @@ void print(const tersor::io::ordered_json& j) {
                j["perplexity_after"].get<double>());
 }
 
-void run(const options& o) {
-  namespace fs = std::filesystem;
-  const auto recipe = tersor::pipeline::recipe::parse(o.spec);
-  if (!o.out.empty())
-    tersor::require(o.force || !fs::exists(o.out), "--out", o.out,
-                    "a folder that does not exist yet, or --force");
-  const auto ctx = o.run.context();
-  auto m = tersor::model::load_llama(o.model);
-  const tersor::io::tokenizer tokenizer{fs::path(o.model)};
+/// What can be known about the output folder before the work is done.
+void check_output(const options& o) {
+  const fs::path out = *o.out;
+  tersor::require(o.force || !fs::exists(fs::symlink_status(out)), "--out", *o.out,
+                  "a folder that does not exist yet, or --force");
+  const tersor::io::output_folder writable(out, o.force);
+  if (!fs::exists(out)) return;
+  // --force removes the folder: not with what this run reads, except for a model that is replaced.
+  for (const fs::path& input :
+       {command::loaded_model::folder_of(o.model), fs::path(o.calibration), fs::path(o.evaluate)}) {
+    if (input.empty() || fs::equivalent(input, out)) continue;
+    const auto inside = fs::relative(input, out);
+    tersor::require(inside.empty() || *inside.begin() == "..", "--out", *o.out, "a folder without ",
+                    input.string(), ", which would be removed");
+  }
+}
 
-  tersor::io::ordered_json j{{"spec", recipe.text()}};
+void run(const options& o) {
+  command::catch_interruptions();
+  const auto recipe = tersor::pipeline::recipe::parse(o.spec);
+  auto ctx = o.run.context();
+  ctx.is_cancelled = [] { return command::interruption != 0; };
+  const command::loaded_model dense(o.model);
+  const auto bytes_before = tersor::io::checkpoint(o.model).file_bytes();
   std::vector<int> evaluation;
-  tersor::io::ordered_json before = nullptr, after = nullptr;
-  if (!o.evaluate.empty()) {
-    evaluation = command::encode(m, tokenizer, tersor::io::read_text_file(o.evaluate));
-    before = tersor::model::perplexity(m, evaluation, o.evaluation, ctx).perplexity;
-  }
+  if (!o.evaluate.empty()) evaluation = dense.encode_file(o.evaluate, o.evaluation.window);
   std::vector<std::vector<int>> calibration;
-  if (!o.calibration.empty()) {
-    const auto ids = command::encode(m, tokenizer, tersor::io::read_text_file(o.calibration));
-    calibration = tersor::pipeline::windows_of(ids, o.evaluation.window, o.calibration_windows);
-    tersor::require(!calibration.empty(), o.calibration + ": tokens", ids.size(), "at least one window of ",
-                    o.evaluation.window);
-  }
+  if (!o.calibration.empty())
+    calibration = tersor::pipeline::windows_of(dense.encode_file(o.calibration, o.evaluation.window),
+                                               o.evaluation.window, o.calibration_windows);
+  if (o.out) check_output(o);
+
+  // Compression comes before the first evaluation, which takes long: it finds mistakes of the spec at once.
+  auto small = dense.model;
   const tersor::pipeline::schedule_options schedule{
       .true_sequential = !o.one_pass,
       .propagate = o.dense_activations ? tersor::pipeline::propagation::dense
                                        : tersor::pipeline::propagation::compressed};
-  const auto report = tersor::pipeline::compress(m, recipe, calibration, schedule, ctx);
+  const auto report = tersor::pipeline::compress(small, recipe, calibration, schedule, ctx);
+  tersor::io::ordered_json before = nullptr, after = nullptr;
+  if (!evaluation.empty()) {
+    before = command::measured_perplexity(dense.model, evaluation, o.evaluation, ctx).perplexity;
+    after = command::measured_perplexity(small, evaluation, o.evaluation, ctx).perplexity;
+  }
   const tersor::io::ordered_json provenance{{"spec", recipe.text()},
                                             {"layers", tersor::pipeline::to_json(report, false)}};
-  tersor::model::llama_file file(m);
+  tersor::model::llama_file file(std::move(small));
   file.metadata("tersor.report", provenance.dump());
-  if (!evaluation.empty()) after = tersor::model::perplexity(m, evaluation, o.evaluation, ctx).perplexity;
-  if (!o.out.empty()) tersor::model::save_llama(file, o.model, o.out, o.force);
+  if (o.out) {
+    tersor::io::output_folder out(*o.out, o.force);
+    tersor::model::save_llama(file, o.model, out);
+    ctx.step("saving", 1, 1);
+    out.commit();
+  }
 
-  j["bits_per_weight"] = report.bits_per_weight();
-  j["bytes_before"] = tersor::io::checkpoint(o.model).file_bytes();
-  j["bytes_after"] = file.file_size();
-  j["perplexity_before"] = before;
-  j["perplexity_after"] = after;
-  j["seconds"] = report.seconds;
-  j["peak_rss_bytes"] = command::peak_rss_bytes();
-  j["layers"] = tersor::pipeline::to_json(report);
+  const tersor::io::ordered_json j{{"spec", recipe.text()},
+                                   {"bits_per_weight", report.bits_per_weight()},
+                                   {"bytes_before", bytes_before},
+                                   {"bytes_after", file.file_size()},
+                                   {"perplexity_before", before},
+                                   {"perplexity_after", after},
+                                   {"seconds", report.seconds},
+                                   {"peak_rss_bytes", command::peak_rss_bytes()},
+                                   {"layers", tersor::pipeline::to_json(report)}};
   if (o.json)
-    fmt::print("{}\n", j.dump(2));
+    command::print_json(j);
   else
     print(j);
 }
@@ -98,12 +118,14 @@ void command::add_compress(CLI::App& app) {
       ->required();
   sub->add_option("--calibration", o->calibration, "Text for methods that need data");
   sub->add_option("--calibration-windows", o->calibration_windows, "Windows of it at most; 0: all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(whole_number())
       ->capture_default_str();
   sub->add_option("--evaluate", o->evaluate, "Text whose perplexity is measured before and after");
   sub->add_option("--window", o->evaluation.window, "Tokens per window, of calibration and evaluation")
+      ->check(whole_number())
       ->capture_default_str();
   sub->add_option("--max-windows", o->evaluation.max_windows, "Windows of the evaluation at most; 0: all")
+      ->check(whole_number())
       ->capture_default_str();
   sub->add_option("--out", o->out, "Folder for the compressed model");
   sub->add_flag("--force", o->force, "Replace that folder if it exists");

@@ -1,10 +1,7 @@
 // tersor - tersor eval: perplexity, and divergence from another model
 // SPDX-License-Identifier: MIT
-#include <fmt/format.h>
-
 #include "command.hpp"
 
-#include <tersor/model/evaluate.hpp>
 #include <tersor/solve/layer.hpp>
 
 void command::add_eval(CLI::App& app) {
@@ -20,33 +17,37 @@ void command::add_eval(CLI::App& app) {
                   "Folder with config.json, tokenizer.json and weights, dense or compressed")
       ->required();
   sub->add_option("--text", o->text, "Text file")->required();
-  sub->add_option("--window", o->evaluation.window, "Tokens per window")->capture_default_str();
+  sub->add_option("--window", o->evaluation.window, "Tokens per window")
+      ->check(whole_number())
+      ->capture_default_str();
   sub->add_option("--max-windows", o->evaluation.max_windows, "Windows at most; 0: all")
+      ->check(whole_number())
       ->capture_default_str();
   sub->add_option("--against", o->against, "Model whose predictions the divergence is measured from");
   sub->add_flag("--json", o->json, "JSON on standard output");
   o->run.add_to(*sub);
   sub->callback([o] {
     const auto ctx = o->run.context();
-    const auto m = tersor::model::load_llama(o->model);
-    const tersor::io::tokenizer tokenizer{std::filesystem::path(o->model)};
-    const auto ids = encode(m, tokenizer, tersor::io::read_text_file(o->text));
+    const loaded_model m(o->model);
+    const auto ids = m.encode_file(o->text, o->evaluation.window);
     const tersor::solve::stopwatch clock;
-    const auto r = tersor::model::perplexity(m, ids, o->evaluation, ctx);
+    const auto r = measured_perplexity(m.model, ids, o->evaluation, ctx);
     const double seconds = clock.seconds();
     tersor::io::ordered_json j{{"perplexity", r.perplexity},
                                {"tokens", r.tokens},
                                {"windows", r.nll_per_window.size()},
                                {"seconds", seconds}};
     if (!o->against.empty()) {
-      const auto d =
-          tersor::model::divergence(tersor::model::load_llama(o->against), m, ids, o->evaluation, ctx);
+      const auto reference = tersor::model::load_llama(o->against);
+      const auto d = tersor::model::divergence(reference, m.model, ids, o->evaluation, ctx);
+      tersor::require(std::isfinite(d.kl_divergence), "KL divergence from " + o->against, d.kl_divergence,
+                      "a finite number");
       j["kl_divergence"] = d.kl_divergence;
       j["same_top_token_rate"] = d.same_top_token_rate;
     }
     if (o->json) {
       j["nll_per_window"] = r.nll_per_window;
-      fmt::print("{}\n", j.dump(2));
+      print_json(j);
       return;
     }
     fmt::print("perplexity {:.4f} over {} predictions in {} windows, {:.1f} s\n", r.perplexity, r.tokens,

@@ -1,7 +1,5 @@
 // tersor - tersor generate: text from a model
 // SPDX-License-Identifier: MIT
-#include <fmt/format.h>
-
 #include "command.hpp"
 
 #include <tersor/model/generate.hpp>
@@ -16,7 +14,9 @@ void command::add_generate(CLI::App& app) {
   auto* sub = app.add_subcommand("generate", "Continue a prompt");
   sub->add_option("MODEL", o->model, "Model folder")->required();
   sub->add_option("--prompt", o->prompt, "Text")->required();
-  sub->add_option("--tokens", o->generation.tokens, "New tokens at most")->capture_default_str();
+  sub->add_option("--tokens", o->generation.tokens, "New tokens at most")
+      ->check(whole_number())
+      ->capture_default_str();
   sub->add_option("--temperature", o->generation.temperature, "0: always the most likely token")
       ->capture_default_str();
   sub->add_option("--top-p", o->generation.top_p,
@@ -25,10 +25,10 @@ void command::add_generate(CLI::App& app) {
   o->run.add_to(*sub);
   sub->callback([o] {
     auto ctx = o->run.context();
-    const auto m = tersor::model::load_llama(o->model);
-    const tersor::io::tokenizer tokenizer{std::filesystem::path(o->model)};
-    const auto ids = encode(m, tokenizer, o->prompt);
-    const auto text = tersor::model::generate(m, ids, o->generation, ctx);
-    fmt::print("{}{}\n", o->prompt, tokenizer.decode(text));
+    const loaded_model m(o->model);
+    const auto ids = m.encode(o->prompt);
+    const auto text = tersor::model::generate(m.model, ids, o->generation, ctx);
+    require_finite_activations(m.model, ids, ctx);
+    fmt::print("{}{}\n", o->prompt, m.tokenizer.decode(text));
   });
 }

@@ -1,7 +1,8 @@
 // tersor - tersor inspect: every tensor or operator of a file or folder
 // SPDX-License-Identifier: MIT
-#include <fmt/format.h>
 #include <fmt/ranges.h>
+
+#include <set>
 
 #include "command.hpp"
 
@@ -23,16 +24,23 @@ std::map<std::string, tersor::io::json> known_errors(const tersor::io::checkpoin
     if (found == file.metadata().end()) continue;
     const std::string where = file.path().string() + ": metadata \"tersor.report\"";
     const auto report = tersor::io::parse_json(found->second, where);
-    for (const auto& l : tersor::io::member(report, "layers", where))
+    for (const auto& l : tersor::io::get<std::vector<tersor::io::json>>(report, "layers", where))
       errors[tersor::io::get<std::string>(l, "name", where)] = l;
   }
   return errors;
+}
+
+/// A number of an object, or null.
+tersor::io::json number(const tersor::io::json& object, const char* key) {
+  const auto found = object.find(key);
+  return found != object.end() && found->is_number() ? *found : tersor::io::json();
 }
 
 std::vector<row> rows_of(const tersor::io::checkpoint& files) {
   const tersor::io::operator_reader operators(files);
   const auto errors = known_errors(files);
   std::vector<row> rows;
+  std::set<std::string, std::less<>> parts;
   for (const auto& [name, description] : operators.descriptions()) {
     const auto op = operators.read(name);
     row r{name,
@@ -43,17 +51,14 @@ std::vector<row> rows_of(const tersor::io::checkpoint& files) {
           {},
           {}};
     if (const auto e = errors.find(name); e != errors.end()) {
-      r.relative_error = e->second.value("relative_error", tersor::io::json());
-      r.weighted_error = e->second.value("weighted_error", tersor::io::json());
+      r.relative_error = number(e->second, "relative_error");
+      r.weighted_error = number(e->second, "weighted_error");
     }
     rows.push_back(std::move(r));
+    for (const auto& part : op.storage().parts) parts.insert(tersor::concat(name, ".", part.name));
   }
   for (const auto tensor : files.names()) {
-    bool part = false;
-    for (auto dot = tensor.rfind('.'); !part && dot != std::string_view::npos && dot > 0;
-         dot = tensor.rfind('.', dot - 1))
-      part = operators.has(std::string(tensor.substr(0, dot)));
-    if (part) continue;
+    if (parts.contains(tensor)) continue;
     const auto& e = files.entry(tensor);
     rows.push_back({e.name,
                     std::string(tersor::name(e.dtype)),
@@ -97,7 +102,7 @@ void command::add_inspect(CLI::App& app) {
                                        {"tensor_bytes", bytes},
                                        {"file_bytes", files.file_bytes()},
                                        {"entries", std::move(list)}};
-      fmt::print("{}\n", j.dump(2));
+      command::print_json(j);
       return;
     }
     std::size_t width = 4;

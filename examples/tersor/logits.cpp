@@ -1,7 +1,5 @@
 // tersor - tersor logits: the prediction after a prompt
 // SPDX-License-Identifier: MIT
-#include <fmt/format.h>
-
 #include <numeric>
 
 #include "command.hpp"
@@ -21,19 +19,21 @@ void command::add_logits(CLI::App& app) {
   o->run.add_to(*sub);
   sub->callback([o] {
     const auto ctx = o->run.context();
-    const auto m = tersor::model::load_llama(o->model);
-    const tersor::io::tokenizer tokenizer{std::filesystem::path(o->model)};
-    const auto ids = encode(m, tokenizer, o->prompt, !o->no_bos);
+    const loaded_model m(o->model);
+    const auto ids = m.encode(o->prompt, !o->no_bos);
     tersor::require(!ids.empty(), "prompt", "empty", "at least one token");
     const auto length = static_cast<tersor::index_t>(ids.size());
-    tersor::require(length <= m.config().max_position_embeddings, "prompt: tokens", length, "at most ",
-                    m.config().max_position_embeddings, " (max_position_embeddings)");
-    const auto hidden = m.forward(ids, nullptr, ctx);
-    const auto logits = m.logits(hidden.view().rows(hidden.rows() - 1, 1), ctx);
+    const auto positions = m.model.config().max_position_embeddings;
+    tersor::require(length <= positions, "prompt: tokens", length, "at most ", positions,
+                    " (max_position_embeddings)");
+    const auto hidden = m.model.forward(ids, nullptr, ctx);
+    const auto logits = m.model.logits(hidden.view().rows(hidden.rows() - 1, 1), ctx);
     const auto row = logits.row(0);
+    if (!std::ranges::all_of(row, [](float x) { return std::isfinite(x); }))
+      require_finite_activations(m.model, ids, ctx);
     if (o->json) {
       const tersor::io::ordered_json j{{"ids", ids}, {"logits", std::vector<float>(row.begin(), row.end())}};
-      fmt::print("{}\n", j.dump());
+      print_json(j, -1);
       return;
     }
     std::vector<int> order(row.size());
@@ -43,6 +43,6 @@ void command::add_logits(CLI::App& app) {
     });
     for (std::size_t k = 0; k < std::min<std::size_t>(10, order.size()); ++k)
       fmt::print("{:>6} {:>10.4f}  {:?}\n", order[k], row[static_cast<std::size_t>(order[k])],
-                 tokenizer.decode(std::vector<int>{order[k]}));
+                 m.tokenizer.decode(std::vector<int>{order[k]}));
   });
 }

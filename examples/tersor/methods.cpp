@@ -1,7 +1,5 @@
 // tersor - tersor methods: the catalog
 // SPDX-License-Identifier: MIT
-#include <fmt/format.h>
-
 #include "command.hpp"
 
 #include <tersor/pipeline/report_json.hpp>
@@ -18,7 +16,7 @@ void command::add_methods(CLI::App& app) {
   sub->callback([o] {
     const auto catalog = tersor::pipeline::standard_catalog();
     if (o->json) {
-      fmt::print("{}\n", tersor::pipeline::to_json(catalog).dump(2));
+      print_json(tersor::pipeline::to_json(catalog));
       return;
     }
     if (o->id.empty()) {

@@ -4,12 +4,15 @@
 
 #include <tersor/tersor.hpp>
 
+#include <tersor/io/byte_pairs.hpp>
 #include <tersor/io/checkpoint.hpp>
 #include <tersor/io/file.hpp>
 #include <tersor/io/json.hpp>
 #include <tersor/io/operator_archive.hpp>
 #include <tersor/io/output_folder.hpp>
+#include <tersor/io/pre_tokenizer.hpp>
 #include <tersor/io/safetensors.hpp>
+#include <tersor/io/safetensors_writer.hpp>
 #include <tersor/io/tokenizer.hpp>
 #include <tersor/io/unicode_classes.hpp>
 

@@ -1,6 +1,7 @@
 // tersor - tests of checkpoints
 // SPDX-License-Identifier: MIT
 #include <tersor/io/checkpoint.hpp>
+#include <tersor/io/safetensors_writer.hpp>
 
 #include <cmath>
 

@@ -31,6 +31,8 @@ TEST_CASE("mapped file: errors name the file") {
   CHECK(holds(error_of([&] { mapped_file(folder / "none"); }),
               {(folder / "none").string(), "an existing file"}));
   CHECK(holds(error_of([&] { mapped_file(folder.path()); }), {folder.path().string(), "a regular file"}));
+  CHECK(holds(error_of([&] { mapped_file(folder / std::string(300, 'x')); }),
+              {"xxx", "a readable file", "too long"}));
 }
 
 TEST_CASE("file writer: whole or nothing") {

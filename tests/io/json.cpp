@@ -31,6 +31,12 @@ TEST_CASE("json: errors name the text and the place") {
   CHECK(holds(error_of([&] { read_json_file(folder.file("x.json", "[1,]")); }), {"x.json", "byte 4"}));
 }
 
+TEST_CASE("json: nesting is limited, so that brackets cannot take all memory") {
+  const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+  CHECK(parse_json(nested(256), "text") == json::parse(nested(256)));
+  CHECK(holds(error_of([&] { parse_json(nested(257), "text"); }), {"text", "nested", "256"}));
+}
+
 TEST_CASE("json: duplicate keys") {
   const char* text = R"({"a": {"k": 1, "k": 2}, "b": [{"k": 1}, {"k": 1}]})";
   CHECK(parse_json(text, "text")["a"]["k"] == json(2));

@@ -86,6 +86,36 @@ TEST_CASE("llama_checkpoint: what contradicts the config is named") {
   CHECK_FALSE(error_of([&] { model::load_llama(folder / "nowhere"); }).empty());
 }
 
+TEST_CASE("llama_checkpoint: every tensor is part of the model and has a type of weights") {
+  auto m = tiny_llama();
+  const std::string name = "model.layers.0.mlp.up_proj";
+  m.set_linear(name, quant::rtn{.bits = 4, .group_size = 8}(m.linear(name).to_dense()).op);
+  const temporary_folder folder;
+  folder.file("config.json", tiny_config().dump());
+  const model::llama_file whole(m);
+  whole.write(folder / "whole.safetensors");
+  const io::safetensors_file tensors(folder / "whole.safetensors");
+  // The file with one more tensor, or one of another type.
+  const auto load_with = [&](const std::string& tensor, dtype type, std::vector<index_t> shape) {
+    io::safetensors_writer writer;
+    for (const auto& e : tensors.tensors())
+      if (e.name != tensor) writer.add(e.name, e.dtype, e.shape, tensors.bytes(e.name));
+    index_t bytes = bits_of(type) / 8;
+    for (const index_t extent : shape) bytes *= extent;
+    writer.add(tensor, type, std::move(shape), std::vector<std::byte>(static_cast<std::size_t>(bytes)));
+    for (const auto& [key, value] : tensors.metadata()) writer.metadata(key, value);
+    writer.write(folder / "model.safetensors");
+    return error_of([&] { model::load_llama(folder.path()); });
+  };
+  CHECK(load_with("model.layers.0.self_attn.rotary_emb.inv_freq", dtype::f32, {3}).empty());
+  CHECK(load_with("lm_head.weight", dtype::f32, {50, 24}).empty());
+  CHECK(holds(load_with("foo", dtype::f32, {1}), {folder.path().string(), "foo"}));
+  CHECK(holds(load_with(name + ".more", dtype::u8, {1}), {name + ".more"}));
+  CHECK(holds(load_with(name + ".weight", dtype::f32, {40, 24}), {name + ".weight"}));
+  CHECK(holds(load_with("model.norm.weight", dtype::i32, {24}), {"model.norm.weight", "I32", "F32"}));
+  CHECK(holds(load_with(name + ".codes", dtype::i8, {480}), {name + ".codes", "I8", "U8"}));
+}
+
 TEST_CASE("llama_checkpoint: NaN and infinity in a weight are named with their place") {
   auto m = tiny_llama();
   const temporary_folder folder;
@@ -116,6 +146,9 @@ TEST_CASE("llama_checkpoint: a damaged description of an operator is an error") 
   CHECK(holds(damaged("\\\"bits\\\":\\\"4\\\"", "\\\"bits\\\":\\\"9\\\""), {"bits", "9"}));
   CHECK(holds(damaged("\\\"rows\\\":\\\"40\\\"", "\\\"rows\\\":\\\"41\\\""), {name}));
   CHECK(holds(damaged("\\\"version\\\":1", "\\\"version\\\":7"), {"version", "7"}));
+  // A part that the description no longer mentions is left over.
+  CHECK(
+      holds(damaged("\\\"has_zeros\\\":\\\"true\\\"", "\\\"has_zeros\\\":\\\"0\\\"   "), {name + ".zeros"}));
 }
 
 TEST_CASE("llama_checkpoint: the embedded model predicts what the equations say") {

@@ -36,6 +36,8 @@ TEST_CASE("llama_config: values and defaults") {
   CHECK(c.num_key_value_heads == 4);
   CHECK(c.eos_token_id == 5);
   CHECK(c.bos_token_id == -1);
+  j.erase("max_position_embeddings");
+  CHECK(read(j).max_position_embeddings == 2048);
 }
 
 TEST_CASE("llama_config: scaled rotary frequencies") {
@@ -53,6 +55,13 @@ TEST_CASE("llama_config: scaled rotary frequencies") {
   const auto smooth = read(j).rotary_frequencies;
   CHECK(smooth.front() == plain.front());
   CHECK(std::abs(smooth.back() - plain.back() / 8) < 1e-12);
+  // what transformers 5 writes
+  j = tiny_config();
+  j["rope_parameters"] = {{"rope_type", "linear"}, {"factor", 4.0}, {"rope_theta", j["rope_theta"]}};
+  j.erase("rope_theta");
+  CHECK(read(j).rotary_frequencies == linear);
+  j["rope_parameters"]["rope_theta"] = 1e6;
+  CHECK(read(j).rotary_frequencies.back() < linear.back());
 }
 
 TEST_CASE("llama_config: what this decoder does not compute is refused by name") {
@@ -71,6 +80,32 @@ TEST_CASE("llama_config: what this decoder does not compute is refused by name")
   auto j = tiny_config();
   j.erase("vocab_size");
   CHECK(message(j).find("vocab_size") != std::string::npos);
+}
+
+// Each value once took all memory, overflowed, gave NaN or an error that did not say where it came from.
+TEST_CASE("llama_config: values that no model has are refused by key and value") {
+  const std::vector<std::pair<const char*, io::json>> cases{
+      {"num_hidden_layers", 1 << 30},
+      {"head_dim", index_t{1} << 40},
+      {"num_attention_heads", index_t{1} << 62},
+      {"vocab_size", -1},
+      {"max_position_embeddings", 0},
+      {"rms_norm_eps", -1.0},
+      {"rms_norm_eps", 1e39},
+      {"rope_theta", 0},
+      {"rope_theta", -10000},
+      {"bos_token_id", 50},
+      {"bos_token_id", -2},
+      {"eos_token_id", io::json::array({"a"})},
+      {"eos_token_id", io::json::array({nullptr})},
+      {"rope_scaling", 5},
+  };
+  for (const auto& [key, value] : cases) {
+    auto j = tiny_config();
+    j[key] = value;
+    INFO(key << " = " << value);
+    CHECK(message(j).find(key) != std::string::npos);
+  }
 }
 
 }  // namespace

@@ -51,6 +51,8 @@ class checkpoint {
       fail(where_, "", "a folder with model.safetensors or model.safetensors.index.json");
   }
 
+  /// The path that was opened, as errors call it.
+  const std::string& where() const { return where_; }
   /// The folder of the weight files, where config.json and tokenizer.json lie as well.
   const std::filesystem::path& folder() const { return folder_; }
   /// The weight files, shards in the order of their names.

@@ -50,6 +50,9 @@ class mapped_file {
     const std::string name = path.string();
     std::error_code code;
     const auto status = std::filesystem::status(path, code);
+    if (status.type() ==
+        std::filesystem::file_type::none)  // a folder that cannot be searched, a name too long
+      fail(name, "", "a readable file (" + code.message() + ")");
     require(std::filesystem::exists(status), name, "", "an existing file");
     require(std::filesystem::is_regular_file(status), name, "", "a regular file");
 #if TERSOR_HAS_MMAP

@@ -83,6 +83,11 @@ class json_builder : public nlohmann::json_sax<json> {
     return place;
   }
   bool open(json&& value) {
+    // A container takes 64 bytes and more, its bracket one: a deep file must not become a huge value.
+    if (open_.size() == deepest) {
+      error_ = concat("valid JSON, nested at most ", deepest, " levels deep");
+      return false;
+    }
     open_.push_back(put(std::move(value)));
     return true;
   }
@@ -91,6 +96,7 @@ class json_builder : public nlohmann::json_sax<json> {
     return true;
   }
 
+  static constexpr std::size_t deepest = 256;
   duplicate_keys policy_;
   json root_;
   std::vector<json*> open_;  // the containers around the current position, outermost first

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <tersor/io/checkpoint.hpp>
+#include <tersor/io/safetensors_writer.hpp>
 #include <tersor/op/dense.hpp>
 #include <tersor/op/load.hpp>
 
@@ -74,7 +75,10 @@ class operator_reader {
       const json description = parse_json(found->second, where);
       const auto version = get<int>(description, "version", where);
       require(version == 1, where + ".version", version, "1, what this release reads");
-      for (const auto& [name, op] : member(description, "operators", where).items()) operators_[name] = op;
+      const json& described = member(description, "operators", where);
+      require(described.is_object(), where + ": operators", type_of(described), "an object");
+      for (const auto& [name, op] : described.items())
+        require(operators_.emplace(name, op).second, where, name, "each operator described once");
     }
   }
 
@@ -87,16 +91,21 @@ class operator_reader {
     const auto found = operators_.find(name);
     if (found == operators_.end()) return read_dense(files_, name + ".weight");
     source in(files_, name, found->second);
-    const auto kind = get<std::string>(found->second, "kind", name);
+    const auto kind = get<std::string>(found->second, "kind", in.where());
     return op::any_operator::load(kind, in);
   }
 
+  /// Error unless a tensor has one of the types that weights are stored in.
+  static void require_stored_real(const tensor_entry& e, std::string_view where) {
+    require(e.dtype == dtype::f32 || e.dtype == dtype::f16 || e.dtype == dtype::bf16,
+            concat(where, ": dtype"), tersor::name(e.dtype), "F32, F16 or BF16");
+  }
   /// A matrix in its stored type (f32, f16, bf16), which stays in the mapped file.
   static op::dense read_dense(const checkpoint& files, const std::string& tensor) {
     const auto& e = files.entry(tensor);
-    require(e.shape.size() == 2, tensor + ": rank", e.shape.size(), 2);
-    require(e.dtype == dtype::f32 || e.dtype == dtype::f16 || e.dtype == dtype::bf16, tensor + ": dtype",
-            tersor::name(e.dtype), "F32, F16 or BF16");
+    const std::string where = concat(files.where(), ": ", tensor);
+    require(e.shape.size() == 2, where + ": rank", e.shape.size(), 2);
+    require_stored_real(e, where);
     return {e.shape[0], e.shape[1],
             real_array(e.dtype, files.bytes(tensor), files.file_of(tensor).mapping())};
   }
@@ -107,23 +116,23 @@ class operator_reader {
     source(const checkpoint& files, const std::string& name, const json& description)
         : files_(files), prefix_(name), path_{&description} {}
     std::string attribute(std::string_view name) const override {
-      return get<std::string>(member(*path_.back(), "attributes", prefix_), name, prefix_);
+      return get<std::string>(member(*path_.back(), "attributes", where()), name, where());
     }
     tensor_bytes tensor(std::string_view name) const override {
       const auto& e = files_.entry(full(name));
       return {e.dtype, e.shape, files_.bytes(full(name))};
     }
     std::string begin_part(std::string_view name) override {
-      require(path_.size() < 16, prefix_ + ": nested parts", path_.size(), "at most 16 levels");
-      path_.push_back(&member(member(*path_.back(), "parts", prefix_), name, prefix_));
+      require(path_.size() < 16, where() + ": nested parts", path_.size(), "at most 16 levels");
+      path_.push_back(&member(member(*path_.back(), "parts", where()), name, where()));
       prefix_ = full(name);
-      return get<std::string>(*path_.back(), "kind", prefix_);
+      return get<std::string>(*path_.back(), "kind", where());
     }
     void end_part() override {
       path_.pop_back();
       prefix_.resize(prefix_.rfind('.'));
     }
-    std::string where() const override { return prefix_; }
+    std::string where() const override { return concat(files_.where(), ": ", prefix_); }
 
    private:
     std::string full(std::string_view name) const { return prefix_ + "." + std::string(name); }

@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// What is read: model BPE; pre-tokenizer ByteLevel, or a Sequence of Split (the GPT-2 or the Llama-3 pattern)
-// and Digits that ends with ByteLevel; no normalizer; decoder ByteLevel; added tokens. This covers the GPT-2,
-// RoBERTa and Llama-3 families. Everything else is an error that names it. The post-processor, truncation and
-// padding of the file are the caller's business: `encode` adds no beginning-of-text token.
+// What is read: model BPE; the pre-tokenizers of pre_tokenizer.hpp; no normalizer; decoder ByteLevel; added
+// tokens. This covers the GPT-2, RoBERTa and Llama-3 families. Everything else is an error that names it. The
+// post-processor, truncation and padding of the file are the caller's business: `encode` adds no
+// beginning-of-text token.
 //
 // Guarantee: decode(encode(x)) == x for every byte string, UTF-8 or not, unless the file asks for a prefix
 // space or for added tokens that swallow the white space beside them. Cost of `encode`: O(n log n) in the
@@ -18,114 +18,26 @@
 #include <algorithm>      // std::sort
 #include <array>          // std::array
 #include <cstddef>        // std::size_t
-#include <cstdint>        // std::uint64_t
 #include <filesystem>     // std::filesystem::path
 #include <functional>     // std::hash
-#include <limits>         // std::numeric_limits
 #include <optional>       // std::optional
-#include <queue>          // std::priority_queue
 #include <span>           // std::span
 #include <string>         // std::string
 #include <string_view>    // std::string_view
-#include <tuple>          // std::tie
 #include <unordered_map>  // std::unordered_map
 #include <utility>        // std::pair
 #include <vector>         // std::vector
 
 #include <tersor/core/error.hpp>
+#include <tersor/io/byte_pairs.hpp>
 #include <tersor/io/file.hpp>
 #include <tersor/io/json.hpp>
+#include <tersor/io/pre_tokenizer.hpp>
 #include <tersor/io/unicode_classes.hpp>
 
 namespace tersor::io {
 
 namespace detail {
-
-struct text_character {
-  char32_t code;
-  std::size_t length;
-  unicode_class type;
-};
-
-/// The character at byte `p` of `text`; a byte that is not UTF-8 is of class `other`.
-inline text_character character_at(std::string_view text, std::size_t p) {
-  const utf8_character c = decode_utf8(text, p);
-  return {c.code, c.length, c.valid ? class_of(c.code) : unicode_class::other};
-}
-
-/// The end of the run of `type` that begins at or after byte `p`, at most `most` characters long.
-inline std::size_t end_of_run(std::string_view text, std::size_t p, unicode_class type,
-                              std::size_t most = std::numeric_limits<std::size_t>::max()) {
-  for (; p < text.size() && most > 0; --most) {
-    const text_character c = character_at(text, p);
-    if (c.type != type) break;
-    p += c.length;
-  }
-  return p;
-}
-
-/// `\s+(?!\S)|\s+` at byte p: a run of white space without its last character, which belongs to the word that
-/// follows; all of it at the end of the text or if it is a single character.
-inline std::size_t end_of_space(std::string_view text, std::size_t p) {
-  std::size_t end = p, last = p;
-  while (end < text.size()) {
-    const text_character c = character_at(text, end);
-    if (c.type != unicode_class::space) break;
-    last = end;
-    end += c.length;
-  }
-  return end == text.size() || last == p ? end : last;
-}
-
-/// The length of an English contraction ('s 't 'm 'd 're 've 'll) at byte p, or 0.
-inline std::size_t contraction(std::string_view text, std::size_t p, bool any_case) {
-  if (text[p] != '\'') return 0;
-  const auto letter = [&](std::size_t k) -> char {
-    if (p + k >= text.size()) return 0;
-    const char c = text[p + k];
-    return any_case && c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  };
-  const char a = letter(1), b = letter(2);
-  if (a == 's' || a == 't' || a == 'm' || a == 'd') return 2;
-  if ((a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l')) return 3;
-  // U+017F, the long s, is an s when case does not matter.
-  return any_case && text.substr(p + 1, 2) == "\xC5\xBF" ? 3 : 0;
-}
-
-/// The GPT-2 pattern: 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
-/// The end of the word that begins at byte p.
-inline std::size_t end_of_gpt2_word(std::string_view text, std::size_t p) {
-  if (const std::size_t length = contraction(text, p, false)) return p + length;
-  text_character c = character_at(text, p);
-  std::size_t body = p;
-  if (c.code == ' ' && p + 1 < text.size()) {
-    c = character_at(text, p + 1);
-    body = p + 1;
-  }
-  return c.type == unicode_class::space ? end_of_space(text, p) : end_of_run(text, body, c.type);
-}
-
-/// The Llama-3 (cl100k) pattern: (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,digits}|
-/// ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
-inline std::size_t end_of_llama3_word(std::string_view text, std::size_t p, std::size_t digits) {
-  if (const std::size_t length = contraction(text, p, true)) return p + length;
-  const auto newline = [&](std::size_t k) { return k < text.size() && (text[k] == '\r' || text[k] == '\n'); };
-  const text_character c = character_at(text, p);
-  if (c.type == unicode_class::letter) return end_of_run(text, p, c.type);
-  if (c.type == unicode_class::number) return end_of_run(text, p, c.type, digits);
-  const std::size_t after = p + c.length;
-  const unicode_class next = after < text.size() ? character_at(text, after).type : unicode_class::space;
-  if (!newline(p) && next == unicode_class::letter) return end_of_run(text, after, next);
-  if (c.type == unicode_class::other || (c.code == ' ' && next == unicode_class::other)) {
-    std::size_t end = end_of_run(text, c.type == unicode_class::other ? p : after, unicode_class::other);
-    while (newline(end)) ++end;
-    return end;
-  }
-  const std::size_t run = end_of_run(text, p, unicode_class::space);
-  for (std::size_t end = run; end > p; --end)
-    if (newline(end - 1)) return end;
-  return end_of_space(text, p);
-}
 
 /// The printable stand-in of each byte in a byte-level vocabulary: itself for visible Latin-1 characters, the
 /// next unused code point from U+0100 for the others.
@@ -179,7 +91,7 @@ class tokenizer {
     refuse_normalizer(file);
     read_model(member(file, "model", where_));
     read_added_tokens(file);
-    read_pre_tokenizer(file);
+    words_ = pre_tokenizer(member(file, "pre_tokenizer", where_), where_ + ": pre_tokenizer");
     const json& decoder = member(file, "decoder", where_);
     require_type(decoder, "decoder", "ByteLevel");
   }
@@ -222,15 +134,6 @@ class tokenizer {
     int id;
     bool lstrip, rstrip;  // swallow the white space before, after
   };
-  struct merge {
-    std::size_t rank;
-    int id;
-  };
-  /// One step of splitting text into the words inside which tokens are merged.
-  struct stage {
-    enum kind { gpt2, llama3, digits, prefix_space } kind;
-    std::size_t digits_at_once = 0;
-  };
   /// What one call of `encode` builds up; `words` says where in `pool` the ids of a word are.
   struct encoder {
     std::vector<int> ids, pool;
@@ -266,7 +169,9 @@ class tokenizer {
   }
 
   token& assign(int id, std::string_view name) {
-    require(id >= 0 && id < (1 << 24), concat(where_, ": id of \"", name, "\""), id, "0 to ", (1 << 24) - 1);
+    // Tokens are a table by id: one absurd id must not take all memory.
+    constexpr int most = 1 << 21;
+    require(id >= 0 && id < most, concat(where_, ": id of \"", name, "\""), id, "0 to ", most - 1);
     if (static_cast<std::size_t>(id) >= tokens_.size()) tokens_.resize(static_cast<std::size_t>(id) + 1);
     token& t = tokens_[static_cast<std::size_t>(id)];
     require(!t.used, concat(where_, ": id of \"", name, "\""), id, "an id that no other token has");
@@ -291,25 +196,24 @@ class tokenizer {
 
     const json& vocab = member(model, "vocab", where);
     require(vocab.is_object(), where + ": vocab", type_of(vocab), "an object: token to id");
-    byte_ids_.fill(-1);
     for (const auto& item : vocab.items()) {
       const int id = json_as<int>::from(item.value(), concat(where, ": vocab: \"", item.key(), "\""));
       token& t = assign(id, item.key());
       const auto bytes = detail::bytes_of_token(item.key());
       t.bytes = bytes.value_or(item.key());
       if (!bytes) continue;  // stands for itself when decoded; no text is ever encoded to it
-      if (bytes->size() == 1) byte_ids_[static_cast<unsigned char>((*bytes)[0])] = id;
+      if (bytes->size() == 1) pairs_.set_byte(static_cast<unsigned char>((*bytes)[0]), id);
       if (ignore_merges_) whole_words_.emplace(*bytes, id);
     }
 
     const json& merges = member(model, "merges", where);
     require(merges.is_array(), where + ": merges", type_of(merges), "an array");
-    merges_.reserve(merges.size());
+    pairs_.reserve(merges.size());
     for (std::size_t rank = 0; rank < merges.size(); ++rank)
       read_merge(merges[rank], rank, concat(where, ": merges[", rank, "]"));
   }
 
-  /// "a b" or ["a", "b"]. A pair that is there twice has its later rank, as in the reference.
+  /// "a b" or ["a", "b"].
   void read_merge(const json& value, std::size_t rank, const std::string& where) {
     std::string left, right;
     if (value.is_string()) {
@@ -330,8 +234,7 @@ class tokenizer {
       require(id.has_value(), where, name, "a token of the vocabulary");
       return *id;
     };
-    const std::uint64_t key = pair_key(id_of(left), id_of(right));
-    merges_[key] = {rank, id_of(left + right)};
+    pairs_.set_merge(id_of(left), id_of(right), rank, id_of(left + right));
   }
 
   void read_added_tokens(const json& file) {
@@ -364,54 +267,6 @@ class tokenizer {
     }
   }
 
-  void read_pre_tokenizer(const json& file) {
-    const std::string where = where_ + ": pre_tokenizer";
-    const json& part = member(file, "pre_tokenizer", where_);
-    require(part.is_object(), where, part.is_null() ? "null" : type_of(part),
-            "ByteLevel, or a Sequence that ends with it");
-    if (get<std::string>(part, "type", where) != "Sequence") return read_last_stage(part, where);
-    const json& list = member(part, "pretokenizers", where);
-    require(list.is_array() && !list.empty(), where, "Sequence", "a list that ends with ByteLevel");
-    for (std::size_t i = 0; i + 1 < list.size(); ++i) read_stage(list[i], concat(where, "[", i, "]"));
-    read_last_stage(list.back(), concat(where, "[", list.size() - 1, "]"));
-  }
-
-  void read_last_stage(const json& part, const std::string& where) {
-    const auto type = get<std::string>(part, "type", where);
-    require(type == "ByteLevel", where, type,
-            "ByteLevel, or a Sequence of Split and Digits that ends with it");
-    if (get<bool>(part, "add_prefix_space", where, true)) stages_.push_back({stage::prefix_space});
-    if (get<bool>(part, "use_regex", where, true)) stages_.push_back({stage::gpt2});
-  }
-
-  void read_stage(const json& part, const std::string& where) {
-    const auto type = get<std::string>(part, "type", where);
-    if (type == "Digits") {
-      const bool single = get<bool>(part, "individual_digits", where, false);
-      stages_.push_back({stage::digits, single ? 1 : std::numeric_limits<std::size_t>::max()});
-      return;
-    }
-    require(type == "Split", where, type, "Split or Digits before ByteLevel");
-    const auto pattern = get<std::string>(member(part, "pattern", where), "Regex", where + ": pattern");
-    const auto behavior = get<std::string>(part, "behavior", where);
-    const bool invert = get<bool>(part, "invert", where, false);
-    // The patterns match all of any text, so that keeping the matches is the same as isolating them.
-    require((behavior == "Isolated" && !invert) || (behavior == "Removed" && invert), where + ": behavior",
-            behavior + (invert ? ", inverted" : ""), "Isolated");
-    static constexpr std::string_view head =
-        "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}";
-    static constexpr std::string_view tail = "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-    if (pattern == "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+")
-      stages_.push_back({stage::gpt2});
-    else if (pattern == concat(head, "{1,3}", tail))
-      stages_.push_back({stage::llama3, 3});
-    else if (pattern == concat(head, tail))
-      stages_.push_back({stage::llama3, 1});
-    else
-      fail(where + ": pattern", pattern,
-           "the GPT-2 pattern or the Llama-3 pattern (with 1 or 1 to 3 digits at once)");
-  }
-
   // --- encoding ---
 
   /// Added tokens first: those that see the text as it is (pass 0), then those that would see it normalized
@@ -419,7 +274,7 @@ class tokenizer {
   /// words.
   void encode_between(std::string_view text, std::size_t pass, encoder& state) const {
     if (pass == 2) {
-      if (!text.empty()) split(text, 0, state);
+      if (!text.empty()) words_.split(text, [&](std::string_view word) { encode_word(word, state); });
       return;
     }
     const auto match = [&](std::size_t p) -> const added_token* {
@@ -456,38 +311,13 @@ class tokenizer {
     return p;
   }
 
-  void split(std::string_view text, std::size_t index_of_stage, encoder& state) const {
-    if (index_of_stage == stages_.size()) return encode_word(text, state);
-    const stage& s = stages_[index_of_stage];
-    if (s.kind == stage::prefix_space) {
-      if (text.starts_with(' ')) return split(text, index_of_stage + 1, state);
-      return split(" " + std::string(text), index_of_stage + 1, state);
-    }
-    for (std::size_t p = 0; p < text.size();) {
-      const std::size_t end = end_of_piece(s, text, p);
-      split(text.substr(p, end - p), index_of_stage + 1, state);
-      p = end;
-    }
-  }
-
-  static std::size_t end_of_piece(const stage& s, std::string_view text, std::size_t p) {
-    if (s.kind == stage::gpt2) return detail::end_of_gpt2_word(text, p);
-    if (s.kind == stage::llama3) return detail::end_of_llama3_word(text, p, s.digits_at_once);
-    const auto is_number = [&](std::size_t k) {
-      return detail::character_at(text, k).type == unicode_class::number;
-    };
-    if (is_number(p)) return detail::end_of_run(text, p, unicode_class::number, s.digits_at_once);
-    while (p < text.size() && !is_number(p)) p += detail::character_at(text, p).length;
-    return p;
-  }
-
   void encode_word(std::string_view word, encoder& state) const {
     constexpr std::size_t longest_remembered = 64;  // longer words hardly come twice
-    if (word.size() > longest_remembered) return merge_word(word, state.ids);
+    if (word.size() > longest_remembered) return encode_whole(word, state.ids);
     auto found = state.words.find(word);
     if (found == state.words.end()) {
       const std::size_t begin = state.pool.size();
-      merge_word(word, state.pool);
+      encode_whole(word, state.pool);
       found = state.words.emplace(word, std::pair(begin, state.pool.size())).first;
     }
     const auto pool = state.pool.begin();
@@ -495,74 +325,21 @@ class tokenizer {
                      pool + static_cast<std::ptrdiff_t>(found->second.second));
   }
 
-  static std::uint64_t pair_key(int left, int right) {
-    return static_cast<std::uint64_t>(left) << 32 | static_cast<std::uint64_t>(right);
-  }
-
-  /// Appends the ids of one word: its bytes, then again and again the merge of the lowest rank, leftmost
-  /// first. Symbols form a linked list; a queue holds the possible merges, of which outdated ones are
-  /// skipped.
-  void merge_word(std::string_view word, std::vector<int>& ids) const {
+  void encode_whole(std::string_view word, std::vector<int>& ids) const {
     if (ignore_merges_)
       if (const auto whole = whole_words_.find(word); whole != whole_words_.end())
         return ids.push_back(whole->second);
-
-    struct symbol {
-      int id;
-      std::size_t previous, next;
-    };
-    struct candidate {
-      std::size_t rank, left;
-      int id;
-      bool operator<(
-          const candidate& other) const {  // the queue's top is its largest: lowest rank, then leftmost
-        return std::tie(other.rank, other.left) < std::tie(rank, left);
-      }
-    };
-    constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
-    constexpr int merged = -1;
-    std::vector<symbol> symbols(word.size());
-    for (std::size_t i = 0; i < word.size(); ++i) {
-      const auto byte = static_cast<unsigned char>(word[i]);
-      require(byte_ids_[byte] >= 0, "text", concat("byte ", static_cast<int>(byte)),
-              "bytes that the vocabulary of ", where_, " has");
-      symbols[i] = {byte_ids_[byte], i == 0 ? none : i - 1, i + 1 == word.size() ? none : i + 1};
-    }
-    std::priority_queue<candidate> queue;
-    const auto find = [&](std::size_t left) {
-      const std::size_t right = symbols[left].next;
-      return right == none ? merges_.end() : merges_.find(pair_key(symbols[left].id, symbols[right].id));
-    };
-    const auto propose = [&](std::size_t left) {
-      if (const auto m = find(left); m != merges_.end()) queue.push({m->second.rank, left, m->second.id});
-    };
-    for (std::size_t i = 0; i < symbols.size(); ++i) propose(i);
-    while (!queue.empty()) {
-      const candidate best = queue.top();
-      queue.pop();
-      if (symbols[best.left].id == merged) continue;
-      if (const auto m = find(best.left); m == merges_.end() || m->second.id != best.id) continue;
-      const std::size_t right = symbols[best.left].next;
-      symbols[best.left].id = best.id;
-      symbols[best.left].next = symbols[right].next;
-      symbols[right].id = merged;
-      if (symbols[best.left].next != none) symbols[symbols[best.left].next].previous = best.left;
-      propose(best.left);
-      if (symbols[best.left].previous != none) propose(symbols[best.left].previous);
-    }
-    for (const symbol& s : symbols)
-      if (s.id != merged) ids.push_back(s.id);
+    pairs_.encode(word, ids, where_);
   }
 
   std::string where_;
   std::vector<token> tokens_;            // by id
   detail::string_map<int> ids_;          // by the spelling of tokenizer.json
   detail::string_map<int> whole_words_;  // by bytes, only with ignore_merges
-  std::array<int, 256> byte_ids_{};      // -1: not in the vocabulary
-  std::unordered_map<std::uint64_t, merge> merges_;
+  byte_pairs pairs_;
   std::array<std::vector<added_token>, 2> added_;  // by pass, longest first
   std::array<std::array<std::vector<std::size_t>, 256>, 2> by_first_byte_;
-  std::vector<stage> stages_;
+  pre_tokenizer words_;
   bool ignore_merges_ = false;
 };
 

@@ -23,44 +23,42 @@ inline llama load_llama(const std::filesystem::path& folder) {
   const io::operator_reader operators(files);
   std::set<std::string, std::less<>> used;
 
-  auto check_shape = [&](const std::string& name, index_t rows, index_t cols, index_t out, index_t in) {
-    require(rows == out && cols == in, name + ": shape", concat(rows, " x ", cols), out, " x ", in, ", as ",
-            config_path.string(), " says");
+  const auto place = [&](const std::string& name) { return concat(files.where(), ": ", name); };
+  const auto check = [&](const auto& op, const std::string& name, index_t out, index_t in) {
+    require(op.rows() == out && op.cols() == in, place(name) + ": shape", concat(op.rows(), " x ", op.cols()),
+            out, " x ", in, ", as ", config_path.string(), " says");
+    require_finite(op.to_dense().view(), place(name) + ".weight");
   };
-  const std::string table = "model.embed_tokens.weight";
-  m.set_embedding(io::operator_reader::read_dense(files, table));
-  used.insert(table);
-  check_shape(table, m.embedding().rows(), m.embedding().cols(), c.vocab_size, c.hidden_size);
-  require_finite(m.embedding().to_dense().view(), table);
-  if (!c.tie_word_embeddings) {
-    auto head = operators.read("lm_head");
-    check_shape("lm_head", head.rows(), head.cols(), c.vocab_size, c.hidden_size);
-    m.set_head(std::move(head));
-  }
-  used.insert("lm_head.weight");
+  const auto read = [&](const std::string& name, index_t out, index_t in) {
+    auto op = operators.read(name);
+    check(op, name, out, in);
+    if (operators.has(name))
+      for (const auto& part : op.storage().parts) used.insert(concat(name, ".", part.name));
+    else
+      used.insert(name + ".weight");
+    return op;
+  };
+  const std::string table = "model.embed_tokens";
+  m.set_embedding(io::operator_reader::read_dense(files, table + ".weight"));
+  check(m.embedding(), table, c.vocab_size, c.hidden_size);
+  used.insert(table + ".weight");
+  if (c.tie_word_embeddings)
+    used.insert("lm_head.weight");  // some files hold the table twice
+  else
+    m.set_head(read("lm_head", c.vocab_size, c.hidden_size));
   for (const auto& [name, length] : m.vector_shapes()) {
+    io::operator_reader::require_stored_real(files.entry(name), place(name));
     auto values = files.read_vector<float>(name);
-    require(static_cast<index_t>(values.size()) == length, name + ": length", values.size(), length, ", as ",
-            config_path.string(), " says");
-    require_finite(as_view(std::as_const(values)), name);
+    require(static_cast<index_t>(values.size()) == length, place(name) + ": length", values.size(), length,
+            ", as ", config_path.string(), " says");
+    require_finite(as_view(std::as_const(values)), place(name));
     m.set_vector(name, std::move(values));
     used.insert(name);
   }
-  for (const auto& l : m.linear_shapes()) {
-    auto op = operators.read(l.name);
-    check_shape(l.name, op.rows(), op.cols(), l.out, l.in);
-    require_finite(op.to_dense().view(), l.name + ".weight");
-    m.set_linear(l.name, std::move(op));
-    used.insert(l.name + ".weight");
-  }
-  for (const auto name : files.names()) {
-    bool known = used.contains(name) || name.ends_with(".rotary_emb.inv_freq");
-    for (auto dot = name.rfind('.'); !known && dot != std::string_view::npos && dot > 0;
-         dot = name.rfind('.', dot - 1))
-      known = operators.has(std::string(name.substr(0, dot)));
-    require(known, concat(files.folder().string(), ": tensor"), name,
-            "a tensor of the model that config.json describes");
-  }
+  for (const auto& l : m.linear_shapes()) m.set_linear(l.name, read(l.name, l.out, l.in));
+  for (const auto name : files.names())
+    require(used.contains(name) || name.ends_with(".rotary_emb.inv_freq"), concat(files.where(), ": tensor"),
+            name, "a tensor of the model that config.json describes");
   return m;
 }
 
@@ -112,15 +110,21 @@ class llama_file {
 };
 
 /// Writes model.safetensors beside copies of the source folder's config and tokenizer files. The folder
-/// appears under its name only when it is complete; an existing one is refused unless `force`.
+/// appears under its name with `out.commit()`, which is left to the caller.
 inline void save_llama(const llama_file& file, const std::filesystem::path& source,
-                       const std::filesystem::path& destination, bool force = false) {
-  io::output_folder out(destination, force);
+                       const io::output_folder& out) {
   file.write(out.path() / "model.safetensors");
   const auto folder = std::filesystem::is_directory(source) ? source : source.parent_path();
   for (const char* name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
                            "special_tokens_map.json"})
-    if (std::filesystem::exists(folder / name)) std::filesystem::copy_file(folder / name, out.path() / name);
+    if (std::filesystem::exists(folder / name))
+      io::write_text_file(out.path() / name, io::read_text_file(folder / name));
+}
+/// The same to a folder that appears complete or not at all; an existing one is refused unless `force`.
+inline void save_llama(const llama_file& file, const std::filesystem::path& source,
+                       const std::filesystem::path& destination, bool force = false) {
+  io::output_folder out(destination, force);
+  save_llama(file, source, out);
   out.commit();
 }
 

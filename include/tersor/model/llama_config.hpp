@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cmath>    // std::isfinite
 #include <numbers>  // std::numbers::pi
 
 #include <tersor/io/json.hpp>
@@ -13,7 +14,7 @@ namespace tersor::model {
 struct llama_config {
   index_t hidden_size = 0, intermediate_size = 0, num_hidden_layers = 0;
   index_t num_attention_heads = 0, num_key_value_heads = 0, head_dim = 0;
-  index_t vocab_size = 0, max_position_embeddings = 0;
+  index_t vocab_size = 0, max_position_embeddings = 2048;
   float rms_norm_eps = 1e-5F;
   bool tie_word_embeddings = false, attention_bias = false, mlp_bias = false;
   int bos_token_id = -1, eos_token_id = -1;  ///< -1: the model has none
@@ -30,27 +31,31 @@ struct llama_config {
     const auto activation = io::get<std::string>(j, "hidden_act", where, "silu");
     require(activation == "silu", concat(where, ": hidden_act"), activation, "\"silu\"");
     llama_config c;
-    auto extent = [&](const char* key) {
+    // Bounds far above any model: products of extents fit 64 bits, and no memory is taken for a typing error.
+    auto extent = [&](const char* key, index_t most = index_t{1} << 24) {
       const auto value = io::get<index_t>(j, key, where);
-      require(value > 0, concat(where, ": ", key), value, "at least 1");
+      require(value > 0 && value <= most, concat(where, ": ", key), value, "1 .. ", most);
       return value;
     };
+    auto given = [&](const char* key) { return j.contains(key) && !j[key].is_null(); };
     c.hidden_size = extent("hidden_size");
     c.intermediate_size = extent("intermediate_size");
-    c.num_hidden_layers = extent("num_hidden_layers");
+    c.num_hidden_layers = extent("num_hidden_layers", 1 << 14);
     c.num_attention_heads = extent("num_attention_heads");
     c.num_key_value_heads =
-        j.contains("num_key_value_heads") ? extent("num_key_value_heads") : c.num_attention_heads;
-    c.head_dim = j.contains("head_dim") && !j["head_dim"].is_null() ? extent("head_dim")
-                                                                    : c.hidden_size / c.num_attention_heads;
+        given("num_key_value_heads") ? extent("num_key_value_heads") : c.num_attention_heads;
+    c.head_dim = given("head_dim") ? extent("head_dim", 1 << 16) : c.hidden_size / c.num_attention_heads;
     c.vocab_size = extent("vocab_size");
-    c.max_position_embeddings = io::get<index_t>(j, "max_position_embeddings", where, index_t{2048});
+    if (given("max_position_embeddings"))
+      c.max_position_embeddings = extent("max_position_embeddings", index_t{1} << 40);
     c.rms_norm_eps = io::get<float>(j, "rms_norm_eps", where, 1e-6F);
+    require(c.rms_norm_eps >= 0 && std::isfinite(c.rms_norm_eps), concat(where, ": rms_norm_eps"),
+            c.rms_norm_eps, "a finite number, not negative");
     c.tie_word_embeddings = io::get<bool>(j, "tie_word_embeddings", where, false);
     c.attention_bias = io::get<bool>(j, "attention_bias", where, false);
     c.mlp_bias = io::get<bool>(j, "mlp_bias", where, false);
-    c.bos_token_id = token(j, "bos_token_id", where);
-    c.eos_token_id = token(j, "eos_token_id", where);
+    c.bos_token_id = token(j, "bos_token_id", c, where);
+    c.eos_token_id = token(j, "eos_token_id", c, where);
     require(c.head_dim % 2 == 0 && c.head_dim > 0, concat(where, ": head_dim"), c.head_dim, "an even number");
     require(c.num_attention_heads % c.num_key_value_heads == 0, concat(where, ": num_attention_heads"),
             c.num_attention_heads, "a multiple of num_key_value_heads, ", c.num_key_value_heads);
@@ -60,16 +65,24 @@ struct llama_config {
 
  private:
   /// A token id; the first of a list; -1 for null or nothing.
-  static int token(const io::json& j, const char* key, const std::string& where) {
-    if (!j.contains(key) || j[key].is_null()) return -1;
-    if (j[key].is_array()) return j[key].empty() ? -1 : j[key][0].get<int>();
-    return io::get<int>(j, key, where);
+  static int token(const io::json& j, const char* key, const llama_config& c, const std::string& where) {
+    const auto found = j.find(key);
+    if (found == j.end() || found->is_null() || (found->is_array() && found->empty())) return -1;
+    const std::string place = concat(where, ": ", key);
+    const int id = io::json_as<int>::from(found->is_array() ? found->front() : *found, place);
+    require(id >= -1 && id < c.vocab_size, place, id, "a token below vocab_size, ", c.vocab_size, ", or -1");
+    return id;
   }
   static std::vector<double> frequencies(const io::json& j, const llama_config& c, const std::string& where) {
-    auto f = rotary::base_frequencies(c.head_dim, io::get<double>(j, "rope_theta", where, 10000.0));
-    if (!j.contains("rope_scaling") || j["rope_scaling"].is_null()) return f;
-    const auto& s = j["rope_scaling"];
-    const std::string place = where + ": rope_scaling";
+    // Since transformers 5 both are in "rope_parameters".
+    const char* key = j.contains("rope_parameters") ? "rope_parameters" : "rope_scaling";
+    const std::string place = concat(where, ": ", key);
+    const auto s = io::get<io::json>(j, key, where, io::json());
+    auto theta = io::get<double>(j, "rope_theta", where, 10000.0);
+    if (!s.is_null()) theta = io::get<double>(s, "rope_theta", place, theta);
+    require(theta > 0 && std::isfinite(theta), concat(where, ": rope_theta"), theta, "a positive number");
+    auto f = rotary::base_frequencies(c.head_dim, theta);
+    if (s.is_null()) return f;
     const auto type = s.contains("rope_type") ? io::get<std::string>(s, "rope_type", place)
                                               : io::get<std::string>(s, "type", place);
     if (type == "default") return f;
