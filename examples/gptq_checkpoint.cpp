@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include <tersor/io/checkpoint.hpp>
+#include <tersor/io/safetensors_writer.hpp>
 #include <tersor/quant/gptq.hpp>
 #include <tersor/quant/gptq_layout.hpp>
 

@@ -30,7 +30,7 @@ generator=
 # No -DNDEBUG: assertions are on in the library too.
 # shellcheck disable=SC2086  # CMAKE_ARGS is a list of words
 cmake -S . -B "$build" ${generator:+-G "$generator"} -DCMAKE_BUILD_TYPE=Release \
-  -DCMAKE_CXX_FLAGS_RELEASE="${BUILD_FLAGS:--O1 -g0}" -DTERSOR_BUILD_TESTS=ON -DTERSOR_BUILD_EXAMPLES=OFF \
+  -DCMAKE_CXX_FLAGS_RELEASE="${BUILD_FLAGS:--O1 -g0}" -DTERSOR_BUILD_TESTS=ON -DTERSOR_BUILD_EXAMPLES=ON \
   ${CMAKE_ARGS:-}
 cmake --build "$build" -j "$jobs"
 openblas_environment

@@ -67,38 +67,6 @@ struct loaded_model {
   }
 };
 
-/// Error for the first activation that is not finite when the model reads `ids`: its layer, token and
-/// channel.
-inline void require_finite_activations(const tersor::model::llama& m, std::span<const int> ids,
-                                       const tersor::context& ctx) {
-  tersor::model::block_state state{m.embed(ids), {}};
-  for (tersor::index_t b = 0; b < m.block_count(); ++b) {
-    m.begin_block(b, state);
-    tersor::index_t stage = 0;
-    for (const auto& linears : m.linear_stages(b)) {
-      tersor::require_finite(state.input.view(), "input of " + linears.front());
-      m.finish_stage(b, stage++, state, ctx);
-    }
-    tersor::require_finite(state.hidden.view(), tersor::concat("output of block ", b));
-  }
-  tersor::require_finite(m.logits(state.hidden.view(), ctx).view(), "logits");
-}
-
-/// Perplexity, which is a number.
-inline tersor::model::perplexity_result measured_perplexity(const tersor::model::llama& m,
-                                                            std::span<const int> ids,
-                                                            const tersor::model::evaluation_options& options,
-                                                            const tersor::context& ctx) {
-  auto result = tersor::model::perplexity(m, ids, options, ctx);
-  for (std::size_t w = 0; w < result.nll_per_window.size(); ++w) {
-    if (std::isfinite(result.nll_per_window[w])) continue;
-    const auto window = static_cast<std::size_t>(options.window);
-    require_finite_activations(m, ids.subspan(w * window, window), ctx);
-  }
-  tersor::require(std::isfinite(result.perplexity), "perplexity", result.perplexity, "a finite number");
-  return result;
-}
-
 /// Threads and seed of every command, and a progress line where a person is watching.
 struct run_options {
   int threads = 0;

@@ -78,8 +78,8 @@ void run(const options& o) {
   const auto report = tersor::pipeline::compress(small, recipe, calibration, schedule, ctx);
   tersor::io::ordered_json before = nullptr, after = nullptr;
   if (!evaluation.empty()) {
-    before = command::measured_perplexity(dense.model, evaluation, o.evaluation, ctx).perplexity;
-    after = command::measured_perplexity(small, evaluation, o.evaluation, ctx).perplexity;
+    before = tersor::model::perplexity(dense.model, evaluation, o.evaluation, ctx).perplexity;
+    after = tersor::model::perplexity(small, evaluation, o.evaluation, ctx).perplexity;
   }
   const tersor::io::ordered_json provenance{{"spec", recipe.text()},
                                             {"layers", tersor::pipeline::to_json(report, false)}};

@@ -30,7 +30,7 @@ void command::add_logits(CLI::App& app) {
     const auto logits = m.model.logits(hidden.view().rows(hidden.rows() - 1, 1), ctx);
     const auto row = logits.row(0);
     if (!std::ranges::all_of(row, [](float x) { return std::isfinite(x); }))
-      require_finite_activations(m.model, ids, ctx);
+      tersor::model::require_finite_activations(m.model, ids, ctx);
     if (o->json) {
       const tersor::io::ordered_json j{{"ids", ids}, {"logits", std::vector<float>(row.begin(), row.end())}};
       print_json(j, -1);

@@ -100,6 +100,19 @@ TEST_CASE("a loop runs again after an exception") {
   CHECK_FALSE(detail::inside_parallel);
 }
 
+TEST_CASE("after an exception no further task is begun") {
+  for (const int threads : {1, 2, 4}) {
+    std::atomic<int> begun{0};
+    CHECK_THROWS_AS(parallel_for(100000, with_threads(threads),
+                                 [&](index_t i) {
+                                   ++begun;
+                                   if (i == 3) throw std::runtime_error("stop");
+                                 }),
+                    std::runtime_error);
+    CHECK(begun < 100000);
+  }
+}
+
 TEST_CASE("an inner loop runs in order on the thread of its outer task") {
   const auto ctx = with_threads(4);
   std::atomic<int> elsewhere{0}, out_of_order{0}, runs{0};

@@ -48,6 +48,24 @@ TEST_CASE("evaluate: threads, windows and their limits") {
   CHECK_THROWS_AS(model::perplexity(m, std::span(ids).subspan(0, 10), {.window = 48}), error);
 }
 
+TEST_CASE("evaluate: a value that is not finite is named") {
+  auto m = tiny_llama();
+  m.set_vector("model.layers.1.post_attention_layernorm.weight",
+               std::vector<float>(24, std::numeric_limits<float>::infinity()));
+  const auto ids = random_ids(64, 50);
+  const auto place = [](auto&& f) {
+    try {
+      f();
+    } catch (const error& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  const std::string named = "input of model.layers.1.mlp.up_proj[0, 0]";
+  CHECK(place([&] { model::perplexity(m, ids, {.window = 32}); }).find(named) == 0);
+  CHECK(place([&] { model::divergence(tiny_llama(), m, ids, {.window = 32}); }).find(named) == 0);
+}
+
 TEST_CASE("evaluate: divergence from itself is zero, from another model positive") {
   const auto a = tiny_llama(1), b = tiny_llama(2);
   const auto ids = random_ids(64, 50);

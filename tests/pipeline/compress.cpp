@@ -150,6 +150,15 @@ TEST_CASE("compress: NaN in an activation is named") {
   CHECK(holds(error_of([&] { run(m, "gptq(group_size=8)"); }), {"model.layers.1.self_attn", "finite"}));
 }
 
+TEST_CASE("compress: an error of a technique names the layer") {
+  auto m = tiny_llama();
+  const std::string name = "model.layers.1.mlp.up_proj";
+  auto w = m.linear(name).to_dense();
+  w(3, 4) = 1e37F;  // the scale does not fit f16
+  m.set_linear(name, op::dense(w.view()));
+  CHECK(holds(error_of([&] { run(m, "rtn(group_size=8)"); }), {name, "scale"}));
+}
+
 TEST_CASE("compress: progress is reported and a run can be cancelled") {
   auto m = tiny_llama();
   long long last = 0, total = 0;

@@ -61,6 +61,8 @@ TEST_CASE("recipe: mistakes say where and suggest") {
   auto mistake = [](const char* text) { return error_of([&] { recipe::parse(text); }); };
   CHECK(holds(mistake("gptp(bits=4)"), {"gptp", "gptq"}));
   CHECK(holds(mistake("gtpq"), {"gtpq", "did you mean \"gptq\""}));
+  CHECK(holds(mistake("rtn(bits=4,bits=3)"), {"bits", "once"}));
+  CHECK(holds(mistake("svd(energy=3)"), {"energy", "one of method, rank, ratio"}));
   CHECK(holds(mistake("rtn,svd"), {"glob", "*", "one rule"}));
   CHECK(holds(mistake("rtn; *.up_proj: gptq; *.up_proj: dense"), {"*.up_proj", "one rule"}));
   CHECK(holds(mistake("gptq(bit=4)"), {"bit", "bits"}));
@@ -85,8 +87,8 @@ TEST_CASE("recipe: mistakes say where and suggest") {
 TEST_CASE("recipe: a rule that matches no layer is an error with the nearest name") {
   const std::vector<std::string> layers{"model.layers.0.mlp.down_proj", "model.layers.0.mlp.up_proj"};
   recipe::parse("rtn; *.down_proj: dense").check_layers(layers);
-  CHECK(
-      holds(error_of([&] { recipe::parse("rtn; *.dwn_proj: dense").check_layers(layers); }), {"*.dwn_proj"}));
+  CHECK(holds(error_of([&] { recipe::parse("rtn; *.dwn_proj: dense").check_layers(layers); }),
+              {"*.dwn_proj", "did you mean \"*.down_proj\""}));
   CHECK(holds(error_of([&] { recipe::parse("model.layers.0.mlp.dwn_proj: rtn").check_layers(layers); }),
               {"dwn_proj", "model.layers.0.mlp.down_proj"}));
 }

@@ -4,6 +4,7 @@
 
 #include <array>        // std::array
 #include <charconv>     // std::from_chars
+#include <cmath>        // std::abs
 #include <limits>       // std::numeric_limits
 #include <optional>     // std::optional
 #include <string>       // std::string
@@ -73,8 +74,13 @@ struct option_text {
       for (const auto& [n, e] : option_names(V{})) s += concat(s.empty() ? "" : "|", n);
       return s;
     } else {
-      return concat(doc.min, " .. ", doc.max);
+      return concat(bound(doc.min), " .. ", bound(doc.max));
     }
+  }
+  /// Of an integer option as an integer: "1000000", not "1e+06".
+  static std::string bound(double x) {
+    if (std::is_integral_v<V> && std::abs(x) < 1e15) return to_text(static_cast<long long>(x));
+    return to_text(x);
   }
   static bool in_range(const V& value, const option_doc& doc) {
     if constexpr (std::is_enum_v<V> || std::is_same_v<V, bool>) {
@@ -124,7 +130,11 @@ void set_option(T& technique, std::string_view id, std::string_view name, std::s
       fail(concat(id, ": ", name), text, option_text<V>::range(o.doc));
     technique.*(o.member) = *value;
   });
-  if (!found) fail(concat(id, ": option"), name, concat("one of its options", suggestion(name, names)));
+  if (found) return;
+  const std::string close = suggestion(name, names);
+  std::string list;
+  for (const auto& n : names) list += concat(list.empty() ? "" : ", ", n);
+  fail(concat(id, ": option"), name, close.empty() ? "one of " + list : "one of its options" + close);
 }
 
 /// One row of a technique's option table.

@@ -97,7 +97,8 @@ class thread_pool {
 /// Runs task(i) for i in [0, count) on up to `ctx.threads` threads (0: all of the machine). Tasks are handed
 /// out in any order, so a task must write only what belongs to its own i; a result that needs a sum over
 /// tasks stores one partial value per i and adds them up in order afterwards. Then results are the same bits
-/// for any number of threads. The first exception, by index, is rethrown. Nested loops run on the thread of
+/// for any number of threads. After an exception no further task is begun, and the first one, by
+/// index, is rethrown. Nested loops run on the thread of
 /// their task.
 template <class Task>
 void parallel_for(index_t count, const context& ctx, Task&& task) {
@@ -120,6 +121,7 @@ void parallel_for(index_t count, const context& ctx, Task&& task) {
             first_index = i;
             first = std::current_exception();
           }
+          next.store(count, std::memory_order_relaxed);  // no task after this one is begun
         }
 #else
         task(i);

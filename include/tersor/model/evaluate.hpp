@@ -40,14 +40,31 @@ void for_each_rows(index_t count, F&& f) {
 
 }  // namespace detail
 
+/// Error for the first activation that is not finite when the model reads `ids`: its layer, token and
+/// channel.
+inline void require_finite_activations(const llama& m, std::span<const int> ids, const context& ctx = {}) {
+  block_state state{m.embed(ids), {}};
+  for (index_t b = 0; b < m.block_count(); ++b) {
+    m.begin_block(b, state);
+    index_t stage = 0;
+    for (const auto& linears : m.linear_stages(b)) {
+      require_finite(state.input.view(), "input of " + linears.front());
+      m.finish_stage(b, stage++, state, ctx);
+    }
+    require_finite(state.hidden.view(), concat("output of block ", b));
+  }
+  require_finite(m.logits(state.hidden.view(), ctx).view(), "logits");
+}
+
 /// exp of the mean negative log-likelihood of the next token over all windows. Windows run in parallel, each
-/// on one thread, so the result is the same for any number of threads.
+/// on one thread, so the result is the same for any number of threads. Error that names the place where a
+/// value is not finite.
 inline perplexity_result perplexity(const llama& m, std::span<const int> ids,
                                     const evaluation_options& options = {}, const context& ctx = {}) {
   const index_t windows = options.windows(ids.size(), m.config().max_position_embeddings), n = options.window;
   perplexity_result r;
   r.nll_per_window.resize(static_cast<std::size_t>(windows));
-  std::atomic<index_t> done{0};
+  index_t done = 0;
   std::mutex lock;
   parallel_for(windows, ctx, [&](index_t w) {
     const auto window = ids.subspan(static_cast<std::size_t>(w * n), static_cast<std::size_t>(n));
@@ -61,6 +78,7 @@ inline perplexity_result perplexity(const llama& m, std::span<const int> ids,
                static_cast<double>(logits.row(t)[next]);
       }
     });
+    if (!std::isfinite(nll)) require_finite_activations(m, window, {.threads = 1});
     r.nll_per_window[static_cast<std::size_t>(w)] = nll / static_cast<double>(n - 1);
     const std::lock_guard guard(lock);
     ctx.step("evaluation", ++done, windows);
@@ -78,7 +96,7 @@ struct divergence_result {
   index_t tokens = 0;
 };
 
-/// How far the predictions of `m` are from those of `reference` on the same windows.
+/// How far the predictions of `m` are from those of `reference` on the same windows. Error as for perplexity.
 inline divergence_result divergence(const llama& reference, const llama& m, std::span<const int> ids,
                                     const evaluation_options& options = {}, const context& ctx = {}) {
   require(reference.config().vocab_size == m.config().vocab_size, "divergence: vocab_size",
@@ -86,6 +104,8 @@ inline divergence_result divergence(const llama& reference, const llama& m, std:
   const index_t windows = options.windows(ids.size(), m.config().max_position_embeddings), n = options.window;
   std::vector<double> kl(static_cast<std::size_t>(windows));
   std::vector<index_t> same(static_cast<std::size_t>(windows));
+  index_t done = 0;
+  std::mutex lock;
   parallel_for(windows, ctx, [&](index_t w) {
     const auto window = ids.subspan(static_cast<std::size_t>(w * n), static_cast<std::size_t>(n));
     const auto a = reference.forward(window, nullptr, {.threads = 1}),
@@ -107,6 +127,12 @@ inline divergence_result divergence(const llama& reference, const llama& m, std:
             std::ranges::max_element(p) - p.begin() == std::ranges::max_element(q) - q.begin();
       }
     });
+    if (!std::isfinite(kl[static_cast<std::size_t>(w)])) {
+      require_finite_activations(reference, window, {.threads = 1});
+      require_finite_activations(m, window, {.threads = 1});
+    }
+    const std::lock_guard guard(lock);
+    ctx.step("divergence", ++done, windows);
   });
   divergence_result r;
   r.tokens = windows * (n - 1);

@@ -5,7 +5,7 @@
 #include <numeric>  // std::iota
 
 #include <tersor/core/random.hpp>
-#include <tersor/model/llama.hpp>
+#include <tersor/model/evaluate.hpp>
 
 namespace tersor::model {
 
@@ -45,7 +45,7 @@ inline int sample_token(std::span<const float> logits, const generation_options&
 }
 
 /// Continues `ids` (not empty); returns the new tokens only. The end-of-sequence token ends the text and is
-/// not returned.
+/// not returned. Error that names the place where a value is not finite.
 inline std::vector<int> generate(const llama& m, std::span<const int> ids,
                                  const generation_options& options = {}, const context& ctx = {}) {
   options.validate();
@@ -59,6 +59,8 @@ inline std::vector<int> generate(const llama& m, std::span<const int> ids,
   auto hidden = m.forward(ids, &cache, ctx);
   while (static_cast<index_t>(result.size()) < options.tokens) {
     const auto logits = m.logits(hidden.view().rows(hidden.rows() - 1, 1), ctx);
+    if (!std::isfinite(kernel::log_sum_exp(logits.row(0).data(), logits.cols())))
+      require_finite_activations(m, ids, ctx);
     const int next = sample_token(logits.row(0), options, random);
     if (next == m.config().eos_token_id) break;
     result.push_back(next);

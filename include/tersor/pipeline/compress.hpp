@@ -169,7 +169,7 @@ class block_schedule {
       const solve::stopwatch clock;
       solve::layer l{.name = name, .weight = model_.linear(name).to_dense()};
       if (inputs) l.inputs = &*inputs;
-      auto outcome = chains_.at(name).compress(l, ctx_);
+      auto outcome = compress_layer(l);
       const double seconds = clock.seconds();
       report_.seconds += seconds;
       const auto original = originals_.find(name);
@@ -181,6 +181,20 @@ class block_schedule {
       model_.set_linear(name, std::move(outcome.op));
       if (++done_ == total_) ctx_.step(name, done_, total_);
     }
+  }
+
+  /// An error that does not name the layer itself is told which one it was.
+  solve::outcome compress_layer(const solve::layer& l) const {
+#if TERSOR_HAS_EXCEPTIONS
+    try {
+      return chains_.at(l.name).compress(l, ctx_);
+    } catch (const error& e) {
+      if (e.argument().find(l.name) != std::string::npos) throw;
+      throw error(concat(l.name, ": ", e.argument()), e.value(), e.expected());
+    }
+#else
+    return chains_.at(l.name).compress(l, ctx_);
+#endif
   }
 
   /// Function-preserving scales, then adjustments of single weights.

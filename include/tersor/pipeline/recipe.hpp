@@ -164,7 +164,11 @@ class recipe {
   void check_layers(std::span<const std::string> layers) const {
     for (const auto& r : rules_) {
       const bool any = std::ranges::any_of(layers, [&](const auto& l) { return matches_glob(r.glob, l); });
-      require(any, "spec: glob", r.glob, "a pattern that matches a layer", suggestion(r.glob, layers));
+      if (any) continue;
+      // "*.dwn_proj" is close to what ends a name, not to a name
+      std::vector<std::string> names(layers.begin(), layers.end());
+      for (const auto& l : layers) names.push_back(concat("*", l.substr(std::min(l.rfind('.'), l.size()))));
+      fail("spec: glob", r.glob, "a pattern that matches a layer" + suggestion(r.glob, names));
     }
   }
 
@@ -260,6 +264,8 @@ class spec_parser {
         v.name = word("an option");
         if (!accept('=')) mistake("'=' after " + v.name);
         v.value = word("a value", true);
+        for (const auto& other : values)
+          require(other.name != v.name, concat("spec: ", id, ": option"), v.name, "each option once");
         values.push_back(std::move(v));
       } while (accept(','));
       if (!accept(')')) mistake("')'");
