@@ -3,6 +3,7 @@
 #pragma once
 
 #include <charconv>     // std::to_chars
+#include <cmath>        // std::isnan
 #include <cstdio>       // std::fputs
 #include <cstdlib>      // std::abort
 #include <stdexcept>    // std::runtime_error
@@ -66,7 +67,7 @@ std::string to_text(const T& value) {
   if constexpr (std::is_same_v<T, bool>) {
     return value ? "true" : "false";
   } else if constexpr (std::is_floating_point_v<T>) {
-    if (value != value) return "nan";  // without the sign that some libraries print
+    if (std::isnan(value)) return "nan";  // without the sign that some libraries print
     char buffer[64];
     const auto end = std::to_chars(buffer, buffer + sizeof buffer, value).ptr;
     return std::string(buffer, end);

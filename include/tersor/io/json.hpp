@@ -65,7 +65,7 @@ class json_builder : public nlohmann::json_sax<json> {
   const std::string& error() const { return error_; }
 
  private:
-  static std::string without_prefix(std::string message) {
+  static std::string without_prefix(const std::string& message) {
     const std::size_t end = message.find("] ");
     return end == std::string::npos ? message : message.substr(end + 2);
   }
