@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tersor - bench: what including, rebuilding and compressing cost, against the budgets; usage: bash bench/budgets.sh [WHAT]...
+# tersor - bench: what including, rebuilding and compressing cost, against the budgets; usage: bash bench/budgets.sh [WHAT ...]
 # SPDX-License-Identifier: MIT
 #
 # WHAT: compile (user time of one translation unit at -O0 that includes a header and uses nothing of it, over Eigen/Dense),
