@@ -42,16 +42,7 @@ bool factor_block(matrix_view<T> a, const T* scale) {
     const T* ai = a.data + i * a.strides[0];
     for (index_t j = 0; j <= i; ++j) {
       const T* aj = a.data + j * a.strides[0];
-      T sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
-      index_t k = 0;
-      for (; k + 4 <= j; k += 4) {
-        sum0 += ai[k] * aj[k];
-        sum1 += ai[k + 1] * aj[k + 1];
-        sum2 += ai[k + 2] * aj[k + 2];
-        sum3 += ai[k + 3] * aj[k + 3];
-      }
-      for (; k < j; ++k) sum0 += ai[k] * aj[k];
-      const T rest = a(i, j) - ((sum0 + sum1) + (sum2 + sum3));
+      const T rest = a(i, j) - dot(ai, aj, j);
       if (j < i) {
         a(i, j) = rest / a(j, j);
       } else {

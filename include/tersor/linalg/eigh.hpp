@@ -9,7 +9,7 @@
 #include <utility>    // std::swap
 #include <vector>     // std::vector
 
-#include <tersor/linalg/qr.hpp>  // detail::reflect, detail::dot
+#include <tersor/linalg/qr.hpp>  // detail::reflect
 
 namespace tersor::linalg {
 

@@ -18,21 +18,6 @@ struct qr_result {
 
 namespace detail {
 
-/// Σ x y in four interleaved sums.
-template <class T>
-T dot(const T* x, const T* y, index_t n) {
-  T s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-  index_t i = 0;
-  for (; i + 4 <= n; i += 4) {
-    s0 += x[i] * y[i];
-    s1 += x[i + 1] * y[i + 1];
-    s2 += x[i + 2] * y[i + 2];
-    s3 += x[i + 3] * y[i + 3];
-  }
-  for (; i < n; ++i) s0 += x[i] * y[i];
-  return (s0 + s1) + (s2 + s3);
-}
-
 /// Turns x into the Householder vector v (v[0] = 1) with (I - tau v vᵀ) x = (beta, 0, ...).
 template <class T>
 struct reflection {

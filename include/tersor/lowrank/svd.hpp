@@ -201,7 +201,7 @@ struct svd {
   }
 
   /// The algorithm itself. @param w [out, in], finite; @param inputs, fisher as for the calls. Randomness
-  /// from `ctx.seed`. Memory beside w: for a square w at most 17 times its bytes (19 for whitened), nearly
+  /// from `ctx.seed`. Memory beside w: for a square w about 15 times its bytes (17 for whitened), nearly
   /// all of it inside `linalg::svd`; 4 times for randomized at a rank of a quarter.
   svd_factors factorize(matrix_view<const float> w, const calib::statistics* inputs = nullptr,
                         const context& ctx = {}, std::span<const double> fisher = {}) const {
