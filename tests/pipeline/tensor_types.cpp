@@ -1,11 +1,10 @@
-// tersor - the same bits from every tensor type and layout, for every compressor of quant/
+// tersor - the same bits from every tensor type and layout, for every compressor
 // SPDX-License-Identifier: MIT
 #include <Eigen/Core>
 
-#include <tersor/quant/gptq.hpp>
-#include <tersor/quant/w8a8.hpp>
+#include <tersor/pipeline/catalog.hpp>
 
-#include "samples.hpp"
+#include "quant/samples.hpp"
 
 #if __has_include(<xtensor/containers/xadapt.hpp>)
 #include <xtensor/containers/xarray.hpp>
@@ -25,8 +24,9 @@ namespace {
 using namespace tersor_test;
 using tersor::index_t;
 using tersor::quant::gptq;
-using tersor::quant::rtn;
-using tersor::quant::w8a8;
+using namespace tersor::prune;
+namespace quant = tersor::quant;
+namespace lowrank = tersor::lowrank;
 
 /// f(name, tensor) with the values of w in every type of tensor that the library knows. Gaps hold NaN.
 template <class F>
@@ -83,25 +83,47 @@ void for_each_tensor_type(const matrix<float>& w, F&& f) {
 #endif
 }
 
-TEST_CASE("compressors: the same bits for every tensor type and any number of threads", "[quant]") {
-  for (const auto& [out, in] : {std::pair<index_t, index_t>{1, 1}, {1, 9}, {9, 1}, {20, 37}}) {
+/// Every compressor of the library, with options that take its longer paths, called as `call(technique)`.
+template <class Call>
+void for_each_compressor(index_t in, Call&& call) {
+  call(quant::rtn{.bits = 3, .group_size = 8, .clip_search = true});
+  call(gptq{.bits = 3, .group_size = 8, .act_order = true, .block_size = 16});
+  call(quant::w8a8{});
+  call(magnitude{.sparsity = 0.4});
+  call(nm_mask{});
+  call(wanda{.pattern = {2, 4}, .update = tersor::solve::weight_update::feedback, .block_size = 16});
+  if (in % 4 == 0) call(ria{.pattern = {2, 4}, .permute = true});
+  call(sparsegpt{.sparsity = 0.5, .block_size = 16, .bits = 4});
+  call(lowrank::svd{.ratio = 0.6});
+  call(lowrank::svd{.method = lowrank::svd_method::asvd, .ratio = 0.6});
+  call(lowrank::svd{.method = lowrank::svd_method::whitened, .ratio = 0.6});
+  call(lowrank::svd{.method = lowrank::svd_method::randomized, .ratio = 0.6});
+}
+
+TEST_CASE("compressors: the same bits for every tensor type and any number of threads", "[tensor_types]") {
+  for (const auto& [out, in] : {std::pair<index_t, index_t>{1, 1}, {1, 9}, {9, 1}, {20, 37}, {12, 40}}) {
     const auto w = random_matrix<float>(out, in, 1);
     const auto inputs = statistics_of(correlated_inputs(3 * in, in, 2));
-    const rtn r{.bits = 3, .group_size = 8, .clip_search = true};
-    const gptq g{.bits = 3, .group_size = 8, .act_order = true, .block_size = 16};
-    const w8a8 q{};
-    const auto rounded = r(w, nullptr, threads(1)).op.to_dense();
-    const auto fed_back = g(w, inputs, threads(1)).op.to_dense();
-    const auto integers = q(w, nullptr, threads(1)).op.to_dense();
-    for_each_tensor_type(w, [&](const char* name, const auto& tensor) {
-      INFO(name);
-      for (const int n : {1, 2, 3}) {
-        CHECK(r(tensor, nullptr, threads(n)).op.to_dense() == rounded);
-        CHECK(g(tensor, inputs, threads(n)).op.to_dense() == fed_back);
-        CHECK(q(tensor, nullptr, threads(n)).op.to_dense() == integers);
-      }
+    for_each_compressor(in, [&](const auto& technique) {
+      INFO(technique.info.id << ' ' << out << " x " << in);
+      const auto compressed = [&](const auto& tensor, int n) {
+        if constexpr (requires { technique(tensor, inputs, threads(n)); })
+          return technique(tensor, inputs, threads(n)).op.to_dense();
+        else
+          return technique(tensor, &inputs, threads(n)).op.to_dense();
+      };
+      const auto expected = compressed(w, 1);
+      for_each_tensor_type(w, [&](const char* name, const auto& tensor) {
+        INFO(name);
+        for (const int n : {1, 2, 3}) CHECK(compressed(tensor, n) == expected);
+      });
     });
   }
+  const auto sparse = nm_mask{}(random_matrix<float>(8, 16, 3)).op.to_dense();
+  for_each_tensor_type(sparse, [&](const char* name, const auto& tensor) {
+    INFO(name);
+    CHECK(sp24_store{}(tensor).op.to_dense() == sparse);
+  });
 }
 
 TEST_CASE("compressors: calibration from every tensor type", "[quant]") {
