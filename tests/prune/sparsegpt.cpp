@@ -72,6 +72,22 @@ TEST_CASE("sparsegpt: sparsity 0 without a quantizer leaves every bit", "[sparse
   }
 }
 
+TEST_CASE("sparsegpt: refinement keeps the mask and lowers the output error", "[sparsegpt]") {
+  for (const std::uint64_t seed : {1U, 2U, 3U, 4U})
+    for (const sparsegpt& o : {sparsegpt{.sparsity = 0.5}, {.sparsity = 0.7}, {.pattern = {2, 4}}}) {
+      const index_t in = 48;
+      const auto w = random_matrix<float>(16, in, seed);
+      const auto inputs = statistics_of(correlated_inputs(4 * in, in, seed));
+      auto released = o;
+      released.refine = 0;
+      const auto a = released(w, inputs), b = o(w, inputs);
+      CHECK(*b.report.weighted_error < *a.report.weighted_error);
+      CHECK(b.report.bytes == a.report.bytes);
+      const auto x = a.op.to_dense(), y = b.op.to_dense();
+      for (index_t i = 0; i < x.size(); ++i) CHECK((x.data()[i] == 0.0F) == (y.data()[i] == 0.0F));
+    }
+}
+
 TEST_CASE("sparsegpt: what rounding to the stored type loses is fed back", "[sparsegpt]") {
   for (const std::uint64_t seed : {1U, 2U, 3U}) {
     const index_t in = 32;

@@ -181,4 +181,36 @@ TEST_CASE("update: errors", "[update]") {
   CHECK_THROWS_AS(least_squares_update(w, all, h), tersor::error);
 }
 
+TEST_CASE(
+    "update: refinement goes down to the least-squares optimum, keeps zeros and does not depend on threads",
+    "[update]") {
+  for (const index_t in : {index_t{1}, index_t{7}, index_t{24}})
+    for (const std::uint64_t seed : {1U, 2U, 3U}) {
+      INFO(in << " inputs, seed " << seed);
+      const auto w = random_matrix<float>(20, in, seed);
+      const auto kept = random_mask(20, in, 0.5, seed + 1);
+      auto h = hessian(in, seed + 2);
+      const auto best = least_squares_update(w, kept, h), first = feedback_update(w, kept, h);
+      for (index_t j = 0; j < in; ++j) h(j, j) += best.damping;
+      const auto loss = [&](const matrix<float>& x) {
+        return tersor::linalg::weighted_error(w, x, h.view());
+      };
+      double before = loss(first.weight);
+      const double least = loss(best.weight), size = tersor::linalg::weighted_norm(w, h.view());
+      for (const int steps : {1, 2, 4, 8, 100}) {
+        const auto x = refine_update(w, kept, first.weight, h, steps, threads(1));
+        CHECK(x == refine_update(w, kept, first.weight, h, steps, threads(3)));
+        for (index_t i = 0; i < x.size(); ++i) CHECK((kept.data()[i] || x.data()[i] == 0.0F));
+        const double now = loss(x);
+        CHECK(now <= before + 1e-6 * size);
+        CHECK(now >= least - 1e-6 * size);
+        before = now;
+      }
+      CHECK(before <= least + 1e-5 * size);
+    }
+  const auto w = random_matrix<float>(4, 12, 9);
+  const matrix<std::uint8_t> all(4, 12, 1);
+  CHECK(refine_update(w, all, w, hessian(12, 9), 10) == w);  // nothing to be gained
+}
+
 }  // namespace

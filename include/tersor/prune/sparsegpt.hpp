@@ -26,12 +26,15 @@ struct sparsegpt_solution {
 /// left, removes the weights whose loss would cost the layer's output least (w² / [H⁻¹]_jj of the remaining
 /// problem) and pushes the error into the channels that are still to come, through H = (2/n) XᵀX. The mask is
 /// chosen panel by panel of `block_size` channels, or, for n:m, group by group, from the weights as
-/// compensated so far. With `bits` the kept weights are rounded in the same pass, to one grid per row or
-/// group of inputs that is fitted on the weights as they came.
+/// compensated so far. Feedback only reaches channels that are still to come, so the kept weights are not yet
+/// the best ones for the mask: `refine` steps of conjugate gradients on all of them follow (not in the
+/// official program; 0 leaves them out). With `bits` the kept weights are rounded in the same pass, to one
+/// grid per row or group of inputs that is fitted on the weights as they came.
 ///
-/// Cost: in³ (factor of H⁻¹) + out in² / 2 multiply-adds. Guarantee: exactly floor(sparsity * out * width)
-/// weights go in each panel, n of every m stay; with sparsity 0 and no bits W is unchanged; with sparsity 0
-/// and bits it is GPTQ with one grid per row, or with static groups. Bits per weight for b-bit values: 1 + (1
+/// Cost: in³ (factor of H⁻¹) + out in² / 2 multiply-adds, and out in² for each step of `refine`. Guarantee:
+/// exactly floor(sparsity * out * width) weights go in each panel, n of every m stay; with sparsity 0 and no
+/// bits W is unchanged; with sparsity 0 and bits it is GPTQ with one grid per row, or with static groups.
+/// Bits per weight for b-bit values: 1 + (1
 /// - sparsity) b as a bitmap, 1 + b / 2 for 2:4, and (16 + bits) / group_size (or in_features) for the grids.
 ///
 ///     tersor::calib::statistics inputs(in_features);
@@ -52,6 +55,7 @@ struct sparsegpt {
   float max_shrink = 0.8F;
   dtype scale_type = dtype::f16;
   dtype value_type = dtype::bf16;
+  int refine = 10;
   bool as_released = false;
   bool compat_one_sided = false;
 
@@ -75,6 +79,11 @@ struct sparsegpt {
         solve::grid_options<sparsegpt>(),
         std::tuple{
             solve::value_type_option<sparsegpt>("stored type of the kept weights without bits"),
+            option{"refine",
+                   &sparsegpt::refine,
+                   {.help = "steps towards the best weights for the mask, without bits; 0: as released",
+                    .min = 0,
+                    .max = 1000}},
             option{"as_released",
                    &sparsegpt::as_released,
                    {.help = "threshold as the released program does: one entry more goes in each panel"}}});
@@ -96,8 +105,11 @@ struct sparsegpt {
   solve::outcome compress(const solve::layer& l, const context& ctx = {}) const {
     validate();
     solve::check_layer(l);
-    auto s = run(l.weight, l.require_inputs(info.id).hessian(),
-                 l.sparsity.empty() ? nullptr : &l.sparsity.kept, nullptr, value_type, ctx);
+    const auto& inputs = l.require_inputs(info.id);
+    const bool refined = bits == 0 && refine > 0;
+    auto s = run(l.weight, inputs.hessian(), l.sparsity.empty() ? nullptr : &l.sparsity.kept, nullptr,
+                 refined ? dtype::f32 : value_type, ctx);
+    if (refined) s.weight = refined_weight(l.weight, inputs.hessian(), std::move(s), ctx);
     auto constraint = solve::constrain(std::move(s.kept), pattern, l.sparsity);
     solve::outcome result;
     if (bits == 0) {
@@ -125,6 +137,18 @@ struct sparsegpt {
   }
 
  private:
+  /// The kept weights nearer to their optimum, then rounded to `value_type` with feedback.
+  matrix<float> refined_weight(matrix<float> w, matrix<double> h, sparsegpt_solution&& s,
+                               const context& ctx) const {
+    auto damped = h;
+    solve::repair_dead_inputs(damped, w);
+    for (index_t j = 0; j < damped.rows(); ++j) damped(j, j) += s.damping;
+    auto better = solve::refine_update(w, s.kept, std::move(s.weight), damped, refine, ctx);
+    return solve::feedback_update(std::move(better), s.kept, std::move(h), percdamp, block_size, ctx,
+                                  value_type)
+        .weight;
+  }
+
   /// @param stored type of the kept weights: what rounding to it loses is fed back like any other error.
   sparsegpt_solution run(matrix<float> w, matrix<double> h, const matrix<std::uint8_t>* allowed,
                          const matrix<std::uint8_t>* mask, dtype stored, const context& ctx) const {
