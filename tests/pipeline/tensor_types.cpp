@@ -101,7 +101,8 @@ void for_each_compressor(index_t in, Call&& call) {
 }
 
 TEST_CASE("compressors: the same bits for every tensor type and any number of threads", "[tensor_types]") {
-  for (const auto& [out, in] : {std::pair<index_t, index_t>{1, 1}, {1, 9}, {9, 1}, {20, 37}, {12, 40}}) {
+  for (const auto& shape : {std::pair<index_t, index_t>{1, 1}, {1, 9}, {9, 1}, {20, 37}, {12, 40}}) {
+    const index_t out = shape.first, in = shape.second;
     const auto w = random_matrix<float>(out, in, 1);
     const auto inputs = statistics_of(correlated_inputs(3 * in, in, 2));
     for_each_compressor(in, [&](const auto& technique) {
