@@ -61,8 +61,8 @@ TEST_CASE("smoothquant: the function is unchanged before quantization", "[smooth
         if (in > 1) gain(0, 1) = 0;
         const auto behind_norm = [&] {
           auto x = hidden;
-          for (index_t t = 0; t < tokens; ++t)
-            for (index_t j = 0; j < in; ++j) x(t, j) = x(t, j) * gain(0, j) + bias(0, j);
+          for (index_t t = 0; t < x.rows(); ++t)
+            for (index_t j = 0; j < x.cols(); ++j) x(t, j) = x(t, j) * gain(0, j) + bias(0, j);
           return x;
         };
         std::vector<matrix<float>> weights{random_matrix<float>(out, in, seed + 3),
