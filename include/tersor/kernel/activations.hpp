@@ -16,8 +16,10 @@ namespace tersor::kernel {
 /// e^x to within 2 units in the last place, for |x| < 1e9; 0 below -88, infinity above 89. Only integers are
 /// compared, so that loops over it vectorise under the compilers' default floating-point rules.
 TERSOR_ALWAYS_INLINE float exponential(float x) {
-  const float k = (x * 1.44269504F + 12582912.0F) - 12582912.0F;  // nearest integer, in the adder
-  const float r = (x - k * 0.693359375F) + k * 2.12194440e-4F;    // ln 2 in two parts
+  constexpr float magic = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
+  const float shifted = x * 1.44269504F + magic;  // (a conversion to int would not be defined for NaN)
+  const float k = shifted - magic;
+  const float r = (x - k * 0.693359375F) + k * 2.12194440e-4F;  // ln 2 in two parts
   float p = 1.9875691500e-4F;
   p = p * r + 1.3981999507e-3F;
   p = p * r + 8.3334519073e-3F;
@@ -25,7 +27,8 @@ TERSOR_ALWAYS_INLINE float exponential(float x) {
   p = p * r + 1.6666665459e-1F;
   p = p * r + 5.0000001201e-1F;
   p = p * r * r + r + 1.0F;
-  std::int32_t exponent = static_cast<std::int32_t>(k) + 127;
+  auto exponent = static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(shifted) -
+                                            std::bit_cast<std::uint32_t>(magic) + 127U);
   exponent = exponent < 0 ? 0 : exponent;
   exponent = exponent > 255 ? 255 : exponent;
   return p * std::bit_cast<float>(exponent << 23);
