@@ -24,6 +24,7 @@ tersor::prune::sparsegpt options_of(const conformance::test_case& c) {
                              .clip_search = c.option("mse", false),
                              .scale_type = tersor::dtype::f32,
                              .value_type = tersor::dtype::f32,
+                             .refine = 0,
                              .as_released = c.option("as_released", false),
                              .compat_one_sided = true};
   if (const int m = c.option("m", 0); m > 0) o.pattern = {m - c.option("removed", 0), m};
