@@ -34,8 +34,8 @@ struct sparsegpt_solution {
 /// Cost: in³ (factor of H⁻¹) + out in² / 2 multiply-adds, and out in² for each step of `refine`. Guarantee:
 /// exactly floor(sparsity * out * width) weights go in each panel, n of every m stay; with sparsity 0 and no
 /// bits W is unchanged; with sparsity 0 and bits it is GPTQ with one grid per row, or with static groups.
-/// Bits per weight for b-bit values: 1 + (1
-/// - sparsity) b as a bitmap, 1 + b / 2 for 2:4, and (16 + bits) / group_size (or in_features) for the grids.
+/// Bits per weight for b-bit values: 1 + (1 - sparsity) b as a bitmap, 1 + b / 2 for 2:4, and (16 + bits) /
+/// group_size (or in_features) for the grids.
 ///
 ///     tersor::calib::statistics inputs(in_features);
 ///     inputs.add(X);  // X: [tokens, in], one call for each sequence
