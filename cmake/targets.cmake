@@ -19,10 +19,11 @@ if(nlohmann_json_FOUND AND fmt_FOUND)
   target_link_libraries(tersor_all INTERFACE tersor nlohmann_json::nlohmann_json fmt::fmt)
 endif()
 
-# The factorizations that are slow to compile, compiled once for float and double; optional. What changes the meaning
+# What is slow to compile, compiled once: factorizations for float and double, the catalog of all techniques; optional. What changes the meaning
 # of a header (BLAS) is public here, so that all of a program agrees.
 if(TERSOR_BUILD_PRECOMPILED AND EXISTS ${PROJECT_SOURCE_DIR}/src/precompiled.cpp)
-  add_library(tersor_precompiled STATIC ${PROJECT_SOURCE_DIR}/src/precompiled.cpp)
+  add_library(tersor_precompiled STATIC
+    ${PROJECT_SOURCE_DIR}/src/precompiled.cpp ${PROJECT_SOURCE_DIR}/src/standard_catalog.cpp)
   add_library(tersor::precompiled ALIAS tersor_precompiled)
   set_target_properties(tersor_precompiled PROPERTIES EXPORT_NAME precompiled POSITION_INDEPENDENT_CODE ON)
   target_link_libraries(tersor_precompiled PUBLIC tersor)

@@ -10,6 +10,7 @@
 #include <tersor/model/evaluate.hpp>
 #include <tersor/model/llama_checkpoint.hpp>
 #include <tersor/pipeline/compress.hpp>
+#include <tersor/quant/gptq.hpp>
 
 int main(int argc, char** argv) {
   namespace model = tersor::model;

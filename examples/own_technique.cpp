@@ -11,6 +11,8 @@
 #include <tersor/model/llama_checkpoint.hpp>
 #include <tersor/op/sparse_csr.hpp>
 #include <tersor/pipeline/compress.hpp>
+#include <tersor/quant/rtn.hpp>
+#include <tersor/solve/select.hpp>
 
 namespace {
 

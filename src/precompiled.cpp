@@ -43,7 +43,8 @@ template svd_result<float> randomized_svd<float>(matrix_view<const float>, index
                                                  const randomized_svd_options&, const context&);
 template svd_result<double> randomized_svd<double>(matrix_view<const double>, index_t,
                                                    const randomized_svd_options&, const context&);
-template eigh_result detail::decompose_symmetric<double>(matrix_view<const double>, bool);
+template left_singular_result left_singular<double>(matrix<double>, index_t, const context&);
+template eigh_result detail::decompose_symmetric<double>(matrix<double>, bool);
 template least_squares_result<float> least_squares<float>(matrix_view<const float>, matrix_view<const float>,
                                                           double, const context&);
 template least_squares_result<double> least_squares<double>(matrix_view<const double>,

@@ -19,6 +19,8 @@ TESTED_ELSEWHERE = {
     "linalg/blas.hpp": "tests/linalg/gemm.cpp",
     "linalg/eigen_product.hpp": "tests/linalg/gemm.cpp",
     "io/operator_archive.hpp": "tests/model/llama_checkpoint.cpp",
+    "pipeline/every_technique.hpp": "tests/pipeline/catalog.cpp",
+    "pipeline/standard_catalog.hpp": "tests/pipeline/catalog.cpp",
     "solve/report.hpp": "tests/solve/layer.cpp",
 }
 DATA = ("data", "vectors")

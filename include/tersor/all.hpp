@@ -27,6 +27,8 @@
 #include <tersor/pipeline/any_stage.hpp>
 #include <tersor/pipeline/catalog.hpp>
 #include <tersor/pipeline/compress.hpp>
+#include <tersor/pipeline/every_technique.hpp>
 #include <tersor/pipeline/format.hpp>
 #include <tersor/pipeline/recipe.hpp>
 #include <tersor/pipeline/report_json.hpp>
+#include <tersor/pipeline/standard_catalog.hpp>

@@ -4,6 +4,7 @@
 // Expectations: the official GPTQ, SparseGPT and Wanda programs and their baselines, run on this model with
 // this calibration text (true-sequential, asymmetric grids, damping 0.01, panels of 128). All 111 windows of
 // the evaluation.
+#include <tersor/lowrank/svd.hpp>
 #include <tersor/model/evaluate.hpp>
 #include <tersor/model/llama_checkpoint.hpp>
 #include <tersor/pipeline/compress.hpp>

@@ -1,6 +1,7 @@
 // tersor - tests of pipeline/catalog.hpp
 // SPDX-License-Identifier: MIT
-#include <tersor/pipeline/catalog.hpp>
+#include <tersor/pipeline/standard_catalog.hpp>
+#include <tersor/quant/rtn.hpp>
 
 #include <set>
 

@@ -1,6 +1,7 @@
 // tersor - tests of pipeline/compress.hpp: the schedule on a tiny decoder
 // SPDX-License-Identifier: MIT
 #include <tersor/pipeline/compress.hpp>
+#include <tersor/quant/gptq.hpp>
 
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"

@@ -1,6 +1,10 @@
 // tersor - tests of pipeline/recipe.hpp: the grammar of specs
 // SPDX-License-Identifier: MIT
+#include <tersor/lowrank/svd.hpp>
 #include <tersor/pipeline/recipe.hpp>
+#include <tersor/quant/awq.hpp>
+#include <tersor/quant/gptq.hpp>
+#include <tersor/quant/rtn.hpp>
 
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include <Eigen/Core>
 
-#include <tersor/pipeline/catalog.hpp>
+#include <tersor/pipeline/every_technique.hpp>
 
 #include "quant/samples.hpp"
 

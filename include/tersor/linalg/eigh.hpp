@@ -6,7 +6,7 @@
 #include <cmath>      // std::hypot, std::sqrt
 #include <limits>     // std::numeric_limits
 #include <numeric>    // std::iota
-#include <utility>    // std::swap
+#include <utility>    // std::swap, std::move
 #include <vector>     // std::vector
 
 #include <tersor/linalg/qr.hpp>  // detail::reflect
@@ -126,25 +126,25 @@ std::vector<T> tridiagonal_ql(matrix<T>& a, bool vectors) {
 }
 
 template <class T>
-eigh_result decompose_symmetric(matrix_view<const T> h, bool vectors) {
-  const index_t n = h.rows();
-  require(h.cols() == n, "eigh: h", concat(n, " x ", h.cols()), "a square matrix");
-  require_finite(h, "eigh: h");
+eigh_result decompose_symmetric(matrix<T> a, bool vectors) {
+  const index_t n = a.rows();
+  require(a.cols() == n, "eigh: h", concat(n, " x ", a.cols()), "a square matrix");
+  require_finite(a.view(), "eigh: h");
   eigh_result result;
   if (n == 0) return result;
-  matrix<T> a(n, n);  // both triangles from the lower one
   T scale = 0;
   for (index_t i = 0; i < n; ++i)
     for (index_t j = 0; j <= i; ++j) {
-      a(i, j) = a(j, i) = h(i, j);
-      scale = std::max(scale, std::abs(h(i, j)));
+      a(j, i) = a(i, j);
+      scale = std::max(scale, std::abs(a(i, j)));
     }
   if (scale == 0) scale = 1;
   for (T& x : a.values()) x /= scale;
 #if defined(TERSOR_USE_BLAS)
   const int size = blas::to_int(n);
   int info = 0, work_size = -1, iwork_size = -1;
-  std::vector<double> work(1), w(static_cast<std::size_t>(n));
+  std::vector<double> w(static_cast<std::size_t>(n));
+  std::vector<double> work(1);
   std::vector<int> iwork(1);
   for (int step = 0; step < 2; ++step) {  // the first call asks for the sizes of the workspaces
     dsyevd_(vectors ? "V" : "N", "U", &size, a.data(), &size, w.data(), work.data(), &work_size, iwork.data(),
@@ -155,6 +155,8 @@ eigh_result decompose_symmetric(matrix_view<const T> h, bool vectors) {
     }
   }
   require(info == 0, "eigh: h", concat(n, " x ", n), "convergence of LAPACK's dsyevd");
+  work = {};
+  work.shrink_to_fit();
 #else
   std::vector<T> w = tridiagonal_ql(a, vectors);
 #endif
@@ -180,15 +182,20 @@ eigh_result decompose_symmetric(matrix_view<const T> h, bool vectors) {
 /// H = V diag(values) Vᵀ for a symmetric h [n, n], of which the lower triangle is read. Values ascend; the
 /// largest entry in magnitude of each eigenvector (the first of several) is positive. LAPACK's divide and
 /// conquer when it is linked, otherwise Householder and implicit QL. Error if h holds a NaN or an infinity.
-/// Cost about 9 n³.
+/// Cost about 9 n³; memory 3 n² beside h.
 template <std::same_as<double> T = double>
 eigh_result eigh(std::type_identity_t<matrix_view<const T>> h) {
-  return detail::decompose_symmetric<T>(h, true);
+  return detail::decompose_symmetric<T>(copy_as<T>(h), true);
+}
+/// The same in h's memory.
+template <std::same_as<double> T = double>
+eigh_result eigh(std::type_identity_t<matrix<T>>&& h) {
+  return detail::decompose_symmetric<T>(std::move(h), true);
 }
 /// The eigenvalues alone, ascending. Cost 4/3 n³.
 template <std::same_as<double> T = double>
 std::vector<T> eigenvalues(std::type_identity_t<matrix_view<const T>> h) {
-  return detail::decompose_symmetric<T>(h, false).values;
+  return detail::decompose_symmetric<T>(copy_as<T>(h), false).values;
 }
 /// The smallest eigenvalue: negative where h is not positive semidefinite. Error if h is empty.
 template <std::same_as<double> T = double>
@@ -198,7 +205,7 @@ T smallest_eigenvalue(std::type_identity_t<matrix_view<const T>> h) {
 }
 
 #if defined(TERSOR_PRECOMPILED)
-extern template eigh_result detail::decompose_symmetric<double>(matrix_view<const double>, bool);
+extern template eigh_result detail::decompose_symmetric<double>(matrix<double>, bool);
 #endif
 
 }  // namespace tersor::linalg

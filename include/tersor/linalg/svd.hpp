@@ -211,6 +211,39 @@ auto svd(const A& a, const context& ctx = {}) {
   return svd<T>(matrix_view<const T>(as_view(a)), ctx);
 }
 
+struct left_singular_result {
+  matrix<double> u;       ///< [m, rank], orthonormal columns
+  std::vector<double> s;  ///< [min(m, n)], descending, >= 0
+};
+
+/// The first `rank` left singular vectors of x [m, n] and all singular values, from the eigenvectors of the
+/// smaller of x xᵀ and xᵀ x in double. Each s is off by about 1e-16 s[0]² / s, at most 1e-8 s[0]: no more
+/// than a matrix that was given in float is known to. A third of the time of `svd` and, for a square x, a
+/// memory of 3 n² doubles, x included, instead of 7. Signs as in `svd`. Error as there, and if rank > min(m,
+/// n).
+template <std::same_as<double> T = double>
+left_singular_result left_singular(std::type_identity_t<matrix<T>> x, index_t rank, const context& ctx = {}) {
+  const index_t m = x.rows(), n = x.cols(), k = std::min(m, n);
+  require(rank >= 0 && rank <= k, "left_singular: rank", rank, "0 to min(", m, ", ", n, ")");
+  require_finite(x.view(), "left_singular: x");
+  matrix<T> square(k, k);
+  gram<T>(m <= n ? x.view().transposed() : x.view(), square.view(), ctx);
+  if (m <= n) x = {};
+  const auto e = eigh<T>(std::move(square));
+  left_singular_result result{matrix<T>(k, rank), std::vector<T>(static_cast<std::size_t>(k))};
+  for (index_t i = 0; i < k; ++i)
+    result.s[static_cast<std::size_t>(i)] =
+        std::sqrt(std::max(e.values[static_cast<std::size_t>(k - 1 - i)], T(0)));
+  for (index_t i = 0; i < k; ++i)
+    for (index_t j = 0; j < rank; ++j) result.u(i, j) = e.vectors(i, k - 1 - j);
+  if (m <= n) return result;
+  result.u = qr(multiply(x, result.u, ctx), ctx).q;  // x V = U diag(s), whose columns QR makes orthonormal
+  for (index_t j = 0; j < rank; ++j)
+    if (detail::leading_sign(result.u.view().column(j)) < 0)
+      for (index_t i = 0; i < m; ++i) result.u(i, j) = -result.u(i, j);
+  return result;
+}
+
 struct randomized_svd_options {
   index_t oversampling = 8;      ///< extra columns of the sketch (p)
   index_t power_iterations = 2;  ///< passes A Aᵀ that sharpen a slowly decaying spectrum (q)
@@ -258,6 +291,7 @@ auto randomized_svd(const A& a, index_t rank, const randomized_svd_options& opti
 }
 
 #if defined(TERSOR_PRECOMPILED)
+extern template left_singular_result left_singular<double>(matrix<double>, index_t, const context&);
 extern template svd_result<float> svd<float>(matrix_view<const float>, const context&);
 extern template svd_result<double> svd<double>(matrix_view<const double>, const context&);
 extern template svd_result<float> randomized_svd<float>(matrix_view<const float>, index_t,

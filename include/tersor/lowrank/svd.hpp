@@ -52,7 +52,6 @@ struct svd_factors {
   std::vector<double> singular;  ///< [rank], descending, of W in the method's coordinates
   double truncation = 0;  ///< ‖(W - A B) S‖_F, S the method's coordinates: √ of the sum of the cut σ²
   std::vector<double> scale;  ///< asvd: s [in]
-  matrix<double> whitening;   ///< whitened: S [in, in], lower, S Sᵀ = XᵀX + damping I
   double damping = 0;         ///< whitened: 0 unless XᵀX is singular
 };
 
@@ -201,8 +200,8 @@ struct svd {
   }
 
   /// The algorithm itself. @param w [out, in], finite; @param inputs, fisher as for the calls. Randomness
-  /// from `ctx.seed`. Memory beside w: for a square w about 15 times its bytes (17 for whitened), nearly
-  /// all of it inside `linalg::svd`; 4 times for randomized at a rank of a quarter.
+  /// from `ctx.seed`. Memory beside w and the statistics: for a square w about 6 times its bytes, nearly all
+  /// of it inside `linalg::left_singular`; 4 times for randomized at a rank of a quarter.
   svd_factors factorize(matrix_view<const float> w, const calib::statistics* inputs = nullptr,
                         const context& ctx = {}, std::span<const double> fisher = {}) const {
     validate();
@@ -228,34 +227,29 @@ struct svd {
       require(inputs->in_features() == w.cols(), "svd: in_features of the statistics", inputs->in_features(),
               w.cols());
     }
-    matrix<double> x = copy_as<double>(w);
+    auto coordinates = copy_as<double>(w);
     if (method == svd_method::asvd) {
       f.scale = channel_scales(inputs, fisher, w.cols());
-      for (index_t i = 0; i < x.rows(); ++i)
-        for (index_t j = 0; j < x.cols(); ++j) x(i, j) *= f.scale[static_cast<std::size_t>(j)];
+      for (index_t i = 0; i < w.rows(); ++i)
+        for (index_t j = 0; j < w.cols(); ++j) coordinates(i, j) *= f.scale[static_cast<std::size_t>(j)];
     } else if (method == svd_method::whitened) {
       auto s = whitening_factor(inputs->gram(), damping, ctx);
-      x = linalg::multiply(x, s.factor, ctx);
-      f.whitening = std::move(s.factor);
+      coordinates = linalg::multiply(coordinates, s.factor, ctx);
       f.damping = s.damping;
     }
-    auto d = linalg::svd<double>(x.view(), ctx);
-    x = {};
+    auto d = linalg::left_singular(std::move(coordinates), r, ctx);
     double cut = 0;
     for (std::size_t k = d.s.size(); k-- > static_cast<std::size_t>(r);) cut += d.s[k] * d.s[k];
     f.truncation = std::sqrt(cut);
-    if (method != svd_method::plain) {  // √Σ Vᵀ S⁻¹ = Σ^-½ Uᵀ W
-      d.vt = {};
-      d.vt = linalg::multiply(d.u.view().block(0, 0, w.rows(), r).transposed(), copy_as<double>(w), ctx);
-      const double negligible =
-          static_cast<double>(std::max(w.rows(), w.cols())) * std::numeric_limits<double>::epsilon();
-      for (index_t k = 0; k < r; ++k) {
-        double& s = d.s[static_cast<std::size_t>(k)];
-        if (s <= negligible * d.s[0]) s = 0;
-        for (double& v : d.vt.row(k)) v = s == 0 ? 0 : v / s;
-      }
+    auto vt = linalg::multiply(d.u.view().transposed(), copy_as<double>(w), ctx);  // √Σ Vᵀ S⁻¹ = Σ^-½ Uᵀ W
+    const double negligible =
+        static_cast<double>(std::max(w.rows(), w.cols())) * std::numeric_limits<double>::epsilon();
+    for (index_t k = 0; k < r; ++k) {
+      double& s = d.s[static_cast<std::size_t>(k)];
+      if (s * s <= negligible * d.s[0] * d.s[0]) s = 0;
+      for (double& v : vt.row(k)) v = s == 0 ? 0 : v / s;
     }
-    split(f, d, r);
+    split(f, linalg::svd_result<double>{std::move(d.u), std::move(d.s), std::move(vt)}, r);
     return f;
   }
 

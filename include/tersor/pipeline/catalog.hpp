@@ -1,22 +1,10 @@
-// tersor - the catalog of techniques: what there is, with which options, and how to make one by name
+// tersor - a catalog of techniques: what there is, with which options, and how to make one by name
 // SPDX-License-Identifier: MIT
 #pragma once
 
 #include <functional>  // std::function
 
-#include <tersor/lowrank/svd.hpp>
 #include <tersor/pipeline/any_stage.hpp>
-#include <tersor/prune/magnitude.hpp>
-#include <tersor/prune/nm_mask.hpp>
-#include <tersor/prune/ria.hpp>
-#include <tersor/prune/sp24_store.hpp>
-#include <tersor/prune/sparsegpt.hpp>
-#include <tersor/prune/wanda.hpp>
-#include <tersor/quant/awq.hpp>
-#include <tersor/quant/gptq.hpp>
-#include <tersor/quant/rtn.hpp>
-#include <tersor/quant/smoothquant.hpp>
-#include <tersor/quant/w8a8.hpp>
 
 namespace tersor::pipeline {
 
@@ -33,7 +21,8 @@ struct catalog_entry {
       make;  ///< unknown options and bad values are errors
 };
 
-/// A list of techniques. `standard_catalog()` holds the library's; add your own with `add<my_technique>()`.
+/// A list of techniques. `standard_catalog()` (pipeline/standard_catalog.hpp) holds the library's; add your
+/// own with `add<my_technique>()`.
 class catalog {
  public:
   template <solve::technique T>
@@ -62,19 +51,5 @@ class catalog {
  private:
   std::vector<catalog_entry> entries_;
 };
-
-/// The techniques of this library.
-inline catalog standard_catalog() {
-  catalog c;
-  c.add<quant::rtn>().add<quant::gptq>().add<quant::awq>().add<quant::smoothquant>().add<quant::w8a8>();
-  c.add<prune::magnitude>()
-      .add<prune::nm_mask>()
-      .add<prune::wanda>()
-      .add<prune::ria>()
-      .add<prune::sparsegpt>();
-  c.add<prune::sp24_store>();
-  c.add<lowrank::svd>();
-  return c;
-}
 
 }  // namespace tersor::pipeline

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <tersor/pipeline/catalog.hpp>
+#include <tersor/pipeline/standard_catalog.hpp>
 
 namespace tersor::pipeline {
 

@@ -107,9 +107,18 @@ struct sparsegpt {
     solve::check_layer(l);
     const auto& inputs = l.require_inputs(info.id);
     const bool refined = bits == 0 && refine > 0;
+    solve::hessian_factor f;
     auto s = run(l.weight, inputs.hessian(), l.sparsity.empty() ? nullptr : &l.sparsity.kept, nullptr,
-                 refined ? dtype::f32 : value_type, ctx);
-    if (refined) s.weight = refined_weight(l.weight, inputs.hessian(), std::move(s), ctx);
+                 refined ? dtype::f32 : value_type, ctx, f);
+    if (refined) {  // the kept weights nearer to their optimum, then rounded with feedback
+      auto w = l.weight;
+      auto h = inputs.hessian();
+      solve::repair_dead_inputs(h, w);
+      for (index_t j = 0; j < h.rows(); ++j) h(j, j) += f.damping;
+      auto better = solve::refine_update(w, s.kept, std::move(s.weight), h, refine, ctx);
+      h = {};
+      s.weight = solve::feedback_update(std::move(better), s.kept, f, block_size, ctx, value_type).weight;
+    }
     auto constraint = solve::constrain(std::move(s.kept), pattern, l.sparsity);
     solve::outcome result;
     if (bits == 0) {
@@ -127,31 +136,24 @@ struct sparsegpt {
   /// entries that are removed already: they stay zero and count as removed.
   sparsegpt_solution prune(matrix<float> w, matrix<double> h, const context& ctx = {},
                            const solve::sparsity& before = {}) const {
-    return run(std::move(w), std::move(h), before.empty() ? nullptr : &before.kept, nullptr, dtype::f32, ctx);
+    solve::hessian_factor f;
+    return run(std::move(w), std::move(h), before.empty() ? nullptr : &before.kept, nullptr, dtype::f32, ctx,
+               f);
   }
   /// The same with a mask that somebody else chose: `sparsity` and `pattern` are not used.
   /// @param mask [out, in], 0 = removed.
   sparsegpt_solution prune_by(const matrix<std::uint8_t>& mask, matrix<float> w, matrix<double> h,
                               const context& ctx = {}) const {
-    return run(std::move(w), std::move(h), nullptr, &mask, dtype::f32, ctx);
+    solve::hessian_factor f;
+    return run(std::move(w), std::move(h), nullptr, &mask, dtype::f32, ctx, f);
   }
 
  private:
-  /// The kept weights nearer to their optimum, then rounded to `value_type` with feedback.
-  matrix<float> refined_weight(matrix<float> w, matrix<double> h, sparsegpt_solution&& s,
-                               const context& ctx) const {
-    auto damped = h;
-    solve::repair_dead_inputs(damped, w);
-    for (index_t j = 0; j < damped.rows(); ++j) damped(j, j) += s.damping;
-    auto better = solve::refine_update(w, s.kept, std::move(s.weight), damped, refine, ctx);
-    return solve::feedback_update(std::move(better), s.kept, std::move(h), percdamp, block_size, ctx,
-                                  value_type)
-        .weight;
-  }
-
   /// @param stored type of the kept weights: what rounding to it loses is fed back like any other error.
+  /// @param f receives the factor of H.
   sparsegpt_solution run(matrix<float> w, matrix<double> h, const matrix<std::uint8_t>* allowed,
-                         const matrix<std::uint8_t>* mask, dtype stored, const context& ctx) const {
+                         const matrix<std::uint8_t>* mask, dtype stored, const context& ctx,
+                         solve::hessian_factor& f) const {
     validate();
     require_finite(w.view(), "sparsegpt: w");
     if (allowed) require_shape(allowed->view(), w.rows(), w.cols(), "sparsegpt: kept entries of the layer");
@@ -162,10 +164,10 @@ struct sparsegpt {
       s.codes = matrix<std::uint8_t>(w.rows(), w.cols());
     }
     s.kept = mask ? *mask : matrix<std::uint8_t>(w.rows(), w.cols(), 1);
-    auto f = solve::factor_hessian(std::move(h), w, percdamp, ctx);
+    f = solve::factor_hessian(std::move(h), w, percdamp, ctx);
     s.damping = f.damping;
     s.retries = f.retries;
-    s.dead = std::move(f.dead);
+    s.dead = f.dead;
     policy p{*this, s, f.factor, allowed, mask != nullptr, stored, static_cast<float>((1 << bits) - 1)};
     s.row_loss = solve::column_feedback(w, f.factor, block_size, p, ctx);
     s.weight = std::move(w);

@@ -40,10 +40,10 @@ inline matrix<float> masked(matrix<float> w, const matrix<std::uint8_t>& kept) {
 /// SparseGPT's update for a fixed mask: columns from the left, each removed weight's output error goes into
 /// the columns that are still to come (removed ones included, which pass it on). Exact least squares where
 /// every row removes a prefix of the columns.
-/// @param w, kept [out, in]; @param h Hessian [in, in] before damping; @param stored type of the kept
-/// weights: what rounding to it loses is fed back too.
-inline updated_weight feedback_update(matrix<float> w, const matrix<std::uint8_t>& kept, matrix<double> h,
-                                      double relative_damping = 0.01, index_t block_size = 128,
+/// @param w, kept [out, in]; @param f factor of the damped Hessian; @param stored type of the kept weights:
+/// what rounding to it loses is fed back too. @return the weights, and the loss of each row.
+inline updated_weight feedback_update(matrix<float> w, const matrix<std::uint8_t>& kept,
+                                      const hessian_factor& f, index_t block_size = 128,
                                       const context& ctx = {}, dtype stored = dtype::f32) {
   require_shape(kept.view(), w.rows(), w.cols(), "kept");
   require(block_size >= 1, "block_size", block_size, "at least 1");
@@ -57,13 +57,20 @@ inline updated_weight feedback_update(matrix<float> w, const matrix<std::uint8_t
     }
   } policy{kept, stored};
   updated_weight u;
-  const auto f = factor_hessian(std::move(h), w, relative_damping, ctx);
   u.row_loss = column_feedback(w, f.factor, block_size, policy, ctx);
   u.weight = std::move(w);
   u.damping = f.damping;
   u.retries = f.retries;
   u.dead = f.dead;
   return u;
+}
+/// The same. @param h Hessian [in, in] before damping.
+inline updated_weight feedback_update(matrix<float> w, const matrix<std::uint8_t>& kept, matrix<double> h,
+                                      double relative_damping = 0.01, index_t block_size = 128,
+                                      const context& ctx = {}, dtype stored = dtype::f32) {
+  require_shape(kept.view(), w.rows(), w.cols(), "kept");
+  const auto f = factor_hessian(std::move(h), w, relative_damping, ctx);
+  return feedback_update(std::move(w), kept, f, block_size, ctx, stored);
 }
 
 /// The kept weights that minimise tr((W - Ŵ)(H + damping I)(W - Ŵ)ᵀ) for the mask: w_S + H_SS⁻¹ H_SP w_P in

@@ -1,0 +1,35 @@
+// tersor - every technique of this library, in one catalog
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <tersor/lowrank/svd.hpp>
+#include <tersor/pipeline/catalog.hpp>
+#include <tersor/prune/magnitude.hpp>
+#include <tersor/prune/nm_mask.hpp>
+#include <tersor/prune/ria.hpp>
+#include <tersor/prune/sp24_store.hpp>
+#include <tersor/prune/sparsegpt.hpp>
+#include <tersor/prune/wanda.hpp>
+#include <tersor/quant/awq.hpp>
+#include <tersor/quant/gptq.hpp>
+#include <tersor/quant/rtn.hpp>
+#include <tersor/quant/smoothquant.hpp>
+#include <tersor/quant/w8a8.hpp>
+
+namespace tersor::pipeline {
+
+/// What `standard_catalog()` returns.
+inline catalog every_technique() {
+  catalog c;
+  c.add<quant::rtn>().add<quant::gptq>().add<quant::awq>().add<quant::smoothquant>().add<quant::w8a8>();
+  c.add<prune::magnitude>()
+      .add<prune::nm_mask>()
+      .add<prune::wanda>()
+      .add<prune::ria>()
+      .add<prune::sparsegpt>();
+  c.add<prune::sp24_store>();
+  c.add<lowrank::svd>();
+  return c;
+}
+
+}  // namespace tersor::pipeline
