@@ -9,6 +9,8 @@ namespace {
 using namespace tersor_test;
 using tersor::index_t;
 
+constexpr float fixed_scale = 0.02F;  // of random activations, of which it clips some
+
 struct sample {
   std::vector<std::int8_t> codes;
   std::vector<float> scale;  // [rows] or one
@@ -21,7 +23,7 @@ sample random_w8a8(index_t rows, index_t cols, bool one_scale, op::activation_un
   for (auto& c : s.codes) c = static_cast<std::int8_t>(static_cast<int>(g.uniform_index(256)) - 128);
   s.scale.resize(one_scale ? 1 : static_cast<std::size_t>(rows));
   for (float& v : s.scale) v = static_cast<float>(0.001 + g.uniform());
-  s.o = op::w8a8(rows, cols, s.codes, s.scale, unit);
+  s.o = op::w8a8(rows, cols, s.codes, s.scale, unit, fixed_scale);
   return s;
 }
 
@@ -35,8 +37,18 @@ TEST_CASE("w8a8: activations by hand", "[w8a8]") {
         1);
 }
 
+TEST_CASE("w8a8: a fixed scale clips what lies beyond it", "[w8a8]") {
+  const float x[] = {1, -0.24F, 1000, -1000};
+  const auto q =
+      op::quantize_activations(tersor::as_view(x, {1, 4}), op::activation_unit::fixed_tensor, 0.5F);
+  const float codes[] = {2, 0, 127, -127};
+  CHECK(std::ranges::equal(q.codes.values(), codes));
+  CHECK(q.scale == std::vector<float>{0.5F});
+}
+
 TEST_CASE("w8a8: apply is the integer product, in any layout and with any threads", "[w8a8]") {
-  for (const auto unit : {op::activation_unit::per_token, op::activation_unit::per_tensor})
+  for (const auto unit :
+       {op::activation_unit::per_token, op::activation_unit::per_tensor, op::activation_unit::fixed_tensor})
     for (const bool one_scale : {false, true})
       for (const auto& [rows, cols] :
            {std::pair<index_t, index_t>{1, 1}, {1, 40}, {40, 1}, {13, 31}, {40, 2100}}) {
@@ -47,7 +59,7 @@ TEST_CASE("w8a8: apply is the integer product, in any layout and with any thread
         const auto weight = o.to_dense();
         for (index_t tokens : {0, 1, 4}) {
           const auto x = random_matrix<float>(tokens, cols, 3);
-          const auto q = op::quantize_activations(x.view(), unit);
+          const auto q = op::quantize_activations(x.view(), unit, fixed_scale);
           matrix<float> y(tokens, rows);
           o.apply(x.view(), y.view(), threads(1));
           for (index_t t = 0; t < tokens; ++t)
@@ -68,7 +80,8 @@ TEST_CASE("w8a8: apply is the integer product, in any layout and with any thread
         }
         check_product(rows, cols, wide(weight), absolute(wide(weight)), 1,
                       [&](auto x, auto y, const auto& ctx) { o.apply_transposed(x, y, ctx); });
-        check_storage(o, codes.size() + 4 * scale.size());
+        check_storage(o,
+                      codes.size() + 4 * scale.size() + (unit == op::activation_unit::fixed_tensor ? 4 : 0));
       }
 }
 
@@ -95,6 +108,9 @@ TEST_CASE("w8a8: errors", "[w8a8]") {
   CHECK_THROWS_AS(op::w8a8(2, 3, std::vector<std::int8_t>(6), {1.0F, 1.0F, 1.0F}, unit), tersor::error);
   const auto o = random_w8a8(4, 6, false, unit).o;
   check_every_damage(o);
+  const auto fixed = op::activation_unit::fixed_tensor;
+  check_every_damage(random_w8a8(4, 6, false, fixed).o);
+  CHECK_THROWS_AS(op::w8a8(2, 3, std::vector<std::int8_t>(6), {1.0F}, fixed), tersor::error);
   matrix<float> x(3, 5), y(3, 4);
   CHECK_THROWS_AS(o.apply(x.view(), y.view()), tersor::error);
 }

@@ -76,6 +76,24 @@ TEST_CASE("w8a8: integer products equal products of what the integers stand for"
       }
 }
 
+TEST_CASE("w8a8: a fixed scale is the largest input of the calibration over 127", "[w8a8]") {
+  const auto w = random_matrix<float>(5, 12, 1);
+  auto x = random_matrix<float>(40, 12, 2);
+  x(17, 3) = -9;
+  tersor::calib::statistics inputs(12);
+  inputs.add(x);
+  const w8a8 fixed{.activations = activation_unit::fixed_tensor},
+      dynamic{.activations = activation_unit::per_tensor};
+  CHECK(fixed.needed() == tersor::solve::calibration_need::sums);
+  CHECK(dynamic.needed() == tersor::solve::calibration_need::none);
+  // On the calibration data itself it is the scale of the whole tensor.
+  matrix<float> y(40, 5), expected(40, 5);
+  fixed(w, &inputs).op.apply(x.view(), y.view());
+  dynamic(w).op.apply(x.view(), expected.view());
+  CHECK(y == expected);
+  CHECK(holds(error_text([&] { fixed(w); }), "w8a8"));
+}
+
 TEST_CASE("w8a8: storage, constraints, errors", "[w8a8]") {
   const auto w = random_matrix<float>(16, 64, 1);
   CHECK(w8a8{}(w).report.bits_per_weight == 8.0 + 32.0 / 64);

@@ -5,6 +5,7 @@
 #include <array>        // std::array
 #include <cstdint>      // fixed-width integers
 #include <string_view>  // std::string_view
+#include <type_traits>  // std::integral_constant
 #include <utility>      // std::forward, std::pair
 
 #include <tersor/core/error.hpp>
@@ -60,57 +61,31 @@ constexpr int bits_of(dtype t) { return info(t).bits; }
 template <class T>
 struct dtype_of_type;
 template <>
-struct dtype_of_type<bool> {
-  static constexpr dtype value = dtype::boolean;
-};
+struct dtype_of_type<bool> : std::integral_constant<dtype, dtype::boolean> {};
 template <>
-struct dtype_of_type<std::uint8_t> {
-  static constexpr dtype value = dtype::u8;
-};
+struct dtype_of_type<std::uint8_t> : std::integral_constant<dtype, dtype::u8> {};
 template <>
-struct dtype_of_type<std::int8_t> {
-  static constexpr dtype value = dtype::i8;
-};
+struct dtype_of_type<std::int8_t> : std::integral_constant<dtype, dtype::i8> {};
 template <>
-struct dtype_of_type<std::int16_t> {
-  static constexpr dtype value = dtype::i16;
-};
+struct dtype_of_type<std::int16_t> : std::integral_constant<dtype, dtype::i16> {};
 template <>
-struct dtype_of_type<std::uint16_t> {
-  static constexpr dtype value = dtype::u16;
-};
+struct dtype_of_type<std::uint16_t> : std::integral_constant<dtype, dtype::u16> {};
 template <>
-struct dtype_of_type<f16> {
-  static constexpr dtype value = dtype::f16;
-};
+struct dtype_of_type<f16> : std::integral_constant<dtype, dtype::f16> {};
 template <>
-struct dtype_of_type<bf16> {
-  static constexpr dtype value = dtype::bf16;
-};
+struct dtype_of_type<bf16> : std::integral_constant<dtype, dtype::bf16> {};
 template <>
-struct dtype_of_type<std::int32_t> {
-  static constexpr dtype value = dtype::i32;
-};
+struct dtype_of_type<std::int32_t> : std::integral_constant<dtype, dtype::i32> {};
 template <>
-struct dtype_of_type<std::uint32_t> {
-  static constexpr dtype value = dtype::u32;
-};
+struct dtype_of_type<std::uint32_t> : std::integral_constant<dtype, dtype::u32> {};
 template <>
-struct dtype_of_type<float> {
-  static constexpr dtype value = dtype::f32;
-};
+struct dtype_of_type<float> : std::integral_constant<dtype, dtype::f32> {};
 template <>
-struct dtype_of_type<double> {
-  static constexpr dtype value = dtype::f64;
-};
+struct dtype_of_type<double> : std::integral_constant<dtype, dtype::f64> {};
 template <>
-struct dtype_of_type<std::int64_t> {
-  static constexpr dtype value = dtype::i64;
-};
+struct dtype_of_type<std::int64_t> : std::integral_constant<dtype, dtype::i64> {};
 template <>
-struct dtype_of_type<std::uint64_t> {
-  static constexpr dtype value = dtype::u64;
-};
+struct dtype_of_type<std::uint64_t> : std::integral_constant<dtype, dtype::u64> {};
 template <class T>
 inline constexpr dtype dtype_of = dtype_of_type<T>::value;
 

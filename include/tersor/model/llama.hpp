@@ -7,6 +7,7 @@
 #include <tersor/model/block_model.hpp>
 #include <tersor/model/llama_config.hpp>
 #include <tersor/op/dense.hpp>
+#include <tersor/solve/equivalent.hpp>
 
 namespace tersor::model {
 
@@ -156,18 +157,11 @@ class llama final : public block_model {
   const op::any_operator& linear(const std::string& name) const override { return at(linears_, name); }
   void set_linear(const std::string& name, op::any_operator op) override { linears_[name] = std::move(op); }
   void divide_producer(const scale_group& group, std::span<const float> s) override {
-    if (group.producer_is_norm) {
-      auto& gamma = vectors_.at(group.producer + ".weight");
-      for (std::size_t j = 0; j < gamma.size(); ++j) gamma[j] /= s[j];
-      return;
-    }
+    if (group.producer_is_norm) return solve::divide_channels(vectors_.at(group.producer + ".weight"), s);
     auto w = linear(group.producer).to_dense();
-    const index_t first = w.rows() - static_cast<index_t>(s.size());
-    for (std::size_t j = 0; j < s.size(); ++j)
-      for (float& v : w.row(first + static_cast<index_t>(j))) v /= s[j];
+    const auto bias = vectors_.find(group.producer + ".bias");
+    solve::divide_rows(w, bias == vectors_.end() ? std::span<float>() : std::span<float>(bias->second), s);
     set_linear(group.producer, op::dense(w.view()));
-    if (const auto bias = vectors_.find(group.producer + ".bias"); bias != vectors_.end())
-      for (std::size_t j = 0; j < s.size(); ++j) bias->second[static_cast<std::size_t>(first) + j] /= s[j];
   }
 
   /// Final hidden states [tokens, hidden] (before the last norm) of ids that follow what the cache holds; the

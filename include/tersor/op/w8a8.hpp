@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <array>  // std::array
+#include <algorithm>  // std::clamp
+#include <array>      // std::array
+#include <cmath>      // std::fabs, std::isfinite
 
 #include <tersor/core/rounding.hpp>
 #include <tersor/op/operator.hpp>
@@ -10,54 +12,71 @@
 namespace tersor::op {
 
 /// What shares one scale of the activations.
-enum class activation_unit { per_token, per_tensor };
+enum class activation_unit {
+  per_token,     ///< each row of x, when it is applied
+  per_tensor,    ///< all of x, when it is applied
+  fixed_tensor,  ///< one value from the calibration; what lies beyond it is clipped
+};
 constexpr auto option_names(activation_unit) {
   using row = std::pair<std::string_view, activation_unit>;
-  return std::array<row, 2>{
-      {{"per_token", activation_unit::per_token}, {"per_tensor", activation_unit::per_tensor}}};
+  return std::array<row, 3>{{{"per_token", activation_unit::per_token},
+                             {"per_tensor", activation_unit::per_tensor},
+                             {"fixed_tensor", activation_unit::fixed_tensor}}};
 }
+
+/// The scale of symmetric 8-bit codes for values up to `largest` in magnitude.
+inline float int8_scale(float largest) { return std::max(largest, 1e-5F) / 127.0F; }
 
 /// Symmetric int8 activations: codes -127 .. 127 as floats and their scales ([tokens], or one).
 struct int8_activations {
-  matrix<float> codes;       ///< integers
-  std::vector<float> scale;  ///< max(max |x|, 1e-5) / 127
+  matrix<float> codes;  ///< integers
+  std::vector<float> scale;
 };
-inline int8_activations quantize_activations(matrix_view<const float> x, activation_unit unit) {
+/// @param fixed_scale of `activation_unit::fixed_tensor`.
+inline int8_activations quantize_activations(matrix_view<const float> x, activation_unit unit,
+                                             float fixed_scale = 0.0F) {
   int8_activations q{matrix<float>(x.rows(), x.cols()), {}};
   auto absmax = [&](index_t first, index_t count) {
     float a = 0.0F;
     for (index_t t = first; t < first + count; ++t)
       for (index_t j = 0; j < x.cols(); ++j) a = std::max(a, std::fabs(x(t, j)));
-    return std::max(a, 1e-5F) / 127.0F;
+    return int8_scale(a);
   };
   const bool per_token = unit == activation_unit::per_token;
-  for (index_t t = 0; t < (per_token ? x.rows() : 1); ++t)
-    q.scale.push_back(per_token ? absmax(t, 1) : absmax(0, x.rows()));
+  if (unit == activation_unit::fixed_tensor)
+    q.scale.push_back(fixed_scale);
+  else
+    for (index_t t = 0; t < (per_token ? x.rows() : 1); ++t)
+      q.scale.push_back(per_token ? absmax(t, 1) : absmax(0, x.rows()));
   for (index_t t = 0; t < x.rows(); ++t) {
     const float s = q.scale[per_token ? static_cast<std::size_t>(t) : 0];
-    for (index_t j = 0; j < x.cols(); ++j) q.codes(t, j) = round_half_even(x(t, j) / s);
+    for (index_t j = 0; j < x.cols(); ++j)
+      q.codes(t, j) = std::clamp(round_half_even(x(t, j) / s), -127.0F, 127.0F);
   }
   return q;
 }
 
 /// y[t, r] = s_x[t] * s_w[r] * sum_j qx[t, j] qw[r, j], the sum in exact integer arithmetic. Weights are
 /// symmetric int8 with one scale per row or one for all: 8 + 32 / cols bits per weight. Activations are
-/// quantized per token, or per call.
+/// quantized per token, per call, or by one scale that was fixed before.
 class w8a8 : public described_operator<w8a8> {
  public:
   w8a8() = default;
-  /// @param codes [rows, cols]; @param scale [rows] or one value.
+  /// @param codes [rows, cols]; @param scale [rows] or one value; @param fixed_scale of the activations, for
+  /// `fixed_tensor`.
   w8a8(index_t rows, index_t cols, std::vector<std::int8_t> codes, std::vector<float> scale,
-       activation_unit unit)
+       activation_unit unit, float fixed_scale = 0.0F)
       : rows_(rows),
         cols_(cols),
         units_(static_cast<index_t>(scale.size())),
         unit_(unit),
+        fixed_scale_(unit == activation_unit::fixed_tensor ? 1 : 0, fixed_scale),
         codes_(std::move(codes)),
         scale_(std::move(scale)) {
     require(static_cast<index_t>(codes_.size()) == rows * cols, "w8a8: number of codes", codes_.size(),
             rows * cols);
     require(units_ == rows || units_ == 1, "w8a8: length of scale", units_, "1 or ", rows);
+    check_fixed_scale("w8a8");
   }
 
   index_t rows() const { return rows_; }
@@ -67,7 +86,7 @@ class w8a8 : public described_operator<w8a8> {
 
   void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
     detail::require_operands(kind(), x, cols_, y, rows_);
-    const auto q = quantize_activations(x, unit_);
+    const auto q = quantize_activations(x, unit_, fixed_scale_.empty() ? 0.0F : fixed_scale_[0]);
     // Products of codes are at most 127 * 128, so a float sum of 1024 of them is an exact integer (below
     // 2^24): the floating-point product runs the integer sum, piece by piece.
     constexpr index_t exact = 1024;
@@ -119,11 +138,18 @@ class w8a8 : public described_operator<w8a8> {
               "1 or ", self.rows_);
     a.tensor("codes", self.codes_, {self.rows_, self.cols_});
     a.tensor("scale", self.scale_, {self.units_});
+    if (self.unit_ == activation_unit::fixed_tensor) a.tensor("activation_scale", self.fixed_scale_, {1});
+    if constexpr (Archive::loading) self.check_fixed_scale(a.in.where());
+  }
+  void check_fixed_scale(std::string_view where) const {
+    for (const float s : fixed_scale_)
+      require(std::isfinite(s) && s > 0, concat(where, ": activation_scale"), s, "a finite number > 0");
   }
   float row_scale(index_t r) const { return scale_[units_ == 1 ? 0 : static_cast<std::size_t>(r)]; }
 
   index_t rows_ = 0, cols_ = 0, units_ = 0;
   activation_unit unit_ = activation_unit::per_token;
+  std::vector<float> fixed_scale_;  // one value, or empty
   std::vector<std::int8_t> codes_;
   std::vector<float> scale_;
 };

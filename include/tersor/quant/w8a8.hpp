@@ -31,7 +31,8 @@ struct w8a8 {
   op::activation_unit activations = op::activation_unit::per_token;
 
   static constexpr solve::stage_kind kind = solve::stage_kind::compressor;
-  static constexpr solve::calibration_need needs = solve::calibration_need::none;
+  /// The most that any choice of `activations` asks for; `needed()` says what this one does.
+  static constexpr solve::calibration_need needs = solve::calibration_need::sums;
   static constexpr solve::technique_info info{
       .id = "w8a8",
       .family = "quant",
@@ -45,6 +46,10 @@ struct w8a8 {
         option{"activations", &w8a8::activations, {.help = "what shares one scale of the activations"}}};
   }
   void validate() const { validate_options(*this, info.id); }
+  constexpr solve::calibration_need needed() const {
+    return activations == op::activation_unit::fixed_tensor ? solve::calibration_need::sums
+                                                            : solve::calibration_need::none;
+  }
 
   template <matrix_like W>
   solve::compressed<op::w8a8> operator()(const W& w, const calib::statistics* inputs = nullptr,
@@ -59,7 +64,7 @@ struct w8a8 {
     auto scale_of = [](std::span<const float> x) {
       float largest = 0.0F;
       for (const float v : x) largest = std::max(largest, std::fabs(v));
-      return std::max(largest, 1e-5F) / 127.0F;
+      return op::int8_scale(largest);
     };
     std::vector<float> scale;
     if (weights == weight_unit::per_tensor) scale.push_back(scale_of(w.values()));
@@ -69,7 +74,12 @@ struct w8a8 {
       for (const float v : w.row(r))
         codes.push_back(static_cast<std::int8_t>(round_half_even(v / scale.back())));
     }
-    return {op::w8a8(w.rows(), w.cols(), std::move(codes), std::move(scale), activations), l.sparsity, {}};
+    float fixed_scale = 0.0F;
+    if (activations == op::activation_unit::fixed_tensor)
+      fixed_scale = op::int8_scale(static_cast<float>(std::ranges::max(l.require_inputs(info.id).max_abs())));
+    return {op::w8a8(w.rows(), w.cols(), std::move(codes), std::move(scale), activations, fixed_scale),
+            l.sparsity,
+            {}};
   }
 };
 
