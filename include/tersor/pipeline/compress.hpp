@@ -5,6 +5,7 @@
 #include <map>  // std::map
 
 #include <tersor/model/block_model.hpp>
+#include <tersor/op/dense.hpp>
 #include <tersor/pipeline/recipe.hpp>
 
 namespace tersor::pipeline {
