@@ -21,6 +21,9 @@ TESTED_ELSEWHERE = {
     "io/operator_archive.hpp": "tests/model/llama_checkpoint.cpp",
     "pipeline/every_technique.hpp": "tests/pipeline/catalog.cpp",
     "pipeline/standard_catalog.hpp": "tests/pipeline/catalog.cpp",
+    "quant/lqlora_layout.hpp": "tests/quant/lqlora.cpp",
+    "solve/codebook.hpp": "tests/quant/nf4.cpp",
+    "solve/low_rank_fit.hpp": "tests/quant/lqlora.cpp",
     "solve/report.hpp": "tests/solve/layer.cpp",
 }
 DATA = ("data", "vectors")

@@ -9,6 +9,7 @@
 #include <tersor/core/error.hpp>
 #include <tersor/core/error_statistics.hpp>
 #include <tersor/core/float16.hpp>
+#include <tersor/core/level_table.hpp>
 #include <tersor/core/matrix.hpp>
 #include <tersor/core/nearest.hpp>
 #include <tersor/core/options.hpp>
@@ -37,6 +38,8 @@
 #include <tersor/op/affine_grid.hpp>
 #include <tersor/op/any_operator.hpp>
 #include <tersor/op/archive.hpp>
+#include <tersor/op/block_scales.hpp>
+#include <tersor/op/codebook.hpp>
 #include <tersor/op/dense.hpp>
 #include <tersor/op/element_store.hpp>
 #include <tersor/op/load.hpp>
@@ -55,10 +58,12 @@
 
 #include <tersor/calib/statistics.hpp>
 
+#include <tersor/solve/codebook.hpp>
 #include <tersor/solve/column_feedback.hpp>
 #include <tersor/solve/equivalent.hpp>
 #include <tersor/solve/grid.hpp>
 #include <tersor/solve/layer.hpp>
+#include <tersor/solve/low_rank_fit.hpp>
 #include <tersor/solve/report.hpp>
 #include <tersor/solve/select.hpp>
 #include <tersor/solve/stage.hpp>
@@ -83,6 +88,10 @@
 #include <tersor/quant/awq_layout.hpp>
 #include <tersor/quant/gptq.hpp>
 #include <tersor/quant/gptq_layout.hpp>
+#include <tersor/quant/loftq.hpp>
+#include <tersor/quant/lqlora.hpp>
+#include <tersor/quant/lqlora_layout.hpp>
+#include <tersor/quant/nf4.hpp>
 #include <tersor/quant/rtn.hpp>
 #include <tersor/quant/smoothquant.hpp>
 #include <tersor/quant/w8a8.hpp>

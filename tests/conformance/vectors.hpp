@@ -69,7 +69,10 @@ class test_case {
   const std::string& name() const { return name_; }
   const json& config() const { return description_->at("config"); }
   const json& description() const { return *description_; }
-  std::string function() const { return description_->value("function", ""); }
+  /// What of the official program was run.
+  std::string function() const {
+    return description_->value("function", description_->value("run", std::string()));
+  }
   template <class T>
   T option(const char* key, T fallback) const {
     return config().contains(key) ? config().at(key).get<T>() : fallback;
@@ -116,11 +119,18 @@ class test_case {
   }
 
  private:
+  /// Inputs and outputs stand apart, or together under "tensors", each with its role.
   bool has(const char* side, const std::string& role) const {
+    if (description_->contains("tensors")) {
+      const auto& tensors = description_->at("tensors");
+      return tensors.contains(role) &&
+             std::string(side).starts_with(tensors.at(role).at("role").get<std::string>());
+    }
     return description_->contains(side) && description_->at(side).contains(role);
   }
   /// Manifests name a tensor directly or in an object with its shape and meaning.
   std::string tensor_name(const char* side, const std::string& role) const {
+    if (description_->contains("tensors")) return description_->at("tensors").at(role).at("name");
     const auto& entry = description_->at(side).at(role);
     return entry.is_string() ? entry.get<std::string>() : entry.at("tensor").get<std::string>();
   }

@@ -114,6 +114,36 @@ TEST_CASE("SVD does not depend on layout or threads, NaN is an error", "[svd]") 
   CHECK_THROWS_AS(linalg::randomized_svd(bad, 1), tersor::error);
 }
 
+TEST_CASE("left singular vectors by the smaller Gram matrix", "[svd]") {
+  for (const auto& [m, n] : {std::pair<index_t, index_t>{1, 1}, {1, 9}, {9, 1}, {30, 30}, {17, 60}, {60, 17}})
+    for (const index_t lost : {0, 3}) {  // with three singular values of zero
+      const index_t k = std::min(m, n), inner = std::max<index_t>(k - lost, 1);
+      const matrix<double> a = lost == 0
+                                   ? random_matrix(m, n, 3)
+                                   : times(random_matrix(m, inner, 1), random_matrix(inner, n, 2).view());
+      const auto exact = linalg::svd(a);
+      for (const index_t rank : {index_t{0}, std::min<index_t>(4, k), k}) {
+        const auto x = linalg::left_singular(a, rank);
+        INFO(m << " x " << n << ", rank " << rank);
+        REQUIRE((x.u.rows() == m && x.u.cols() == rank && x.s.size() == exact.s.size()));
+        REQUIRE(column_defect(x.u) <= 1e-13);
+        for (std::size_t i = 0; i < x.s.size(); ++i)  // 1e-16 s0² / s, at most 1e-8 s0
+          REQUIRE(std::abs(x.s[i] - exact.s[i]) <=
+                  exact.s[0] * std::min(1e-7, 1e-14 * exact.s[0] / std::max(exact.s[i], 1e-300)));
+        for (index_t c = 0; c < std::min(rank, k - lost); ++c)
+          for (index_t r = 0; r < m; ++r) REQUIRE(std::abs(x.u(r, c) - exact.u(r, c)) <= 1e-7);
+      }
+    }
+  const auto a = random_matrix(90, 70, 5);
+  CHECK(linalg::left_singular(a, 9, threads(1)).u == linalg::left_singular(a, 9, threads(3)).u);
+  CHECK(linalg::left_singular(matrix<double>(3, 4), 2).s == std::vector<double>(3));
+  CHECK(linalg::left_singular(matrix<double>(0, 4), 0).s.empty());
+  CHECK_THROWS_AS(linalg::left_singular(a, 71), tersor::error);
+  auto bad = a;
+  bad(3, 4) = std::numeric_limits<double>::quiet_NaN();
+  CHECK_THROWS_AS(linalg::left_singular(bad, 2), tersor::error);
+}
+
 TEST_CASE("the randomized SVD is exact where the rank fits into the sketch", "[svd][randomized]") {
   for (index_t m : {1, 20, 80})
     for (index_t n : {1, 25, 60}) {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <tersor/op/codebook.hpp>
 #include <tersor/op/dense.hpp>
 #include <tersor/op/low_rank.hpp>
 #include <tersor/op/permuted.hpp>
@@ -29,7 +30,7 @@ any_operator load_one_of(std::string_view kind, archive_reader& in) {
 }  // namespace detail
 
 inline any_operator any_operator::load(std::string_view kind, archive_reader& in) {
-  return detail::load_one_of<dense, quantized, sparse_nm, sparse_bitmap, sparse_csr, low_rank, w8a8,
+  return detail::load_one_of<dense, quantized, codebook, sparse_nm, sparse_bitmap, sparse_csr, low_rank, w8a8,
                              permuted<>, scaled<>, sum<>, product<>>(kind, in);
 }
 

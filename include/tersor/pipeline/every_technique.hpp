@@ -12,6 +12,9 @@
 #include <tersor/prune/wanda.hpp>
 #include <tersor/quant/awq.hpp>
 #include <tersor/quant/gptq.hpp>
+#include <tersor/quant/loftq.hpp>
+#include <tersor/quant/lqlora.hpp>
+#include <tersor/quant/nf4.hpp>
 #include <tersor/quant/rtn.hpp>
 #include <tersor/quant/smoothquant.hpp>
 #include <tersor/quant/w8a8.hpp>
@@ -22,6 +25,7 @@ namespace tersor::pipeline {
 inline catalog every_technique() {
   catalog c;
   c.add<quant::rtn>().add<quant::gptq>().add<quant::awq>().add<quant::smoothquant>().add<quant::w8a8>();
+  c.add<quant::nf4>().add<quant::loftq>().add<quant::lqlora>();
   c.add<prune::magnitude>()
       .add<prune::nm_mask>()
       .add<prune::wanda>()

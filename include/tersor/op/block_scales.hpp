@@ -1,0 +1,144 @@
+// tersor - one scale for each block of weights, stored as reals or quantized a second time
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <tersor/core/bits.hpp>
+#include <tersor/core/level_table.hpp>
+#include <tersor/core/matrix.hpp>
+#include <tersor/core/real_array.hpp>
+#include <tersor/core/rounding.hpp>
+
+namespace tersor::op {
+
+/// How the scales of blocks are stored. In the coded forms a scale is offset + largest[b] * level(code), b
+/// its block of `block_size` scales.
+enum class scale_coding {
+  plain,    ///< reals
+  dynamic,  ///< 8-bit codes of the dynamic table; the offset is the mean (QLoRA's double quantization)
+  linear    ///< codes / (2^bits - 1); the offset is the smallest scale (LQ-LoRA)
+};
+constexpr auto option_names(scale_coding) {
+  using row = std::pair<std::string_view, scale_coding>;
+  return std::array<row, 3>{
+      {{"plain", scale_coding::plain}, {"dynamic", scale_coding::dynamic}, {"linear", scale_coding::linear}}};
+}
+
+/// What becomes of the scales, and the type of what is stored of them.
+struct scale_rule {
+  scale_coding coding = scale_coding::plain;
+  int bits = 8;              ///< of a code; dynamic: 8
+  index_t block_size = 256;  ///< scales with one `largest`
+  dtype type = dtype::f32;   ///< of the reals
+};
+
+/// Non-negative scales.
+class block_scales {
+ public:
+  block_scales() = default;
+  block_scales(std::span<const float> scales, const scale_rule& rule)
+      : rule_(rule), size_(static_cast<index_t>(scales.size())) {
+    check("block_scales");
+    if (rule.coding == scale_coding::plain) {
+      reals_ = store_as(rule.type, scales);
+      return;
+    }
+    const bool dynamic = rule.coding == scale_coding::dynamic;
+    float offset = 0.0F;
+    if (size_ > 0 && dynamic) {
+      double sum = 0;
+      for (const float s : scales) sum += static_cast<double>(s);
+      offset = static_cast<float>(sum / static_cast<double>(size_));
+    } else if (size_ > 0) {
+      offset = *std::min_element(scales.begin(), scales.end());
+    }
+    offset_.push_back(offset);
+    std::vector<float> largest(static_cast<std::size_t>(blocks()));
+    std::vector<std::uint8_t> codes(scales.size());
+    const auto table = dynamic ? dynamic_levels(true) : level_table();
+    for (index_t b = 0; b < blocks(); ++b) {
+      const auto first = static_cast<std::size_t>(b * rule.block_size),
+                 last = std::min(scales.size(), first + static_cast<std::size_t>(rule.block_size));
+      float& most = largest[static_cast<std::size_t>(b)];
+      for (std::size_t i = first; i < last; ++i) most = std::max(most, std::abs(scales[i] - offset));
+      most = round_to(rule.type, most, "block_scales: largest scale");
+      for (std::size_t i = first; i < last; ++i) {
+        const float x = scales[i] - offset;
+        if (dynamic)
+          codes[i] = table.code(most > 0 ? x / most : 0.0F);
+        else if (most > negligible)
+          codes[i] =
+              static_cast<std::uint8_t>(std::clamp(round_half_even(x * steps() / most), 0.0F, steps()));
+      }
+    }
+    reals_ = store_as(rule.type, largest);
+    codes_ = pack_bits(rule.bits, codes);
+  }
+
+  index_t size() const { return size_; }
+  const scale_rule& rule() const { return rule_; }
+  /// Of the coded forms: code of each scale, largest distance from the offset of each block, offset.
+  std::vector<std::uint8_t> codes() const {
+    std::vector<std::uint8_t> q(rule_.coding == scale_coding::plain ? 0 : static_cast<std::size_t>(size_));
+    if (!q.empty()) unpack_bits(rule_.bits, codes_, 0, q);
+    return q;
+  }
+  const real_array& reals() const { return reals_; }
+  float offset() const { return offset_.empty() ? 0.0F : offset_.front(); }
+
+  /// out[i] = scale first + i.
+  void read(index_t first, std::span<float> out) const {
+    if (rule_.coding == scale_coding::plain) return reals_.read(first, out);
+    std::vector<std::uint8_t> q(out.size());
+    unpack_bits(rule_.bits, codes_, static_cast<std::size_t>(first), q);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const float most = reals_[(first + static_cast<index_t>(i)) / rule_.block_size];
+      // a mean above a tiny scale could make it slightly negative
+      out[i] = rule_.coding == scale_coding::dynamic ? std::max(dynamic_table()[q[i]] * most + offset(), 0.0F)
+                                                     : static_cast<float>(q[i]) * most / steps() + offset();
+    }
+  }
+
+  /// Part of the owner's description: the owner knows how many scales there are.
+  template <class Self, class Archive>
+  static void describe(Self& self, Archive& a, index_t size) {
+    a.attribute("scale_coding", self.rule_.coding);
+    if constexpr (Archive::loading) self.size_ = size;
+    if (self.rule_.coding == scale_coding::plain) {
+      a.tensor("scales", self.reals_, {size});
+    } else {
+      a.attribute("scale_bits", self.rule_.bits);
+      a.attribute("scale_block_size", self.rule_.block_size);
+      if constexpr (Archive::loading) self.check(a.in.where());
+      a.tensor("scales", self.reals_, {self.blocks()});
+      a.tensor("scale_codes", self.codes_,
+               {static_cast<index_t>(packed_bytes(self.rule_.bits, static_cast<std::size_t>(size)))});
+      a.tensor("scale_offset", self.offset_, {1});
+    }
+    if constexpr (Archive::loading) self.rule_.type = self.reals_.type();
+  }
+
+ private:
+  /// LQ-LoRA's: below it all codes are 0.
+  static constexpr float negligible = 1.0F / (1 << 24);
+
+  static const level_table& dynamic_table() {
+    static const level_table table = dynamic_levels(true);
+    return table;
+  }
+  float steps() const { return static_cast<float>((1 << rule_.bits) - 1); }
+  index_t blocks() const { return size_ / rule_.block_size + (size_ % rule_.block_size != 0); }
+  void check(std::string_view where) const {
+    require(rule_.bits >= 1 && rule_.bits <= 8, concat(where, ": scale_bits"), rule_.bits, "1 .. 8");
+    require(rule_.coding != scale_coding::dynamic || rule_.bits == 8, concat(where, ": scale_bits"),
+            rule_.bits, "8 for the dynamic code");
+    require(rule_.block_size >= 1, concat(where, ": scale_block_size"), rule_.block_size, "at least 1");
+  }
+
+  scale_rule rule_;
+  index_t size_ = 0;
+  real_array reals_;  // the scales, or the largest of each block
+  std::vector<std::uint8_t> codes_;
+  std::vector<float> offset_;  // one value in the coded forms
+};
+
+}  // namespace tersor::op

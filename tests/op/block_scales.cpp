@@ -1,0 +1,103 @@
+// tersor - tests of op/block_scales.hpp
+// SPDX-License-Identifier: MIT
+#include <tersor/op/block_scales.hpp>
+
+#include "operator_checks.hpp"
+
+namespace {
+
+using namespace tersor_test;
+using op::block_scales;
+using op::scale_coding;
+using op::scale_rule;
+using tersor::index_t;
+
+std::vector<float> random_scales(std::size_t n, std::uint64_t seed) {
+  tersor::random_generator g(seed);
+  std::vector<float> s(n);
+  for (float& v : s) v = static_cast<float>(0.05 + g.uniform());
+  return s;
+}
+std::vector<float> all_of(const block_scales& s) {
+  std::vector<float> v(static_cast<std::size_t>(s.size()));
+  s.read(0, v);
+  return v;
+}
+
+TEST_CASE("block_scales: plain scales are what was given, rounded to the type") {
+  const auto given = random_scales(37, 1);
+  CHECK(all_of(block_scales(given, {})) == given);
+  const auto half = all_of(block_scales(given, {.type = dtype::f16}));
+  for (std::size_t i = 0; i < given.size(); ++i) CHECK(half[i] == static_cast<float>(tersor::f16(given[i])));
+}
+
+TEST_CASE("block_scales: linear codes by hand") {
+  // offset 1; distances 0 1 3 | 0.5, largest 3 and 0.5, 2-bit codes 0 1 3 | 3
+  const std::vector<float> given{1, 2, 4, 1.5F};
+  const block_scales s(given, {.coding = scale_coding::linear, .bits = 2, .block_size = 3});
+  CHECK(s.offset() == 1);
+  CHECK(s.codes() == std::vector<std::uint8_t>{0, 1, 3, 3});
+  CHECK((s.reals()[0] == 3 && s.reals()[1] == 0.5F));
+  CHECK(all_of(s) == given);
+}
+
+TEST_CASE("block_scales: coded scales are within half a step, the smallest is exact") {
+  for (const std::size_t n : {1, 2, 255, 256, 257, 1000})
+    for (const index_t block : {1, 16, 256})
+      for (const int bits : {2, 3, 4, 8}) {
+        const auto given = random_scales(n, n);
+        const block_scales s(given, {.coding = scale_coding::linear, .bits = bits, .block_size = block});
+        const auto back = all_of(s);
+        const float least = *std::ranges::min_element(given);
+        for (std::size_t i = 0; i < n; ++i) {
+          const float most = s.reals()[static_cast<index_t>(i) / block];
+          CHECK(std::abs(back[i] - given[i]) <=
+                0.50001F * most / static_cast<float>((1 << bits) - 1) + 1e-7F);
+          if (given[i] == least) CHECK(back[i] == least);
+        }
+      }
+}
+
+TEST_CASE("block_scales: dynamic codes, and scales that are all equal") {
+  for (const std::size_t n : {1, 255, 256, 257, 1000}) {
+    const auto given = random_scales(n, n);
+    const block_scales s(given, {.coding = scale_coding::dynamic});
+    const auto back = all_of(s);
+    for (std::size_t i = 0; i < n; ++i) {
+      const float most = s.reals()[static_cast<index_t>(i) / 256], distance = std::abs(given[i] - s.offset());
+      // half the widest gap relative to the decade of the distance
+      CHECK(std::abs(back[i] - given[i]) <= 0.11F * std::max(distance, 0.01F * most) + 1e-6F);
+    }
+    const std::vector<float> same(n, 0.7F);
+    for (const auto coding : {scale_coding::dynamic, scale_coding::linear})
+      for (const float v : all_of(block_scales(same, {.coding = coding}))) CHECK(std::abs(v - 0.7F) <= 1e-6F);
+    for (const auto coding : {scale_coding::plain, scale_coding::dynamic, scale_coding::linear})
+      for (const float v : all_of(block_scales(std::vector<float>(n), {.coding = coding}))) CHECK(v == 0);
+  }
+  // a mean above tiny scales does not make them negative
+  std::vector<float> given(300, 1.0F);
+  for (std::size_t i = 0; i < 250; ++i) given[i] = 0.0F;
+  for (const float v : all_of(block_scales(given, {.coding = scale_coding::dynamic}))) CHECK(v >= 0);
+}
+
+TEST_CASE("block_scales: a part is what the whole says there") {
+  const auto given = random_scales(700, 3);
+  for (const auto coding : {scale_coding::plain, scale_coding::dynamic, scale_coding::linear}) {
+    const block_scales s(given, {.coding = coding, .block_size = 64});
+    const auto whole = all_of(s);
+    for (const index_t first : {0, 1, 63, 64, 500}) {
+      std::vector<float> part(130);
+      s.read(first, part);
+      CHECK(std::ranges::equal(part, std::span(whole).subspan(static_cast<std::size_t>(first), 130)));
+    }
+  }
+}
+
+TEST_CASE("block_scales: errors") {
+  const std::vector<float> one{1};
+  CHECK_THROWS_AS(block_scales(one, {.bits = 9}), tersor::error);
+  CHECK_THROWS_AS(block_scales(one, {.coding = scale_coding::dynamic, .bits = 4}), tersor::error);
+  CHECK_THROWS_AS(block_scales(one, {.block_size = 0}), tersor::error);
+}
+
+}  // namespace
