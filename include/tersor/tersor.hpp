@@ -9,6 +9,7 @@
 #include <tersor/core/error.hpp>
 #include <tersor/core/error_statistics.hpp>
 #include <tersor/core/float16.hpp>
+#include <tersor/core/float8.hpp>
 #include <tersor/core/matrix.hpp>
 #include <tersor/core/nearest.hpp>
 #include <tersor/core/options.hpp>
@@ -32,6 +33,7 @@
 #include <tersor/linalg/weighted_error.hpp>
 
 #include <tersor/kernel/activations.hpp>
+#include <tersor/kernel/rotary.hpp>
 #include <tersor/kernel/target.hpp>
 
 #include <tersor/op/affine_grid.hpp>
