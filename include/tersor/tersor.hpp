@@ -66,6 +66,20 @@
 #include <tersor/solve/stage.hpp>
 #include <tersor/solve/update.hpp>
 
+#include <tersor/kv/attention.hpp>
+#include <tersor/kv/cache.hpp>
+#include <tersor/kv/codec.hpp>
+#include <tersor/kv/dense.hpp>
+#include <tersor/kv/eviction.hpp>
+#include <tersor/kv/full.hpp>
+#include <tersor/kv/kivi.hpp>
+#include <tersor/kv/prompt.hpp>
+#include <tersor/kv/quantized_tokens.hpp>
+#include <tersor/kv/random.hpp>
+#include <tersor/kv/real_list.hpp>
+#include <tersor/kv/segment.hpp>
+#include <tersor/kv/streaming.hpp>
+
 #include <tersor/lowrank/asvd_search.hpp>
 #include <tersor/lowrank/fisher.hpp>
 #include <tersor/lowrank/local_update.hpp>
