@@ -9,6 +9,7 @@
 #include <tersor/core/error.hpp>
 #include <tersor/core/error_statistics.hpp>
 #include <tersor/core/float16.hpp>
+#include <tersor/core/float8.hpp>
 #include <tersor/core/level_table.hpp>
 #include <tersor/core/matrix.hpp>
 #include <tersor/core/nearest.hpp>
@@ -33,6 +34,7 @@
 #include <tersor/linalg/weighted_error.hpp>
 
 #include <tersor/kernel/activations.hpp>
+#include <tersor/kernel/rotary.hpp>
 #include <tersor/kernel/target.hpp>
 
 #include <tersor/op/affine_grid.hpp>
@@ -68,6 +70,20 @@
 #include <tersor/solve/select.hpp>
 #include <tersor/solve/stage.hpp>
 #include <tersor/solve/update.hpp>
+
+#include <tersor/kv/attention.hpp>
+#include <tersor/kv/cache.hpp>
+#include <tersor/kv/codec.hpp>
+#include <tersor/kv/dense.hpp>
+#include <tersor/kv/eviction.hpp>
+#include <tersor/kv/full.hpp>
+#include <tersor/kv/kivi.hpp>
+#include <tersor/kv/prompt.hpp>
+#include <tersor/kv/quantized_tokens.hpp>
+#include <tersor/kv/random.hpp>
+#include <tersor/kv/real_list.hpp>
+#include <tersor/kv/segment.hpp>
+#include <tersor/kv/streaming.hpp>
 
 #include <tersor/lowrank/asvd_search.hpp>
 #include <tersor/lowrank/fisher.hpp>

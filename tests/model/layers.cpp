@@ -4,35 +4,8 @@
 
 #include "catch.hpp"
 
-#include <tersor/core/random.hpp>
-
 namespace tersor {
 namespace {
-
-TEST_CASE("layers: rotary positions keep lengths and depend on differences of positions only") {
-  const model::rotary r(model::rotary::base_frequencies(8, 10000.0));
-  random_generator random(4);
-  matrix<float> a(1, 16), b(1, 16);
-  for (float& v : a.values()) v = static_cast<float>(random.normal());
-  for (float& v : b.values()) v = static_cast<float>(random.normal());
-  auto product = [&](index_t p, index_t q) {
-    auto x = a, y = b;
-    r.apply(x.view(), 2, p);
-    r.apply(y.view(), 2, q);
-    double dot = 0, length = 0;
-    for (index_t j = 0; j < 8; ++j) {
-      dot += static_cast<double>(x(0, j)) * static_cast<double>(y(0, j));
-      length += static_cast<double>(x(0, j)) * static_cast<double>(x(0, j)) -
-                static_cast<double>(a(0, j)) * static_cast<double>(a(0, j));
-    }
-    CHECK(std::abs(length) < 1e-5);
-    return dot;
-  };
-  CHECK(std::abs(product(5, 2) - product(105, 102)) < 1e-4);
-  auto still = a;
-  r.apply(still.view(), 2, 0);
-  CHECK(still == a);
-}
 
 TEST_CASE("layers: attention to one key returns its value, to equal keys the mean") {
   matrix<float> q(3, 4, 1.0F), k(3, 4), v(3, 4), out(3, 4);

@@ -10,6 +10,7 @@
 
 #include <tersor/core/error.hpp>
 #include <tersor/core/float16.hpp>
+#include <tersor/core/float8.hpp>
 
 namespace tersor {
 
@@ -74,6 +75,10 @@ template <>
 struct dtype_of_type<f16> : std::integral_constant<dtype, dtype::f16> {};
 template <>
 struct dtype_of_type<bf16> : std::integral_constant<dtype, dtype::bf16> {};
+template <>
+struct dtype_of_type<f8_e4m3> : std::integral_constant<dtype, dtype::f8_e4m3> {};
+template <>
+struct dtype_of_type<f8_e5m2> : std::integral_constant<dtype, dtype::f8_e5m2> {};
 template <>
 struct dtype_of_type<std::int32_t> : std::integral_constant<dtype, dtype::i32> {};
 template <>

@@ -1,10 +1,9 @@
-// tersor - what stands between a transformer's linear layers: norms, rotary positions, attention
+// tersor - what stands between a transformer's linear layers: norms, gates, attention
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <cmath>   // std::sqrt, std::pow
-#include <span>    // std::span
-#include <vector>  // std::vector
+#include <cmath>  // std::sqrt
+#include <span>   // std::span
 
 #include <tersor/core/matrix.hpp>
 #include <tersor/core/parallel.hpp>
@@ -25,48 +24,6 @@ inline void rms_norm(matrix_view<const float> x, std::span<const float> weight, 
 inline void swiglu(matrix<float>& gate, const matrix<float>& up) {
   kernel::swiglu(gate.data(), up.data(), gate.size());
 }
-
-/// Rotary position embedding in the "rotate half" layout: channel i of a head is paired with channel i +
-/// head_dim / 2.
-class rotary {
- public:
-  rotary() = default;
-  /// @param frequencies [head_dim / 2] radians per position.
-  explicit rotary(std::vector<double> frequencies) : frequencies_(std::move(frequencies)) {}
-
-  /// The frequencies theta^(-2i / head_dim).
-  static std::vector<double> base_frequencies(index_t head_dim, double theta) {
-    std::vector<double> f(static_cast<std::size_t>(head_dim / 2));
-    for (std::size_t i = 0; i < f.size(); ++i)
-      f[i] = std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
-    return f;
-  }
-  /// Rotates x [tokens, heads * head_dim] in place; row t sits at position `first + t`.
-  void apply(matrix_view<float> x, index_t heads, index_t first) const {
-    const auto half = static_cast<index_t>(frequencies_.size());
-    std::vector<float> cosine(frequencies_.size()), sine(frequencies_.size());
-    for (index_t t = 0; t < x.rows(); ++t) {
-      for (std::size_t i = 0; i < frequencies_.size(); ++i) {
-        const double angle = static_cast<double>(first + t) * frequencies_[i];
-        cosine[i] = static_cast<float>(std::cos(angle));
-        sine[i] = static_cast<float>(std::sin(angle));
-      }
-      for (index_t h = 0; h < heads; ++h) {
-        float* a = &x(t, h * 2 * half);
-        float* b = a + half;
-        for (index_t i = 0; i < half; ++i) {
-          const float c = cosine[static_cast<std::size_t>(i)], s = sine[static_cast<std::size_t>(i)];
-          const float u = a[i], v = b[i];
-          a[i] = u * c - v * s;
-          b[i] = v * c + u * s;
-        }
-      }
-    }
-  }
-
- private:
-  std::vector<double> frequencies_;
-};
 
 /// Causal attention with grouped queries. q [tokens, heads * d]; k, v [past + tokens, kv_heads * d], the last
 /// `tokens` rows being those of q; out [tokens, heads * d]. Query head h reads key-value head h / (heads /

@@ -4,7 +4,9 @@
 
 #include <map>  // std::map
 
+#include <tersor/kernel/rotary.hpp>
 #include <tersor/model/block_model.hpp>
+#include <tersor/model/layers.hpp>
 #include <tersor/model/llama_config.hpp>
 #include <tersor/op/dense.hpp>
 #include <tersor/solve/equivalent.hpp>
@@ -258,7 +260,7 @@ class llama final : public block_model {
   }
 
   llama_config config_;
-  rotary rotary_;
+  kernel::rotary rotary_;
   op::dense embedding_;
   op::any_operator head_;
   std::map<std::string, op::any_operator> linears_;

@@ -6,7 +6,7 @@
 #include <numbers>  // std::numbers::pi
 
 #include <tersor/io/json.hpp>
-#include <tersor/model/layers.hpp>
+#include <tersor/kernel/rotary.hpp>
 
 namespace tersor::model {
 
@@ -81,7 +81,7 @@ struct llama_config {
     auto theta = io::get<double>(j, "rope_theta", where, 10000.0);
     if (!s.is_null()) theta = io::get<double>(s, "rope_theta", place, theta);
     require(theta > 0 && std::isfinite(theta), concat(where, ": rope_theta"), theta, "a positive number");
-    auto f = rotary::base_frequencies(c.head_dim, theta);
+    auto f = kernel::rotary::base_frequencies(c.head_dim, theta);
     if (s.is_null()) return f;
     const auto type = s.contains("rope_type") ? io::get<std::string>(s, "rope_type", place)
                                               : io::get<std::string>(s, "type", place);

@@ -12,14 +12,18 @@ enum class stage_kind {
   transformation,  ///< function-preserving change around a layer: AWQ, SmoothQuant
   compressor,      ///< weight + statistics -> operator
   surgery,         ///< changes shapes or structure
-  allocation       ///< chooses options per layer under a budget
+  allocation,      ///< chooses options per layer under a budget
+  eviction,        ///< chooses which tokens a KV cache keeps
+  codec            ///< stores the tokens of a KV cache
 };
 constexpr auto option_names(stage_kind) {
   using row = std::pair<std::string_view, stage_kind>;
-  return std::array<row, 4>{{{"transformation", stage_kind::transformation},
+  return std::array<row, 6>{{{"transformation", stage_kind::transformation},
                              {"compressor", stage_kind::compressor},
                              {"surgery", stage_kind::surgery},
-                             {"allocation", stage_kind::allocation}}};
+                             {"allocation", stage_kind::allocation},
+                             {"eviction", stage_kind::eviction},
+                             {"codec", stage_kind::codec}}};
 }
 
 /// What a technique asks of the calibration.

@@ -1,0 +1,230 @@
+// tersor - quantized tokens: codes between the minimum and the maximum of groups along tokens or channels
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <tersor/core/bits.hpp>
+#include <tersor/core/rounding.hpp>
+#include <tersor/kv/segment.hpp>
+
+namespace tersor::kv {
+
+/// Which values share a scale and a minimum.
+enum class group_axis {
+  tokens,   ///< consecutive tokens of one channel of one head ("per channel")
+  channels  ///< consecutive channels of one token, counted through all heads of the body ("per token")
+};
+
+/// The grid of a group: value = minimum + code * scale.
+struct range_grid {
+  float minimum = 0, scale = 0;
+};
+
+/// Minimum and step of `values` on 2^bits levels, as stored in `type`: the minimum rounded down and the step
+/// up, so that every value is within half a step of a level. A constant group has step 0 if its value is one
+/// of the type.
+inline range_grid fit_range(std::span<const float> values, int bits, dtype type) {
+  if (values.empty()) return {};
+  const auto [low, high] = std::ranges::minmax(values);
+  range_grid g;
+  g.minimum = round_down_to(type, low, "minimum of a group");
+  const float range = high - g.minimum, levels = static_cast<float>((1 << bits) - 1);
+  g.scale = round_up_to(type, range / levels, "scale of a group");
+  return g;
+}
+/// round((x - minimum) / scale), ties to even, in 0 .. 2^bits - 1; 0 where the scale is 0.
+inline std::uint8_t range_code(float x, range_grid g, int bits) {
+  if (g.scale == 0.0F) return 0;
+  const float q = round_half_even((x - g.minimum) / g.scale);
+  return static_cast<std::uint8_t>(std::min(std::max(q, 0.0F), static_cast<float>((1 << bits) - 1)));
+}
+
+/// Tokens as codes of 1 to 8 bits with a minimum and a scale for each group: the asymmetric quantizer of KIVI
+/// (arXiv:2402.02750) and of GEAR's backbone (arXiv:2403.05527).
+///
+/// Guarantee: |x - x^| <= scale / 2, up to rounding in float. Bits per element: bits + 2 * (bits of the
+/// scale's type) / group_size; a token's codes of one head fill whole bytes.
+class quantized_tokens final : public body {
+ public:
+  /// @param group_size values that share a scale. Along tokens, every `append` must bring a multiple of it;
+  /// along channels the last group of a token may be shorter.
+  quantized_tokens(index_t heads, index_t head_dim, int bits, group_axis axis, index_t group_size,
+                   dtype scale_type = dtype::f16)
+      : heads_(heads),
+        head_dim_(head_dim),
+        group_size_(group_size),
+        bits_(bits),
+        axis_(axis),
+        row_bytes_(packed_bytes(bits, static_cast<std::size_t>(head_dim))),
+        codes_(static_cast<std::size_t>(heads)),
+        scale_(axis == group_axis::tokens ? codes_.size() : 1, real_list(scale_type)),
+        minimum_(scale_) {
+    require(group_size >= 1, "quantized_tokens: group_size", group_size, "at least 1");
+    require(scale_type == dtype::f32 || scale_type == dtype::f16 || scale_type == dtype::bf16,
+            "quantized_tokens: scale_type", name(scale_type), "F32, F16 or BF16");
+  }
+
+  index_t heads() const override { return heads_; }
+  index_t tokens() const override { return tokens_; }
+  index_t head_dim() const override { return head_dim_; }
+  int bits() const { return bits_; }
+  /// Groups of one token, along channels.
+  index_t groups_of_token() const { return (heads_ * head_dim_ + group_size_ - 1) / group_size_; }
+
+  /// The codes of a head, [tokens, head_dim].
+  matrix<std::uint8_t> codes(index_t head) const {
+    matrix<std::uint8_t> q(tokens_, head_dim_);
+    unpack(head, 0, q.view());
+    return q;
+  }
+  /// The grid of token t, channel c of a head.
+  range_grid grid(index_t head, index_t t, index_t c) const {
+    const auto list = axis_ == group_axis::tokens ? static_cast<std::size_t>(head) : std::size_t{0};
+    const index_t at = axis_ == group_axis::tokens
+                           ? t / group_size_ * head_dim_ + c
+                           : t * groups_of_token() + (head * head_dim_ + c) / group_size_;
+    return {minimum_[list][at], scale_[list][at]};
+  }
+
+  void read(index_t head, index_t first, matrix_view<float> out) const override {
+    matrix<std::uint8_t> q(out.rows(), head_dim_);
+    unpack(head, first, q.view());
+    if (axis_ == group_axis::tokens) {
+      std::vector<float> low(static_cast<std::size_t>(head_dim_)), step(low.size());
+      const auto list = static_cast<std::size_t>(head);
+      for (index_t t = 0; t < out.rows(); ++t) {
+        const index_t group = (first + t) / group_size_;
+        if (t == 0 || (first + t) % group_size_ == 0) {
+          minimum_[list].read(group * head_dim_, low);
+          scale_[list].read(group * head_dim_, step);
+        }
+        kernel::run<grid_values>(kernel::best_target(), static_cast<const std::uint8_t*>(q.row(t).data()),
+                                 static_cast<const float*>(step.data()),
+                                 static_cast<const float*>(low.data()), head_dim_, out.row(t).data);
+      }
+      return;
+    }
+    const index_t groups = groups_of_token(), begin = head * head_dim_, first_group = begin / group_size_;
+    const index_t last_group = (begin + head_dim_ - 1) / group_size_;
+    std::vector<float> low(static_cast<std::size_t>(last_group - first_group + 1)), step(low.size());
+    for (index_t t = 0; t < out.rows(); ++t) {
+      minimum_[0].read((first + t) * groups + first_group, low);
+      scale_[0].read((first + t) * groups + first_group, step);
+      const std::uint8_t* code = q.row(t).data();
+      float* y = out.row(t).data;
+      for (index_t g = first_group; g <= last_group; ++g) {
+        const float m = low[static_cast<std::size_t>(g - first_group)],
+                    s = step[static_cast<std::size_t>(g - first_group)];
+        const index_t end = std::min(head_dim_, (g + 1) * group_size_ - begin);
+        for (index_t c = std::max<index_t>(0, g * group_size_ - begin); c < end; ++c)
+          y[c] = static_cast<float>(code[c]) * s + m;
+      }
+    }
+  }
+  op::storage_report storage() const override {
+    op::storage_report report;
+    for (const auto& c : codes_)
+      add_storage(report, "codes", dtype::u8, static_cast<index_t>(c.size()), c.size());
+    for (std::size_t k = 0; k < scale_.size(); ++k) {
+      add_storage(report, "scale", scale_[k].type(), scale_[k].size(), scale_[k].bytes());
+      add_storage(report, "minimum", minimum_[k].type(), minimum_[k].size(), minimum_[k].bytes());
+    }
+    return report;
+  }
+  void append(heads_view<const float> rows, bool, const context& = {}) override {
+    const index_t n = rows.extents[1];
+    if (axis_ == group_axis::tokens)
+      append_along_tokens(rows);
+    else
+      append_along_channels(rows);
+    tokens_ += n;
+  }
+  void drop(index_t t) override {
+    if (axis_ == group_axis::tokens) return body::drop(t);
+    const auto bytes = static_cast<index_t>(row_bytes_);
+    for (auto& c : codes_) c.erase(c.begin() + t * bytes, c.begin() + (t + 1) * bytes);
+    scale_[0].erase(t * groups_of_token(), groups_of_token());
+    minimum_[0].erase(t * groups_of_token(), groups_of_token());
+    --tokens_;
+  }
+  std::unique_ptr<body> clone() const override { return std::make_unique<quantized_tokens>(*this); }
+
+ private:
+  struct grid_values {
+    TERSOR_ALWAYS_INLINE static void run(const std::uint8_t* code, const float* step, const float* low,
+                                         index_t n, float* y) {
+      for (index_t c = 0; c < n; ++c) y[c] = static_cast<float>(code[c]) * step[c] + low[c];
+    }
+  };
+  void unpack(index_t head, index_t first, matrix_view<std::uint8_t> q) const {
+    const std::span<const std::uint8_t> bytes(codes_[static_cast<std::size_t>(head)]);
+    if (head_dim_ * bits_ % 8 == 0)  // rows follow each other without a gap
+      return unpack_bits(bits_, bytes, static_cast<std::size_t>(first * head_dim_),
+                         {q.data, static_cast<std::size_t>(q.size())});
+    for (index_t t = 0; t < q.rows(); ++t)
+      unpack_bits(bits_, bytes.subspan(static_cast<std::size_t>(first + t) * row_bytes_, row_bytes_), 0,
+                  {q.row(t).data, static_cast<std::size_t>(head_dim_)});
+  }
+  void pack(index_t head, std::span<const std::uint8_t> row) {
+    const auto bytes = pack_bits(bits_, row);
+    auto& c = codes_[static_cast<std::size_t>(head)];
+    c.insert(c.end(), bytes.begin(), bytes.end());
+  }
+  void append_along_tokens(heads_view<const float> rows) {
+    const index_t n = rows.extents[1];
+    require(n % group_size_ == 0, "quantized_tokens: appended tokens", n, "a multiple of the group size, ",
+            group_size_);
+    std::vector<float> values(static_cast<std::size_t>(group_size_));
+    std::vector<range_grid> grids(static_cast<std::size_t>(head_dim_));
+    std::vector<std::uint8_t> codes(grids.size());
+    for (index_t h = 0; h < heads_; ++h)
+      for (index_t first = 0; first < n; first += group_size_) {
+        const auto list = static_cast<std::size_t>(h);
+        for (index_t c = 0; c < head_dim_; ++c) {
+          for (index_t t = 0; t < group_size_; ++t)
+            values[static_cast<std::size_t>(t)] = rows(h, first + t, c);
+          const auto g = fit_range(values, bits_, scale_[list].type());
+          grids[static_cast<std::size_t>(c)] = g;
+          minimum_[list].append(g.minimum);
+          scale_[list].append(g.scale);
+        }
+        for (index_t t = 0; t < group_size_; ++t) {
+          for (std::size_t c = 0; c < codes.size(); ++c)
+            codes[c] = range_code(rows(h, first + t, static_cast<index_t>(c)), grids[c], bits_);
+          pack(h, codes);
+        }
+      }
+  }
+  void append_along_channels(heads_view<const float> rows) {
+    const index_t width = heads_ * head_dim_;
+    std::vector<float> token(static_cast<std::size_t>(width));
+    std::vector<std::uint8_t> codes(token.size());
+    for (index_t t = 0; t < rows.extents[1]; ++t) {
+      for (index_t j = 0; j < width; ++j)
+        token[static_cast<std::size_t>(j)] = rows(j / head_dim_, t, j % head_dim_);
+      for (index_t first = 0; first < width; first += group_size_) {
+        const index_t count = std::min(group_size_, width - first);
+        const auto values =
+            std::span(token).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+        const auto g = fit_range(values, bits_, scale_[0].type());
+        minimum_[0].append(g.minimum);
+        scale_[0].append(g.scale);
+        for (std::size_t i = 0; i < values.size(); ++i)
+          codes[static_cast<std::size_t>(first) + i] = range_code(values[i], g, bits_);
+      }
+      for (index_t h = 0; h < heads_; ++h)
+        pack(h, std::span(codes).subspan(static_cast<std::size_t>(h * head_dim_),
+                                         static_cast<std::size_t>(head_dim_)));
+    }
+  }
+
+  index_t heads_, head_dim_, group_size_, tokens_ = 0;
+  int bits_;
+  group_axis axis_;
+  std::size_t row_bytes_;
+  std::vector<std::vector<std::uint8_t>> codes_;  // of each head, [tokens, row_bytes]
+  // along tokens: of each head, [tokens / group_size, head_dim]; along channels: one, [tokens,
+  // groups_of_token]
+  std::vector<real_list> scale_, minimum_;
+};
+
+}  // namespace tersor::kv
