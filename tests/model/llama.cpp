@@ -35,16 +35,16 @@ TEST_CASE("llama: a cache gives the same logits, token by token and in pieces") 
   const auto ids = random_ids(40, 50);
   const auto whole = m.logits(m.forward(ids).view());
   for (const std::size_t piece : {1U, 3U, 16U}) {
-    model::kv_cache cache(m.config());
+    model::layer_caches caches(m.config());
     for (std::size_t first = 0; first < ids.size(); first += piece) {
       const auto count = std::min(piece, ids.size() - first);
-      const auto hidden = m.forward(std::span(ids).subspan(first, count), &cache);
+      const auto hidden = m.forward(std::span(ids).subspan(first, count), &caches);
       const auto logits = m.logits(hidden.view());
       for (index_t t = 0; t < logits.rows(); ++t)
         for (index_t j = 0; j < logits.cols(); ++j)
           REQUIRE(std::abs(logits(t, j) - whole(static_cast<index_t>(first) + t, j)) < 1e-4F);
     }
-    CHECK(cache.length() == 40);
+    CHECK(caches.seen() == 40);
   }
 }
 

@@ -46,17 +46,19 @@ inline int sample_token(std::span<const float> logits, const generation_options&
 
 /// Continues `ids` (not empty); returns the new tokens only. The end-of-sequence token ends the text and is
 /// not returned. Error that names the place where a value is not finite.
+/// @param policy of the KV caches.
 inline std::vector<int> generate(const llama& m, std::span<const int> ids,
-                                 const generation_options& options = {}, const context& ctx = {}) {
+                                 const generation_options& options = {}, const context& ctx = {},
+                                 const kv::cache_policy& policy = exact_cache()) {
   options.validate();
   require(!ids.empty(), "generate: prompt", "empty", "at least one token");
   const auto length = static_cast<index_t>(ids.size()) + options.tokens;
   require(length <= m.config().max_position_embeddings, "generate: prompt and new tokens", length, "at most ",
           m.config().max_position_embeddings, " (max_position_embeddings)");
   random_generator random(ctx.seed);
-  kv_cache cache(m.config());
+  layer_caches caches(m.config(), policy);
   std::vector<int> result;
-  auto hidden = m.forward(ids, &cache, ctx);
+  auto hidden = m.forward(ids, &caches, ctx);
   while (static_cast<index_t>(result.size()) < options.tokens) {
     const auto logits = m.logits(hidden.view().rows(hidden.rows() - 1, 1), ctx);
     if (!std::isfinite(kernel::log_sum_exp(logits.row(0).data(), logits.cols())))
@@ -66,7 +68,7 @@ inline std::vector<int> generate(const llama& m, std::span<const int> ids,
     result.push_back(next);
     ctx.step("generation", static_cast<long long>(result.size()), options.tokens);
     if (static_cast<index_t>(result.size()) < options.tokens)
-      hidden = m.forward(std::span(&next, 1), &cache, ctx);
+      hidden = m.forward(std::span(&next, 1), &caches, ctx);
   }
   return result;
 }

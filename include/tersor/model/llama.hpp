@@ -4,50 +4,12 @@
 
 #include <map>  // std::map
 
-#include <tersor/kernel/rotary.hpp>
 #include <tersor/model/block_model.hpp>
-#include <tersor/model/layers.hpp>
-#include <tersor/model/llama_config.hpp>
+#include <tersor/model/layer_caches.hpp>
 #include <tersor/op/dense.hpp>
 #include <tersor/solve/equivalent.hpp>
 
 namespace tersor::model {
-
-/// Keys and values of the tokens seen so far, per block: [tokens, kv_heads * head_dim] after rotation.
-class kv_cache {
- public:
-  explicit kv_cache(const llama_config& c)
-      : width_(c.key_features()), blocks_(static_cast<std::size_t>(c.num_hidden_layers)) {}
-  index_t length() const {
-    return blocks_.empty() ? 0 : static_cast<index_t>(blocks_.front().keys.size()) / width_;
-  }
-
-  /// Appends [tokens, width] of one block.
-  void append(index_t block, matrix_view<const float> k, matrix_view<const float> v) {
-    auto& b = blocks_[static_cast<std::size_t>(block)];
-    for (index_t t = 0; t < k.rows(); ++t)
-      for (index_t j = 0; j < width_; ++j) {
-        b.keys.push_back(k(t, j));
-        b.values.push_back(v(t, j));
-      }
-  }
-  matrix_view<const float> keys(index_t block) const {
-    return view(blocks_[static_cast<std::size_t>(block)].keys);
-  }
-  matrix_view<const float> values(index_t block) const {
-    return view(blocks_[static_cast<std::size_t>(block)].values);
-  }
-
- private:
-  struct block_entries {
-    std::vector<float> keys, values;
-  };
-  matrix_view<const float> view(const std::vector<float>& x) const {
-    return {x.data(), {static_cast<index_t>(x.size()) / width_, width_}};
-  }
-  index_t width_;
-  std::vector<block_entries> blocks_;
-};
 
 /// RMSNorm, rotary positions, grouped-query attention, SwiGLU, optional tied embeddings. Linear layers are
 /// named as in checkpoints, without ".weight": "model.layers.0.self_attn.q_proj". Computes in float.
@@ -166,13 +128,14 @@ class llama final : public block_model {
     set_linear(group.producer, op::dense(w.view()));
   }
 
-  /// Final hidden states [tokens, hidden] (before the last norm) of ids that follow what the cache holds; the
-  /// cache, if there is one, is extended.
-  matrix<float> forward(std::span<const int> ids, kv_cache* cache = nullptr, const context& ctx = {}) const {
+  /// Final hidden states [tokens, hidden] (before the last norm) of ids that follow what the caches hold; the
+  /// caches, if there are any, are extended.
+  matrix<float> forward(std::span<const int> ids, layer_caches* caches = nullptr,
+                        const context& ctx = {}) const {
     block_state state{embed(ids), {}};
     for (index_t b = 0; b < block_count(); ++b) {
       begin_block(b, state);
-      for (index_t stage = 0; stage < 4; ++stage) finish_stage(b, stage, state, cache, ctx);
+      for (index_t stage = 0; stage < 4; ++stage) finish_stage(b, stage, state, caches, ctx);
     }
     return std::move(state.hidden);
   }
@@ -206,21 +169,23 @@ class llama final : public block_model {
     return y;
   }
 
-  /// What o_proj reads: x [tokens, hidden] comes from the norm and follows what the cache holds.
+  /// What o_proj reads: x [tokens, hidden] comes from the norm and follows what the caches hold.
   matrix<float> attention(index_t b, matrix_view<const float> x, const op::any_operator& q_proj,
-                          const op::any_operator& k_proj, const op::any_operator& v_proj, kv_cache* cache,
-                          const context& ctx) const {
+                          const op::any_operator& k_proj, const op::any_operator& v_proj,
+                          layer_caches* caches, const context& ctx) const {
     const std::string a = prefix(b) + "self_attn.";
-    const index_t past = cache ? cache->keys(b).rows() : 0;
     auto q = apply_linear(a + "q_proj", q_proj, x, ctx);
     auto k = apply_linear(a + "k_proj", k_proj, x, ctx);
     const auto v = apply_linear(a + "v_proj", v_proj, x, ctx);
-    rotary_.apply(q.view(), config_.num_attention_heads, past);
-    rotary_.apply(k.view(), config_.num_key_value_heads, past);
-    if (cache) cache->append(b, k.view(), v.view());
     matrix<float> mixed(x.rows(), config_.query_features());
-    causal_attention(q.view(), cache ? cache->keys(b) : k.view(), cache ? cache->values(b) : v.view(),
-                     config_.num_attention_heads, config_.num_key_value_heads, mixed.view(), ctx);
+    if (caches) {
+      caches->attend(b, std::move(q), std::move(k), v, mixed.view(), ctx);
+      return mixed;
+    }
+    rotary_.apply(q.view(), config_.num_attention_heads, 0);
+    rotary_.apply(k.view(), config_.num_key_value_heads, 0);
+    causal_attention(q.view(), k.view(), v.view(), config_.num_attention_heads, config_.num_key_value_heads,
+                     mixed.view(), ctx);
     return mixed;
   }
   /// What down_proj reads: x [tokens, hidden] comes from the norm.
@@ -240,12 +205,13 @@ class llama final : public block_model {
     const auto y = apply_linear(name, linear(name), state.input.view(), ctx);
     for (index_t i = 0; i < y.size(); ++i) state.hidden.data()[i] += y.data()[i];
   }
-  void finish_stage(index_t b, index_t stage, block_state& state, kv_cache* cache, const context& ctx) const {
+  void finish_stage(index_t b, index_t stage, block_state& state, layer_caches* caches,
+                    const context& ctx) const {
     const std::string p = prefix(b), a = p + "self_attn.", m = p + "mlp.";
     switch (stage) {
       case 0:
         state.input = attention(b, state.input.view(), linear(a + "q_proj"), linear(a + "k_proj"),
-                                linear(a + "v_proj"), cache, ctx);
+                                linear(a + "v_proj"), caches, ctx);
         return;
       case 1:
         add_to_residual(a + "o_proj", state, ctx);
