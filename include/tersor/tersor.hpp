@@ -72,6 +72,7 @@
 #include <tersor/kv/dense.hpp>
 #include <tersor/kv/eviction.hpp>
 #include <tersor/kv/full.hpp>
+#include <tersor/kv/gear.hpp>
 #include <tersor/kv/kivi.hpp>
 #include <tersor/kv/prompt.hpp>
 #include <tersor/kv/quantized_tokens.hpp>

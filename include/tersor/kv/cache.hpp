@@ -1,5 +1,5 @@
-// tersor - the KV cache of one layer and sequence: an eviction policy, a codec, attention over what they
-// leave SPDX-License-Identifier: MIT
+// tersor - the KV cache of one layer: an eviction policy, a codec, attention over what they leave
+// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <tersor/core/random.hpp>
