@@ -17,14 +17,17 @@
 #include <tersor/io/unicode_classes.hpp>
 
 #include <tersor/model/block_model.hpp>
+#include <tersor/model/decode_evaluation.hpp>
 #include <tersor/model/evaluate.hpp>
 #include <tersor/model/generate.hpp>
+#include <tersor/model/layer_caches.hpp>
 #include <tersor/model/layers.hpp>
 #include <tersor/model/llama.hpp>
 #include <tersor/model/llama_checkpoint.hpp>
 #include <tersor/model/llama_config.hpp>
 
 #include <tersor/pipeline/any_stage.hpp>
+#include <tersor/pipeline/cache_spec.hpp>
 #include <tersor/pipeline/catalog.hpp>
 #include <tersor/pipeline/compress.hpp>
 #include <tersor/pipeline/every_technique.hpp>

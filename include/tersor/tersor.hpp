@@ -72,11 +72,15 @@
 #include <tersor/solve/update.hpp>
 
 #include <tersor/kv/attention.hpp>
+#include <tersor/kv/bfp.hpp>
 #include <tersor/kv/cache.hpp>
 #include <tersor/kv/codec.hpp>
 #include <tersor/kv/dense.hpp>
 #include <tersor/kv/eviction.hpp>
 #include <tersor/kv/full.hpp>
+#include <tersor/kv/gear.hpp>
+#include <tersor/kv/group.hpp>
+#include <tersor/kv/key_order.hpp>
 #include <tersor/kv/kivi.hpp>
 #include <tersor/kv/prompt.hpp>
 #include <tersor/kv/quantized_tokens.hpp>

@@ -157,7 +157,7 @@ TEST_CASE("cache: attention is attention over what is held, for every policy and
       }
 }
 
-TEST_CASE("cache: kept and evicted tokens are all tokens; rows are those of the prompt", "[cache]") {
+TEST_CASE("cache: kept and evicted tokens are all tokens, and rows are those of the prompt", "[cache]") {
   const sequence x(4, 2, 33, 6, 2);
   kv::any_cache cache(layout_of(4, 2, 6), kv::random{.ratio = 0.5} | f32);
   x.prefill(cache, 33);

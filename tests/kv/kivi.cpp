@@ -79,7 +79,7 @@ TEST_CASE("kivi: stored bits of body and tail", "[kivi]") {
   }
 }
 
-TEST_CASE("kivi: with 8 bits attention is exact to a hundredth; fewer bits, larger errors", "[kivi]") {
+TEST_CASE("kivi: with 8 bits attention is exact to a hundredth, with fewer bits errors grow", "[kivi]") {
   for (std::uint64_t seed = 0; seed < 3; ++seed) {
     const auto k = random_heads(2, 100, 32, seed), v = random_heads(2, 100, 32, seed + 1),
                q = random_heads(4, 100, 32, seed + 2);

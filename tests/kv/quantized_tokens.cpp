@@ -72,7 +72,7 @@ TEST_CASE("quantized_tokens: groups are runs of tokens in a channel, or of chann
   CHECK(v.grid(1, 1, 1).minimum == 111.0F);
 }
 
-TEST_CASE("quantized_tokens: in pieces or at once, the same codes; sizes; removal") {
+TEST_CASE("quantized_tokens: in pieces or at once the same codes, sizes, removal") {
   for (const auto axis : {group_axis::tokens, group_axis::channels})
     for (const int bits : {2, 3, 5}) {
       const auto x = random_heads(2, 24, 6, 3);

@@ -1,4 +1,4 @@
-// tersor - the KV cache of one layer and sequence: eviction, codec, attention over what they leave
+// tersor - the KV cache of one layer: an eviction policy, a codec, attention over what they leave
 // SPDX-License-Identifier: MIT
 #pragma once
 

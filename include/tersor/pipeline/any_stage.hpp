@@ -4,6 +4,8 @@
 
 #include <memory>  // std::shared_ptr
 
+#include <tersor/kv/codec.hpp>
+#include <tersor/kv/eviction.hpp>
 #include <tersor/solve/equivalent.hpp>
 #include <tersor/solve/stage.hpp>
 
@@ -49,6 +51,9 @@ class any_stage {
               const context& ctx) const {
     held_->adjust(w, x, next, ctx);
   }
+  /// The policy or codec of a KV cache; an error for techniques of other kinds.
+  kv::any_eviction eviction() const { return held_->eviction(); }
+  kv::any_codec codec() const { return held_->codec(); }
 
  private:
   struct interface {
@@ -65,6 +70,8 @@ class any_stage {
     virtual bool adjusts() const = 0;
     virtual void adjust(matrix<float>&, matrix_view<const float>, const std::optional<solve::grid_target>&,
                         const context&) const = 0;
+    virtual kv::any_eviction eviction() const = 0;
+    virtual kv::any_codec codec() const = 0;
   };
   template <class T>
   struct holder final : interface {
@@ -120,6 +127,18 @@ class any_stage {
                 [[maybe_unused]] const std::optional<solve::grid_target>& next,
                 [[maybe_unused]] const context& ctx) const override {
       if constexpr (adjusting_transformation<T>) technique.adjust(w, x, next, ctx);
+    }
+    kv::any_eviction eviction() const override {
+      if constexpr (kv::eviction<T>)
+        return technique;
+      else
+        fail(T::info.id, "", "an eviction policy of KV caches");
+    }
+    kv::any_codec codec() const override {
+      if constexpr (kv::codec<T>)
+        return technique;
+      else
+        fail(T::info.id, "", "a codec of KV caches");
     }
   };
   std::shared_ptr<const interface> held_;

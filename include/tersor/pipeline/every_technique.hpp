@@ -2,6 +2,14 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <tersor/kv/bfp.hpp>
+#include <tersor/kv/dense.hpp>
+#include <tersor/kv/full.hpp>
+#include <tersor/kv/gear.hpp>
+#include <tersor/kv/group.hpp>
+#include <tersor/kv/kivi.hpp>
+#include <tersor/kv/random.hpp>
+#include <tersor/kv/streaming.hpp>
 #include <tersor/lowrank/svd.hpp>
 #include <tersor/pipeline/catalog.hpp>
 #include <tersor/prune/magnitude.hpp>
@@ -33,6 +41,8 @@ inline catalog every_technique() {
       .add<prune::sparsegpt>();
   c.add<prune::sp24_store>();
   c.add<lowrank::svd>();
+  c.add<kv::full>().add<kv::random>().add<kv::streaming>();
+  c.add<kv::dense>().add<kv::kivi>().add<kv::gear>().add<kv::group>().add<kv::bfp>();
   return c;
 }
 

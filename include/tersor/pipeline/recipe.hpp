@@ -83,6 +83,9 @@ struct stage_chain {
     for (const auto& l : links) {
       for (const auto& t : l.terms) {
         t.validate();
+        const bool of_caches =
+            t.kind() == solve::stage_kind::eviction || t.kind() == solve::stage_kind::codec;
+        require(!of_caches, "spec", t.id(), "a method for weights; this one is for KV caches");
         const bool transformation = t.kind() == solve::stage_kind::transformation;
         require(!transformation || l.terms.size() == 1, "spec: '+'", t.id(), "compressors on both sides");
         require(!transformation || !compressed, "spec: '|'", t.id(),
@@ -235,6 +238,17 @@ class spec_parser {
     require(!result.empty(), "spec", text_, "a method, such as gptq(bits=4)");
     return result;
   }
+  /// The stages of one chain without '+', up to the end of the text: the spec of a KV cache, where "dense" is
+  /// a method like others.
+  std::vector<any_stage> stages() {
+    dense_is_a_method_ = true;
+    std::vector<any_stage> result;
+    do result.push_back(*stage());
+    while (accept('|'));
+    skip_blanks();
+    if (at_ < text_.size()) mistake("'|' or the end");
+    return result;
+  }
 
  private:
   stage_chain chain() {
@@ -252,7 +266,7 @@ class spec_parser {
   }
   std::optional<any_stage> stage() {
     const auto id = word("a method");
-    if (id == "dense") {
+    if (id == "dense" && !dense_is_a_method_) {
       saw_dense_ = true;
       return std::nullopt;
     }
@@ -309,7 +323,7 @@ class spec_parser {
   std::string_view text_;
   const catalog& techniques_;
   std::size_t at_ = 0;
-  bool saw_dense_ = false;
+  bool saw_dense_ = false, dense_is_a_method_ = false;
 };
 
 }  // namespace detail

@@ -1,0 +1,432 @@
+// tersor - GEAR: a low-bit backbone, its largest errors exactly, and a low-rank fit of the rest
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <tersor/core/random.hpp>
+#include <tersor/kv/codec.hpp>
+#include <tersor/kv/quantized_tokens.hpp>
+#include <tersor/linalg/qr.hpp>
+
+namespace tersor::kv {
+
+/// How GEAR's backbone groups values.
+enum class gear_backbone {
+  kivi,      ///< keys: `group_size` tokens of a channel; values: `group_size` entries of a token, all heads
+  kcvt,      ///< keys: all tokens of the block in a channel; values: the whole token, all heads
+  per_token  ///< keys and values: `group_size` entries of a token, all heads
+};
+constexpr auto option_names(gear_backbone) {
+  using row = std::pair<std::string_view, gear_backbone>;
+  return std::array<row, 3>{{{"kivi", gear_backbone::kivi},
+                             {"kcvt", gear_backbone::kcvt},
+                             {"per_token", gear_backbone::per_token}}};
+}
+
+/// L = Q Pᵀ.
+struct power_factors {
+  matrix<float> q;  ///< [rows, rank]
+  matrix<float> p;  ///< [cols, rank]
+};
+/// The low-rank fit of e [rows, cols] by power iteration from a start P [cols, rank]: `loops` times Q :=
+/// orth(e orth(P)), P := eᵀ Q. Q Pᵀ is the projection of e on the columns of Q, so it never has more error
+/// than 0. (The official program orthonormalises in its last round only, which is the same in exact
+/// arithmetic but loses weak directions in float.) Cost 4 rows cols rank loops.
+inline power_factors power_iteration(matrix_view<const float> e, matrix<float> p, int loops,
+                                     const context& ctx = {}) {
+  require(p.rows() == e.cols(), "power_iteration: rows of the start", p.rows(), e.cols());
+  require(p.cols() <= std::min(e.rows(), e.cols()), "power_iteration: rank", p.cols(), "at most ",
+          std::min(e.rows(), e.cols()));
+  require(loops >= 1, "power_iteration: loops", loops, "at least 1");
+  power_factors f{{}, std::move(p)};
+  for (int i = 0; i < loops; ++i) {
+    f.p = linalg::qr(f.p, ctx).q;
+    f.q = linalg::qr(linalg::multiply(e, f.p, ctx), ctx).q;
+    f.p = linalg::multiply(e.transposed(), f.q, ctx);
+  }
+  return f;
+}
+
+/// What GEAR does to a block of keys or values.
+struct gear_options {
+  int bits = 2;
+  group_axis axis = group_axis::tokens;  ///< of the backbone's groups
+  index_t group_size = 64;    ///< 0: along tokens, the block; along channels, the token of all heads
+  side vectors = side::keys;  ///< outliers are those of a channel of a head (keys) or of a token (values)
+  double outliers = 0.02;     ///< share of a vector that is exact, half at each end
+  index_t rank = 4;
+  int loops = 3;
+  dtype scale_type = dtype::f16;  ///< of scales and minimums
+  dtype value_type = dtype::f16;  ///< of outliers and factors
+};
+
+/// One compressed block: backbone, outliers and factors, with fused products.
+class gear_block final : public segment {
+ public:
+  /// @param rows [heads, tokens, head_dim]. @param start P of each head [head_dim, rank], from which the
+  /// power iteration begins; its rank is that of the block.
+  gear_block(heads_view<const float> rows, const gear_options& o, std::vector<matrix<float>> start,
+             const context& ctx = {})
+      : backbone_(rows.extents[0], rows.extents[2], o.bits, o.axis, group_size_of(rows, o), o.scale_type),
+        vectors_(o.vectors),
+        values_(o.value_type) {
+    const index_t heads = rows.extents[0], n = rows.extents[1], dim = rows.extents[2];
+    require(n > 0, "gear: tokens of a block", n, "at least 1");
+    std::vector<float> filtered(static_cast<std::size_t>(heads * n * dim));
+    for (index_t h = 0; h < heads; ++h)
+      for (index_t t = 0; t < n; ++t)
+        for (index_t c = 0; c < dim; ++c)
+          filtered[static_cast<std::size_t>((h * n + t) * dim + c)] = rows(h, t, c);
+    take_outliers(filtered, o.outliers, heads, n, dim);
+    backbone_.append({filtered.data(), {heads, n, dim}}, true, ctx);
+    if (start.empty() || start.front().cols() == 0) return;
+    require(static_cast<index_t>(start.size()) == heads, "gear: starts of the power iteration", start.size(),
+            heads);
+    rank_ = start.front().cols();
+    for (index_t h = 0; h < heads; ++h) {
+      matrix<float> e(n, dim);
+      read_without_factors(h, 0, e.view());
+      for (index_t t = 0; t < n; ++t)
+        for (index_t c = 0; c < dim; ++c) e(t, c) = rows(h, t, c) - e(t, c);
+      const auto f = power_iteration(std::as_const(e).view(), std::move(start[static_cast<std::size_t>(h)]),
+                                     o.loops, ctx);
+      q_.emplace_back(o.value_type).append(f.q.values());
+      p_.emplace_back(o.value_type).append(f.p.values());
+    }
+  }
+
+  index_t heads() const override { return backbone_.heads(); }
+  index_t tokens() const override { return backbone_.tokens(); }
+  index_t head_dim() const override { return backbone_.head_dim(); }
+  index_t rank() const { return rank_; }
+  /// Exact entries of each vector.
+  index_t outliers_of_vector() const { return outliers_; }
+  const quantized_tokens& backbone() const { return backbone_; }
+
+  void read(index_t head, index_t first, matrix_view<float> out) const override {
+    read_without_factors(head, first, out);
+    if (rank_ == 0) return;
+    const auto q = factor(q_, head, first, out.rows()), p = factor(p_, head, 0, head_dim());
+    for (index_t t = 0; t < out.rows(); ++t)
+      for (index_t c = 0; c < out.cols(); ++c)
+        for (index_t k = 0; k < rank_; ++k) out(t, c) += q(t, k) * p(c, k);
+  }
+  /// Backbone and outliers alone.
+  void read_without_factors(index_t head, index_t first, matrix_view<float> out) const {
+    backbone_.read(head, first, out);
+    if (outliers_ == 0) return;
+    std::vector<float> value(static_cast<std::size_t>(outliers_));
+    const index_t dim = head_dim(), last = first + out.rows();
+    if (vectors_ == side::keys) {
+      for (index_t c = 0; c < dim; ++c) {
+        const index_t base = (head * dim + c) * outliers_;
+        for (index_t k = lower_bound(base, first); k < outliers_ && index(base + k) < last; ++k)
+          out(index(base + k) - first, c) = values_[base + k];
+      }
+      return;
+    }
+    for (index_t t = 0; t < out.rows(); ++t) {
+      const index_t base = (first + t) * outliers_;
+      for (index_t k = lower_bound(base, head * dim); k < outliers_ && index(base + k) < (head + 1) * dim;
+           ++k)
+        out(t, index(base + k) - head * dim) = values_[base + k];
+    }
+  }
+  /// q D^ᵀ + (q P) Qᵀ: the low-rank matrix is never formed.
+  void scores(index_t head, matrix_view<const float> q, matrix_view<float> out) const override {
+    for_each_plain_tile(head, [&](index_t first, const matrix<float>& tile, index_t count) {
+      kernel::run<detail::tile_scores>(kernel::best_target(), q.data, q.strides[0], q.rows(), tile.data(),
+                                       count, tile.cols(), out.data + first, out.strides[0]);
+    });
+    if (rank_ == 0) return;
+    const auto left = factor(q_, head, 0, tokens()), right = factor(p_, head, 0, head_dim());
+    for (index_t j = 0; j < q.rows(); ++j) {
+      std::vector<float> z(static_cast<std::size_t>(rank_));
+      for (index_t c = 0; c < head_dim(); ++c)
+        for (index_t k = 0; k < rank_; ++k) z[static_cast<std::size_t>(k)] += q(j, c) * right(c, k);
+      for (index_t t = 0; t < tokens(); ++t)
+        for (index_t k = 0; k < rank_; ++k) out(j, t) += z[static_cast<std::size_t>(k)] * left(t, k);
+    }
+  }
+  /// out += a D^ + (a Q) Pᵀ.
+  void accumulate(index_t head, matrix_view<const float> a, matrix_view<float> out) const override {
+    for_each_plain_tile(head, [&](index_t first, const matrix<float>& tile, index_t count) {
+      kernel::run<detail::tile_sum>(kernel::best_target(), a.data + first, a.strides[0], a.rows(),
+                                    tile.data(), count, tile.cols(), out.data, out.strides[0]);
+    });
+    if (rank_ == 0) return;
+    const auto left = factor(q_, head, 0, tokens()), right = factor(p_, head, 0, head_dim());
+    for (index_t j = 0; j < a.rows(); ++j) {
+      std::vector<float> z(static_cast<std::size_t>(rank_));
+      for (index_t t = 0; t < tokens(); ++t)
+        for (index_t k = 0; k < rank_; ++k) z[static_cast<std::size_t>(k)] += a(j, t) * left(t, k);
+      for (index_t c = 0; c < head_dim(); ++c)
+        for (index_t k = 0; k < rank_; ++k) out(j, c) += z[static_cast<std::size_t>(k)] * right(c, k);
+    }
+  }
+  op::storage_report storage() const override {
+    auto report = backbone_.storage();
+    const std::size_t width = wide_.empty() ? 2 : 4;
+    const auto count = static_cast<index_t>(narrow_.size() + wide_.size());
+    add_storage(report, "outlier_index", width == 2 ? dtype::u16 : dtype::u32, count,
+                width * static_cast<std::size_t>(count));
+    add_storage(report, "outlier_value", values_.type(), values_.size(), values_.bytes());
+    for (const auto* factors : {&q_, &p_})
+      for (const auto& f : *factors)
+        add_storage(report, factors == &q_ ? "q" : "p", f.type(), f.size(), f.bytes());
+    return report;
+  }
+
+ private:
+  static index_t group_size_of(heads_view<const float> rows, const gear_options& o) {
+    if (o.group_size > 0) return o.group_size;
+    return std::max<index_t>(
+        o.axis == group_axis::tokens ? rows.extents[1] : rows.extents[0] * rows.extents[2], 1);
+  }
+  template <class F>
+  void for_each_plain_tile(index_t head, const F& f) const {
+    matrix<float> tile(std::min(tile_tokens, tokens()), head_dim());
+    for (index_t first = 0; first < tokens(); first += tile_tokens) {
+      const index_t count = std::min(tile_tokens, tokens() - first);
+      read_without_factors(head, first, tile.view().rows(0, count));
+      f(first, tile, count);
+    }
+  }
+  matrix<float> factor(const std::vector<real_list>& factors, index_t head, index_t first,
+                       index_t count) const {
+    matrix<float> f(count, rank_);
+    factors[static_cast<std::size_t>(head)].read(first * rank_, f.values());
+    return f;
+  }
+  /// Stores the largest and the smallest entries of every vector and puts the vector's mean in their place.
+  void take_outliers(std::vector<float>& x, double share, index_t heads, index_t n, index_t dim) {
+    const bool keys = vectors_ == side::keys;
+    const index_t length = keys ? n : heads * dim, vectors = keys ? heads * dim : n;
+    const auto each = static_cast<index_t>(share * static_cast<double>(length) / 2);
+    outliers_ = share >= 1 ? length : std::min(2 * each, length);
+    if (outliers_ == 0) return;
+    const auto place = [&](index_t v, index_t i) {  // entry i of vector v
+      const index_t h = keys ? v / dim : i / dim, t = keys ? i : v, c = keys ? v % dim : i % dim;
+      return static_cast<std::size_t>((h * n + t) * dim + c);
+    };
+    std::vector<index_t> order(static_cast<std::size_t>(length));
+    for (index_t v = 0; v < vectors; ++v) {
+      double mean = 0;
+      for (index_t i = 0; i < length; ++i) mean += static_cast<double>(x[place(v, i)]);
+      std::iota(order.begin(), order.end(), index_t{0});
+      std::ranges::sort(order, [&](index_t a, index_t b) {
+        const float left = x[place(v, a)], right = x[place(v, b)];
+        return left < right || (left == right && a < b);
+      });
+      // the first `each` and the last `each`; all of a short vector
+      if (outliers_ < length) order.erase(order.begin() + each, order.end() - each);
+      std::ranges::sort(order);
+      for (const index_t i : order) {
+        if (length <= 65536)
+          narrow_.push_back(static_cast<std::uint16_t>(i));
+        else
+          wide_.push_back(static_cast<std::uint32_t>(i));
+        values_.append(x[place(v, i)]);
+        x[place(v, i)] = static_cast<float>(mean / static_cast<double>(length));
+      }
+      order.resize(static_cast<std::size_t>(length));
+    }
+  }
+  index_t index(index_t i) const {
+    const auto at = static_cast<std::size_t>(i);
+    return wide_.empty() ? static_cast<index_t>(narrow_[at]) : static_cast<index_t>(wide_[at]);
+  }
+  /// The first k with index(base + k) >= least, of a vector's ascending indices.
+  index_t lower_bound(index_t base, index_t least) const {
+    index_t low = 0, high = outliers_;
+    while (low < high) {
+      const index_t middle = (low + high) / 2;
+      if (index(base + middle) < least)
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    return low;
+  }
+
+  quantized_tokens backbone_;
+  side vectors_;
+  index_t outliers_ = 0, rank_ = 0;
+  // of each vector, `outliers_` ascending indices inside it (u16 where they fit) and the exact values
+  std::vector<std::uint16_t> narrow_;
+  std::vector<std::uint32_t> wide_;
+  real_list values_;
+  std::vector<real_list> q_, p_;  // of each head, [tokens, rank] and [head_dim, rank]
+};
+
+/// The blocks of one side of a cache, in order.
+class gear_tokens final : public body {
+ public:
+  /// @param decode_rank the rank of blocks that come from decoded tokens.
+  gear_tokens(index_t heads, index_t head_dim, gear_options options, index_t decode_rank, std::uint64_t seed)
+      : heads_(heads), head_dim_(head_dim), options_(options), decode_rank_(decode_rank), seed_(seed) {}
+
+  index_t heads() const override { return heads_; }
+  index_t head_dim() const override { return head_dim_; }
+  index_t tokens() const override {
+    index_t n = 0;
+    for (const auto& b : blocks_) n += b.tokens();
+    return n;
+  }
+  const std::vector<gear_block>& blocks() const { return blocks_; }
+  void append(heads_view<const float> rows, bool is_prompt, const context& ctx) override {
+    const index_t rank = std::min({is_prompt ? options_.rank : decode_rank_, rows.extents[1], head_dim_});
+    const auto block = random_generator(seed_).fork(static_cast<std::uint64_t>(blocks_.size()));
+    std::vector<matrix<float>> start;
+    for (index_t h = 0; h < heads_; ++h) {
+      auto uniform = block.fork(static_cast<std::uint64_t>(h));
+      matrix<float> p(head_dim_, rank);
+      for (float& x : p.values()) x = static_cast<float>(uniform.uniform());
+      start.push_back(std::move(p));
+    }
+    blocks_.emplace_back(rows, options_, std::move(start), ctx);
+  }
+  void read(index_t head, index_t first, matrix_view<float> out) const override {
+    index_t begin = 0;  // of the block
+    for (const auto& b : blocks_) {
+      const index_t low = std::max(first, begin), high = std::min(first + out.rows(), begin + b.tokens());
+      if (low < high) b.read(head, low - begin, out.rows(low - first, high - low));
+      begin += b.tokens();
+    }
+  }
+  void scores(index_t head, matrix_view<const float> q, matrix_view<float> out) const override {
+    index_t first = 0;
+    for (const auto& b : blocks_) {
+      b.scores(head, q, out.block(0, first, q.rows(), b.tokens()));
+      first += b.tokens();
+    }
+  }
+  void accumulate(index_t head, matrix_view<const float> a, matrix_view<float> out) const override {
+    index_t first = 0;
+    for (const auto& b : blocks_) {
+      b.accumulate(head, a.block(0, first, a.rows(), b.tokens()), out);
+      first += b.tokens();
+    }
+  }
+  op::storage_report storage() const override {
+    op::storage_report report;
+    for (const auto& b : blocks_)
+      for (const auto& p : b.storage().parts) add_storage(report, p.name, p.type, p.shape.front(), p.bytes);
+    return report;
+  }
+  std::unique_ptr<body> clone() const override { return std::make_unique<gear_tokens>(*this); }
+
+ private:
+  index_t heads_, head_dim_;
+  gear_options options_;
+  index_t decode_rank_;
+  std::uint64_t seed_;
+  std::vector<gear_block> blocks_;
+};
+
+/// GEAR (arXiv:2403.05527, official code opengear-project/GEAR): X = D + L + S. S holds the largest and the
+/// smallest entries of each vector (a key channel over the block's tokens, a value token over all heads)
+/// exactly; D is the low-bit backbone of what is left, with the vector's mean in their place; L is a low-rank
+/// fit of each head's residual. `outliers = 0` is GEAR-L. The prompt is one block, then each full buffer of
+/// `buffer` tokens; a block is compressed once. KCVT in the official scripts: bits = 4, backbone = kcvt,
+/// buffer = 20.
+///
+/// Differences, where the program errs: 2^b - 1 levels (not b² - 1) with outliers; m = int(outliers n / 2)
+/// with n the vector's own length, so keys of short blocks keep no exact entries (the program takes m from
+/// the width of a token); factors are orthonormalised in every round. Where heads keep different numbers of
+/// tokens, groups and vectors of a token end at its head. The rank is at most min(tokens, head_dim).
+///
+/// Cost: of a block, 4 tokens head_dim rank loops per head, and a sort of each vector; of attention, the
+/// backbone's decoding and rank (tokens + head_dim) per query. Guarantee: the residual is no larger than that
+/// of D
+/// + S, as L is a projection (up to the rounding of its stored factors). Bits per element: bits + 32 /
+/// group_size
+/// + 16 rank (1 / T + 1 / head_dim) + 32 outliers.
+///
+///     tersor::kv::any_cache cache(layout, tersor::kv::full{} | tersor::kv::gear{.bits = 2});
+struct gear {
+  int bits = 2;
+  gear_backbone backbone = gear_backbone::kivi;
+  index_t group_size = 64;
+  double outliers = 0.02;
+  index_t rank = 4;
+  index_t decode_rank = 2;
+  int loops = 3;
+  index_t buffer = 64;
+  dtype scale_type = dtype::f16;
+  dtype value_type = dtype::f16;
+  dtype tail_type = dtype::f16;
+
+  static constexpr solve::stage_kind kind = solve::stage_kind::codec;
+  static constexpr solve::calibration_need needs = solve::calibration_need::none;
+  static constexpr solve::technique_info info{
+      .id = "gear",
+      .family = "kv",
+      .title = "Low-bit backbone, exact outliers and a low-rank residual",
+      .arxiv = "2403.05527",
+      .header = "tersor/kv/gear.hpp",
+      .guarantee = "the low-rank part never adds to the error of backbone and outliers"};
+  static constexpr auto options() {
+    return std::tuple{
+        option{"bits",
+               &gear::bits,
+               {.help = "width of the backbone's codes", .symbol = "b", .min = 1, .max = 8}},
+        option{"backbone", &gear::backbone, {.help = "how the backbone groups values"}},
+        option{
+            "group_size",
+            &gear::group_size,
+            {.help = "values that share a scale (kivi, per_token)", .symbol = "g_s", .min = 1, .max = 1e6}},
+        option{"outliers",
+               &gear::outliers,
+               {.help = "share of a vector that is kept exactly, half at each end; 0: GEAR-L",
+                .symbol = "s",
+                .min = 0,
+                .max = 1}},
+        option{
+            "rank", &gear::rank, {.help = "of the prompt's residual", .symbol = "r_p", .min = 0, .max = 1e6}},
+        option{"decode_rank",
+               &gear::decode_rank,
+               {.help = "of the residual of a decoded block", .symbol = "r_g", .min = 0, .max = 1e6}},
+        option{"loops", &gear::loops, {.help = "rounds of the power iteration", .min = 1, .max = 100}},
+        option{"buffer",
+               &gear::buffer,
+               {.help = "newest tokens in full precision, compressed together",
+                .symbol = "n_b",
+                .min = 1,
+                .max = 1e6}},
+        option{"scale_type", &gear::scale_type, {.help = "stored type of scales and minimums"}},
+        option{"value_type", &gear::value_type, {.help = "stored type of outliers and factors"}},
+        option{"tail_type", &gear::tail_type, {.help = "stored type of the buffer"}}};
+  }
+  void validate() const {
+    validate_options(*this, info.id);
+    require(backbone != gear_backbone::kivi || buffer % group_size == 0, "gear: buffer", buffer,
+            "a multiple of group_size, ", group_size);
+  }
+
+  /// What is done to the blocks of a side.
+  gear_options block_options(side s) const {
+    const bool along_tokens = s == side::keys && backbone != gear_backbone::per_token;
+    return {.bits = bits,
+            .axis = along_tokens ? group_axis::tokens : group_axis::channels,
+            .group_size = backbone == gear_backbone::kcvt ? 0 : group_size,
+            .vectors = s,
+            .outliers = outliers,
+            .rank = rank,
+            .loops = loops,
+            .scale_type = scale_type,
+            .value_type = value_type};
+  }
+  std::unique_ptr<body> open(side s, index_t heads, index_t head_dim, const context& ctx = {}) const {
+    validate();
+    return std::make_unique<gear_tokens>(heads, head_dim, block_options(s), decode_rank, ctx.seed);
+  }
+  /// Keys and values alike: what the groups of keys leave of a prompt waits in the buffer.
+  flush_rule rule(side) const {
+    return {.keep = 0, .prompt_lump = backbone == gear_backbone::kivi ? group_size : 1, .lump = buffer};
+  }
+  dtype tail() const { return tail_type; }
+  bool joins_heads() const { return true; }
+  bool drops() const { return false; }
+};
+
+}  // namespace tersor::kv
