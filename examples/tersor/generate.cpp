@@ -3,10 +3,11 @@
 #include "command.hpp"
 
 #include <tersor/model/generate.hpp>
+#include <tersor/pipeline/cache_spec.hpp>
 
 void command::add_generate(CLI::App& app) {
   struct options {
-    std::string model, prompt;
+    std::string model, prompt, kv;
     tersor::model::generation_options generation;
     run_options run;
   };
@@ -22,12 +23,15 @@ void command::add_generate(CLI::App& app) {
   sub->add_option("--top-p", o->generation.top_p,
                   "Sample from the likeliest tokens with this much probability")
       ->capture_default_str();
+  sub->add_option("--kv", o->kv, "Compress the KV caches, e.g. \"snapkv(capacity=256)|gear(bits=2)\"");
   o->run.add_to(*sub);
   sub->callback([o] {
     auto ctx = o->run.context();
     const loaded_model m(o->model);
     const auto ids = m.encode(o->prompt);
-    const auto text = tersor::model::generate(m.model, ids, o->generation, ctx);
+    const auto policy =
+        o->kv.empty() ? tersor::model::exact_cache() : tersor::pipeline::parse_cache_spec(o->kv).policy();
+    const auto text = tersor::model::generate(m.model, ids, o->generation, ctx, policy);
     fmt::print("{}{}\n", o->prompt, m.tokenizer.decode(text));
   });
 }

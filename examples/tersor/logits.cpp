@@ -4,9 +4,25 @@
 
 #include "command.hpp"
 
+#include <tersor/pipeline/cache_spec.hpp>
+
+namespace {
+
+/// Hidden state of the last token, which reads the compressed caches of the others.
+tersor::matrix<float> from_cache(const command::loaded_model& m, std::span<const int> ids,
+                                 const std::string& spec, const tersor::context& ctx) {
+  const auto policy = tersor::pipeline::parse_cache_spec(spec).policy();
+  tersor::require(ids.size() >= 2, "prompt: tokens", ids.size(), "at least 2 with --kv");
+  tersor::model::layer_caches caches(m.model.config(), policy);
+  m.model.forward(ids.first(ids.size() - 1), &caches, ctx);
+  return m.model.forward(ids.last(1), &caches, ctx);
+}
+
+}  // namespace
+
 void command::add_logits(CLI::App& app) {
   struct options {
-    std::string model, prompt;
+    std::string model, prompt, kv;
     bool no_bos = false, json = false;
     run_options run;
   };
@@ -15,6 +31,7 @@ void command::add_logits(CLI::App& app) {
   sub->add_option("MODEL", o->model, "Model folder")->required();
   sub->add_option("--prompt", o->prompt, "Text")->required();
   sub->add_flag("--no-bos", o->no_bos, "Do not put the beginning-of-sequence token first");
+  sub->add_option("--kv", o->kv, "Compress the KV caches of all tokens but the last, which then reads them");
   sub->add_flag("--json", o->json, "JSON on standard output");
   o->run.add_to(*sub);
   sub->callback([o] {
@@ -26,7 +43,7 @@ void command::add_logits(CLI::App& app) {
     const auto positions = m.model.config().max_position_embeddings;
     tersor::require(length <= positions, "prompt: tokens", length, "at most ", positions,
                     " (max_position_embeddings)");
-    const auto hidden = m.model.forward(ids, nullptr, ctx);
+    const auto hidden = o->kv.empty() ? m.model.forward(ids, nullptr, ctx) : from_cache(m, ids, o->kv, ctx);
     const auto logits = m.model.logits(hidden.view().rows(hidden.rows() - 1, 1), ctx);
     const auto row = logits.row(0);
     if (!std::ranges::all_of(row, [](float x) { return std::isfinite(x); }))

@@ -12,6 +12,7 @@ struct decode_options {
   index_t window = 1024;    ///< tokens per window; windows do not overlap
   index_t prompt = 768;     ///< tokens of a window that are the prompt; the others are decoded one by one
   index_t max_windows = 0;  ///< 0: all
+  decoded_tokens later = decoded_tokens::keep;
 
   index_t windows(std::size_t tokens, index_t positions) const {
     const index_t n = evaluation_options{window, max_windows}.windows(tokens, positions);
@@ -25,13 +26,13 @@ struct decode_result {
   double perplexity = 0;
   index_t tokens = 0;                  ///< predictions that were scored: windows * (window - prompt)
   std::vector<double> nll_per_window;  ///< mean negative log-likelihood of each window's predictions
-  // at the end of a window, the mean over windows
+  // of the compressed prompt, the mean over windows
   double kv_bytes = 0;                ///< of all caches
   double kv_bytes_f16 = 0;            ///< of caches that hold every token in f16
   double kept_tokens = 0;             ///< mean over layers and heads
   double attention_output_error = 0;  ///< ‖o - o_exact‖ / ‖o_exact‖ over all layers and decode steps
 
-  /// Stored bits for each key and value element of the sequence; 16 without compression.
+  /// Stored bits for each key and value element of the prompt; 16 without compression.
   double kv_bits_per_element() const { return kv_bytes_f16 > 0 ? 16 * kv_bytes / kv_bytes_f16 : 0; }
 };
 
@@ -55,23 +56,27 @@ inline decode_result decode_perplexity(const llama& m, std::span<const int> ids,
   parallel_for(windows, ctx, [&](index_t w) {
     const context single{.threads = 1, .seed = ctx.seed, .is_cancelled = ctx.is_cancelled};
     const auto window = ids.subspan(static_cast<std::size_t>(w * n), static_cast<std::size_t>(n));
-    layer_caches caches(m.config(), policy, true);
+    layer_caches caches(m.config(), policy, options.later, true);
     auto hidden = m.forward(window.first(static_cast<std::size_t>(options.prompt)), &caches, single);
+    auto& measures = of_window[static_cast<std::size_t>(w)];
+    measures = {static_cast<double>(caches.bytes()),
+                static_cast<double>(caches.baseline_bytes()),
+                caches.kept_tokens(),
+                {}};
     double nll = 0.0;
-    for (index_t t = options.prompt; t < n; ++t) {
+    for (index_t t = options.prompt;; ++t) {
       const auto logits = m.logits(hidden.view().rows(hidden.rows() - 1, 1), single);
       const auto next = static_cast<std::size_t>(window[static_cast<std::size_t>(t)]);
       nll +=
           kernel::log_sum_exp(logits.row(0).data(), logits.cols()) - static_cast<double>(logits.row(0)[next]);
+      if (t + 1 == n) break;
       hidden = m.forward(window.subspan(static_cast<std::size_t>(t), 1), &caches, single);
     }
     if (!std::isfinite(nll)) require_finite_activations(m, window, single);
     require(std::isfinite(nll), concat("decode: negative log-likelihood of window ", w), nll,
             "a finite number; the exact model has one");
     r.nll_per_window[static_cast<std::size_t>(w)] = nll / static_cast<double>(n - options.prompt);
-    of_window[static_cast<std::size_t>(w)] = {static_cast<double>(caches.bytes()),
-                                              static_cast<double>(caches.baseline_bytes()),
-                                              caches.kept_tokens(), caches.attention_errors()};
+    measures.attention = caches.attention_errors();
     const std::lock_guard guard(lock);
     ctx.step("decoding", ++done, windows);
   });

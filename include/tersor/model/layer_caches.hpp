@@ -16,14 +16,20 @@ namespace tersor::model {
 /// The cache that changes nothing: every token in f32.
 inline kv::cache_policy exact_cache() { return kv::full{} | kv::dense{.type = kv::element_type::f32}; }
 
+/// What becomes of the tokens after the prompt.
+enum class decoded_tokens {
+  compress,  ///< flushed and dropped by the policy's rules, as in a long generation
+  keep       ///< kept as they are: what is measured is the compressed prompt alone
+};
+
 /// One cache for each block. What a sequence brings first is its prompt, which is attended to exactly and
-/// then handed to the policy; each later token is appended, attended to and flushed.
+/// then handed to the policy; each later token is appended and attended to.
 class layer_caches {
  public:
   /// @param measure also keep an exact cache beside each, to learn what the policy does to attention.
   explicit layer_caches(const llama_config& c, const kv::cache_policy& policy = exact_cache(),
-                        bool measure = false)
-      : rotary_(c.rotary_frequencies) {
+                        decoded_tokens later = decoded_tokens::compress, bool measure = false)
+      : rotary_(c.rotary_frequencies), later_(later) {
     const bool moves = policy.eviction.drops() && policy.eviction.contiguous();
     for (index_t b = 0; b < c.num_hidden_layers; ++b) {
       const kv::attention_layout layout{c.num_attention_heads, c.num_key_value_heads, c.head_dim, rotary_, b,
@@ -99,11 +105,15 @@ class layer_caches {
     };
     const auto& l = cache.layout();
     const auto query = row(q, l.heads), key = row(k, l.kv_heads);
-    cache.step({query.data(), {l.heads, l.head_dim}}, {key.data(), {l.kv_heads, l.head_dim}}, value, out,
-               ctx);
+    const matrix_view<const float> q_heads(query.data(), {l.heads, l.head_dim}),
+        k_heads(key.data(), {l.kv_heads, l.head_dim});
+    if (later_ == decoded_tokens::compress) return cache.step(q_heads, k_heads, value, out, ctx);
+    cache.append(k_heads, value, ctx);
+    cache.attend(q_heads, out, ctx);
   }
 
   kernel::rotary rotary_;
+  decoded_tokens later_;
   std::vector<kv::any_cache> blocks_, exact_;
   error_statistics errors_;
 };
