@@ -79,6 +79,22 @@ TEST_CASE("kivi: stored bits of body and tail", "[kivi]") {
   }
 }
 
+TEST_CASE("kivi: with a key residual the newest tokens stay exact on both sides", "[kivi]") {
+  const auto x = random_heads(2, 200, 32, 1);
+  for (const index_t prompt : {10, 64, 96, 100, 128}) {
+    kv::any_cache cache(layout_of(2, 2, 32), kv::full{} | kv::kivi{.residual = 32, .key_residual = 32});
+    cache.prefill(x.first(prompt), x.first(prompt), x.first(prompt));
+    CHECK(cache.body_tokens(kv::side::keys, 0) == std::max<index_t>(prompt - 32, 0) / 32 * 32);
+    CHECK(cache.body_tokens(kv::side::values, 0) == std::max<index_t>(prompt - 32, 0));
+    for (index_t n = prompt; n < 200; ++n) {
+      matrix<float> out(2, 32);
+      cache.step(x.token(n).view(), x.token(n).view(), x.token(n).view(), out.view());
+      const index_t tail = n + 1 - cache.body_tokens(kv::side::keys, 0);
+      CHECK((tail >= std::min<index_t>(n + 1, 32) && tail < 64));
+    }
+  }
+}
+
 TEST_CASE("kivi: with 8 bits attention is exact to a hundredth, with fewer bits errors grow", "[kivi]") {
   for (std::uint64_t seed = 0; seed < 3; ++seed) {
     const auto k = random_heads(2, 100, 32, seed), v = random_heads(2, 100, 32, seed + 1),

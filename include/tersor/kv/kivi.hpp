@@ -25,6 +25,7 @@ struct kivi {
   int value_bits = 0;
   index_t group_size = 32;
   index_t residual = 128;
+  index_t key_residual = 0;
   dtype scale_type = dtype::f16;
   dtype tail_type = dtype::f16;
 
@@ -50,6 +51,12 @@ struct kivi {
         option{"residual",
                &kivi::residual,
                {.help = "newest tokens in full precision", .symbol = "R", .min = 1, .max = 1e6}},
+        option{"key_residual",
+               &kivi::key_residual,
+               {.help = "newest tokens whose keys stay in full precision too; 0: only those that fill no "
+                        "residual, as released",
+                .min = 0,
+                .max = 1e6}},
         option{"scale_type", &kivi::scale_type, {.help = "stored type of scales and minimums"}},
         option{"tail_type", &kivi::tail_type, {.help = "stored type of the tail"}}};
   }
@@ -69,7 +76,7 @@ struct kivi {
                                               group_axis::channels, group_size, scale_type);
   }
   flush_rule rule(side s) const {
-    if (s == side::keys) return {.keep = 0, .prompt_lump = residual, .lump = residual};
+    if (s == side::keys) return {.keep = key_residual, .prompt_lump = residual, .lump = residual};
     return {.keep = residual, .prompt_lump = 1, .lump = 1};
   }
   dtype tail() const { return tail_type; }
