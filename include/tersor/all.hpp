@@ -25,6 +25,7 @@
 #include <tersor/model/llama_config.hpp>
 
 #include <tersor/pipeline/any_stage.hpp>
+#include <tersor/pipeline/cache_spec.hpp>
 #include <tersor/pipeline/catalog.hpp>
 #include <tersor/pipeline/compress.hpp>
 #include <tersor/pipeline/every_technique.hpp>

@@ -44,7 +44,6 @@ struct listed {
   static constexpr bool needs_weights = true;
   static constexpr bool keeps_scores = true;
   static constexpr auto kind = tersor::solve::stage_kind::eviction;
-  static constexpr auto needs = tersor::solve::calibration_need::none;
   static constexpr tersor::solve::technique_info info{"listed", "kv", "", "", "", ""};
   static constexpr auto options() { return std::tuple{}; }
   void validate() const {}
