@@ -1,5 +1,7 @@
 // tersor - conformance: GEAR against opengear-project/GEAR compress_function.py
 // SPDX-License-Identifier: MIT
+#include <bit>  // std::bit_width
+
 #include <tersor/kv/cache.hpp>
 #include <tersor/kv/full.hpp>
 #include <tersor/kv/gear.hpp>
@@ -26,7 +28,7 @@ std::string function_of(const conformance::test_case& c) {
 }
 int bits_of(const conformance::test_case& c) {
   if (!c.config().contains("levels")) return c.option("bits", 2);
-  return std::bit_width(static_cast<unsigned>(c.option("levels", 3)));
+  return static_cast<int>(std::bit_width(static_cast<unsigned>(c.option("levels", 3))));
 }
 
 struct extents {

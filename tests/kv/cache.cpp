@@ -44,7 +44,6 @@ struct listed {
   static constexpr bool needs_weights = true;
   static constexpr bool keeps_scores = true;
   static constexpr auto kind = tersor::solve::stage_kind::eviction;
-  static constexpr auto needs = tersor::solve::calibration_need::none;
   static constexpr tersor::solve::technique_info info{"listed", "kv", "", "", "", ""};
   static constexpr auto options() { return std::tuple{}; }
   void validate() const {}
@@ -262,6 +261,45 @@ TEST_CASE("cache: without a prompt, an empty prompt, one token", "[cache]") {
       for (index_t t = 1; t < 12; ++t) x.step(cache, t);
       CHECK(cache.kept(0) == std::vector<index_t>{0, 8, 9, 10, 11});
     }
+}
+
+TEST_CASE("cache: a policy may evict the whole prompt", "[cache]") {
+  const sequence x(4, 2, 12, 8, 4);
+  for (const auto& codec : {kv::any_codec(f32), kv::any_codec(kv::kivi{.group_size = 4, .residual = 4})}) {
+    kv::any_cache cache(layout_of(4, 2, 8), kv::random{.ratio = 1.0}, codec);
+    x.prefill(cache, 10);
+    CHECK((cache.seen() == 10 && cache.tokens(1) == 0 && cache.next_position() == 10));
+    matrix<float> out(4, 8);
+    CHECK_THROWS_AS(cache.attend(x.q.token(0).view(), out.view()), tersor::error);
+    const auto y = x.step(cache, 10);
+    for (index_t h = 0; h < 4; ++h)
+      CHECK(largest_difference(y.row(h), x.v.token(10).row(h / 2)) < 4e-3);  // f16
+    CHECK(cache.kept(1) == std::vector<index_t>{10});
+  }
+}
+
+TEST_CASE("cache: permuting heads permutes what is kept and what comes out", "[cache]") {
+  const sequence x(6, 3, 40, 8, 4);
+  auto y = x;  // kv head h of y is kv head 2 - h of x
+  for (index_t h = 0; h < 6; ++h)
+    for (index_t t = 0; t < 40; ++t)
+      for (index_t c = 0; c < 8; ++c) {
+        y.q(h, t, c) = x.q(2 * (2 - h / 2) + h % 2, t, c);
+        if (h >= 3) continue;
+        y.k(h, t, c) = x.k(2 - h, t, c);
+        y.v(h, t, c) = x.v(2 - h, t, c);
+      }
+  for (const auto& codec : {kv::any_codec(f32), kv::any_codec(kv::kivi{.group_size = 4, .residual = 8})}) {
+    kv::any_cache a(layout_of(6, 3, 8), kv::streaming{.sinks = 2, .window = 20, .rolling = false}, codec),
+        b = a;
+    x.prefill(a, 35);
+    y.prefill(b, 35);
+    for (index_t t = 35; t < 40; ++t) {
+      const auto left = x.step(a, t), right = y.step(b, t);
+      for (index_t h = 0; h < 6; ++h)
+        CHECK(std::ranges::equal(right.row(h), left.row(2 * (2 - h / 2) + h % 2)));
+    }
+  }
 }
 
 TEST_CASE("cache: a copy is independent", "[cache]") {

@@ -13,7 +13,6 @@ using namespace tersor_test;
 /// Returns more tokens than there are.
 struct wrong {
   static constexpr auto kind = tersor::solve::stage_kind::eviction;
-  static constexpr auto needs = tersor::solve::calibration_need::none;
   static constexpr tersor::solve::technique_info info{"wrong", "kv", "", "", "", ""};
   static constexpr auto options() { return std::tuple{}; }
   void validate() const {}

@@ -40,6 +40,19 @@ double error_of_all(const kv::segment& s, const heads_array& x) {
 constexpr std::array<gear_backbone, 3> backbones{gear_backbone::kivi, gear_backbone::kcvt,
                                                  gear_backbone::per_token};
 
+/// Keeps all tokens of head 0 and every other one of head 1.
+struct uneven {
+  static constexpr auto kind = tersor::solve::stage_kind::eviction;
+  static constexpr tersor::solve::technique_info info{"uneven", "kv", "", "", "", ""};
+  static constexpr auto options() { return std::tuple{}; }
+  void validate() const {}
+  kv::selection select(const kv::prompt& p, const tersor::context&) const {
+    auto s = kv::selection::all(2, p.tokens());
+    std::erase_if(s.kept[1], [](index_t t) { return t % 2 == 1; });
+    return s;
+  }
+};
+
 TEST_CASE("gear: outliers by hand", "[gear]") {
   // one channel, ten tokens: 9 and -9 are exact, 0.5 is the mean of all
   heads_array x(1, 10, 1);
@@ -203,6 +216,23 @@ TEST_CASE("gear: groups of values run through all heads, unless heads keep diffe
   const auto& b = dynamic_cast<const kv::gear_tokens&>(*body).blocks().front().backbone();
   CHECK(b.grid(0, 1, 5).minimum == b.grid(1, 1, 1).minimum);  // entries 5 and 7 of the token
   CHECK(b.groups_of_token() == 2);
+}
+
+TEST_CASE("gear: heads that keep different numbers of tokens are compressed one by one", "[gear]") {
+  const auto k = random_heads(2, 50, 8, 1), v = random_heads(2, 50, 8, 2), q = random_heads(4, 50, 8, 3);
+  for (const auto backbone : backbones) {
+    kv::any_cache cache(layout_of(4, 2, 8), uneven{} | exact(backbone));
+    cache.prefill(k.first(40), v.first(40), q.first(40));
+    CHECK((cache.tokens(0) == 40 && cache.tokens(1) == 20));
+    for (index_t t = 40; t < 50; ++t) {
+      matrix<float> out(4, 8);
+      cache.append(k.token(t).view(), v.token(t).view());
+      cache.attend(q.token(t).view(), out.view());
+      CHECK(largest_difference(out.values(), attention_of(cache, q.token(t)).values()) < 1e-4);
+      cache.finish_step();
+    }
+    CHECK((cache.tokens(0) == 50 && cache.tokens(1) == 30));
+  }
 }
 
 TEST_CASE("gear: stored bits", "[gear]") {

@@ -40,8 +40,9 @@ TEST_CASE("key_order: by hand") {
 TEST_CASE("key_order: products of queries and keys do not change, with rotation and grouped queries") {
   for (const auto pairing : {rotary_pairing::halves, rotary_pairing::interleaved})
     for (const auto what : {key_sort::pairs, key_sort::channels})
-      for (const auto& [heads, kv_heads, dim, rotated] :
+      for (const auto& shape :
            {std::array<index_t, 4>{1, 1, 4, 4}, {4, 2, 8, 8}, {6, 1, 10, 6}, {2, 2, 6, 0}}) {
+        const index_t heads = shape[0], kv_heads = shape[1], dim = shape[2], rotated = shape[3];
         kv::attention_layout layout{.heads = heads, .kv_heads = kv_heads, .head_dim = dim};
         layout.rotary = rotary(rotary::base_frequencies(rotated, 100.0), pairing);
         const index_t features = 12, tokens = 7;

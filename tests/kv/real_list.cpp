@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: MIT
 #include <tersor/kv/real_list.hpp>
 
+#include <bit>
+
 #include "catch.hpp"
 
 #include <tersor/core/random.hpp>
@@ -35,6 +37,26 @@ TEST_CASE("real_list: what is appended comes back rounded to its type") {
     list.erase(10, 100);
     CHECK(list.size() == 200);
     CHECK(list[10] == y[60]);
+  }
+}
+
+TEST_CASE("real_list: every f16 and bf16 code is read as its type says") {
+  for (const auto type : {dtype::f16, dtype::bf16}) {
+    real_list list(type);
+    std::vector<float> expected;
+    for (std::uint32_t code = 0; code < 65536; ++code) {
+      const auto bits = static_cast<std::uint16_t>(code);
+      const float x = type == dtype::f16 ? static_cast<float>(tersor::f16::from_bits(bits))
+                                         : static_cast<float>(tersor::bf16::from_bits(bits));
+      if (std::isnan(x)) continue;
+      expected.push_back(x);
+      list.append(x);
+    }
+    std::vector<float> read(expected.size());
+    list.read(0, read);
+    CHECK(std::ranges::equal(read, expected, [](float a, float b) {
+      return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
+    }));
   }
 }
 

@@ -28,6 +28,7 @@ struct segment_lists {
 /// @param weights null, or [queries, tokens] that receives the attention weights.
 inline void attend(const segment_lists& segments, index_t head, matrix_view<const float> q,
                    matrix_view<float> out, matrix<float>* weights = nullptr) {
+  assert(q.strides[1] == 1 && out.strides[1] == 1);
   const index_t tokens = segments.tokens();
   require(tokens > 0, "attention: cached tokens", tokens, "at least 1");
   require(segment_lists::tokens(segments.values) == tokens, "attention: tokens of the values",

@@ -37,7 +37,7 @@ cache_policy operator|(E first, C second) {
 /// appended to an uncompressed tail, attended to, and flushed by the codec's rule. Keys and queries come as
 /// `keys()` says: rotated to `next_position()`, or plain. Attention runs over bodies and tails with one
 /// softmax and decodes tiles of 64 tokens. Results are the same bits for any number of threads. A copy is an
-/// independent cache.
+/// independent cache. After an error inside `prefill` or a step a cache is not to be used again.
 ///
 ///     tersor::kv::any_cache cache({.heads = 32, .kv_heads = 8, .head_dim = 128, .rotary = rotary},
 ///                                 tersor::kv::full{} | tersor::kv::kivi{.bits = 2});

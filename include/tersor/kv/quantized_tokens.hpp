@@ -115,8 +115,8 @@ class quantized_tokens final : public body {
         const float m = low[static_cast<std::size_t>(g - first_group)],
                     s = step[static_cast<std::size_t>(g - first_group)];
         const index_t end = std::min(head_dim_, (g + 1) * group_size_ - begin);
-        for (index_t c = std::max<index_t>(0, g * group_size_ - begin); c < end; ++c)
-          y[c] = static_cast<float>(code[c]) * s + m;
+        const index_t start = std::max<index_t>(0, g * group_size_ - begin);
+        kernel::run<group_values>(kernel::best_target(), code + start, s, m, end - start, y + start);
       }
     }
   }
@@ -152,7 +152,13 @@ class quantized_tokens final : public body {
   struct grid_values {
     TERSOR_ALWAYS_INLINE static void run(const std::uint8_t* code, const float* step, const float* low,
                                          index_t n, float* y) {
-      for (index_t c = 0; c < n; ++c) y[c] = static_cast<float>(code[c]) * step[c] + low[c];
+      kernel::detail::for_each(n, [=](index_t c) { y[c] = static_cast<float>(code[c]) * step[c] + low[c]; });
+    }
+  };
+  struct group_values {
+    TERSOR_ALWAYS_INLINE static void run(const std::uint8_t* code, float step, float low, index_t n,
+                                         float* y) {
+      kernel::detail::for_each(n, [=](index_t c) { y[c] = static_cast<float>(code[c]) * step + low; });
     }
   };
   void unpack(index_t head, index_t first, matrix_view<std::uint8_t> q) const {

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <array>    // std::array
+#include <bit>      // std::bit_cast
 #include <cstring>  // std::memcpy
 #include <span>     // std::span
 #include <vector>   // std::vector
 
 #include <tersor/core/real_array.hpp>
+#include <tersor/kernel/target.hpp>
 
 namespace tersor::kv {
 
@@ -23,25 +25,19 @@ class real_list {
   index_t size() const { return static_cast<index_t>(bytes_.size() / width()); }
   std::size_t bytes() const { return bytes_.size(); }
 
-  void append(float value) {
-    const std::size_t at = bytes_.size();
-    bytes_.resize(at + width());
-    std::byte* p = bytes_.data() + at;
-    if (type_ == dtype::f32)
-      std::memcpy(p, &value, 4);
-    else if (type_ == dtype::f8_e4m3)
-      *p = std::byte{f8_e4m3(value).bits};
-    else if (type_ == dtype::f8_e5m2)
-      *p = std::byte{f8_e5m2(value).bits};
-    else {
-      const float rounded = round_to(type_, value);
-      const std::uint16_t bits = type_ == dtype::f16 ? f16(rounded).bits : bf16(rounded).bits;
-      std::memcpy(p, &bits, 2);
-    }
-  }
+  void append(float value) { append(std::span<const float>(&value, 1)); }
   void append(std::span<const float> values) {
-    bytes_.reserve(bytes_.size() + values.size() * width());
-    for (const float v : values) append(v);
+    const std::size_t at = bytes_.size(), w = width();
+    bytes_.resize(at + values.size() * w);  // grows geometrically, which a reserve for each call would not
+    std::byte* p = bytes_.data() + at;
+    if (type_ == dtype::f32) {
+      if (!values.empty()) std::memcpy(p, values.data(), values.size() * w);
+      return;
+    }
+    for (const float v : values) {
+      store(p, v);
+      p += w;
+    }
   }
   /// out[i] = element first + i.
   void read(index_t first, std::span<float> out) const {
@@ -56,13 +52,12 @@ class real_list {
         return look_up<f8_e4m3>(p, out);
       case dtype::f8_e5m2:
         return look_up<f8_e5m2>(p, out);
+      case dtype::f16:
+        return kernel::run<decoded<half_values>>(kernel::best_target(), p, static_cast<index_t>(out.size()),
+                                                 out.data());
       default:
-        for (std::size_t i = 0; i < out.size(); ++i) {
-          std::uint16_t bits;
-          std::memcpy(&bits, p + 2 * i, 2);
-          out[i] = type_ == dtype::f16 ? tersor::detail::float_from_f16(bits)
-                                       : tersor::detail::float_from_bf16(bits);
-        }
+        return kernel::run<decoded<bfloat_values>>(kernel::best_target(), p, static_cast<index_t>(out.size()),
+                                                   out.data());
     }
   }
   float operator[](index_t i) const {
@@ -91,6 +86,47 @@ class real_list {
         fail("storage type", name(type_), "F32, F16, BF16, F8_E4M3 or F8_E5M2");
     }
   }
+  /// Of a type other than f32.
+  void store(std::byte* p, float value) const {
+    if (type_ == dtype::f8_e4m3) {
+      *p = std::byte{f8_e4m3(value).bits};
+    } else if (type_ == dtype::f8_e5m2) {
+      *p = std::byte{f8_e5m2(value).bits};
+    } else {
+      const float rounded = round_to(type_, value);
+      const std::uint16_t bits = type_ == dtype::f16 ? f16(rounded).bits : bf16(rounded).bits;
+      std::memcpy(p, &bits, 2);
+    }
+  }
+  /// Decodes 16-bit codes in blocks, which compilers vectorise; both conversions are free of branches.
+  template <class Decode>
+  struct decoded {
+    TERSOR_ALWAYS_INLINE static void run(const std::byte* p, index_t n, float* out) {
+      constexpr index_t block = 16;
+      std::uint16_t codes[block];
+      const index_t whole = n - n % block;
+      for (index_t i = 0; i < whole; i += block) {
+        std::memcpy(codes, p + 2 * i, sizeof codes);
+        for (index_t l = 0; l < block; ++l) out[i + l] = Decode::value(codes[l]);
+      }
+      for (index_t i = whole; i < n; ++i) {
+        std::memcpy(codes, p + 2 * i, 2);
+        out[i] = Decode::value(codes[0]);
+      }
+    }
+  };
+  /// The exponent is rebiased by a product, which also makes subnormal numbers right.
+  struct half_values {
+    TERSOR_ALWAYS_INLINE static float value(std::uint32_t h) {
+      const std::uint32_t magnitude = (h & 0x7fffU) << 13, sign = (h & 0x8000U) << 16;
+      const auto finite = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112F);
+      const std::uint32_t other = magnitude | 0x7f800000U;  // infinity and NaN
+      return std::bit_cast<float>(((h & 0x7c00U) == 0x7c00U ? other : finite) | sign);
+    }
+  };
+  struct bfloat_values {
+    TERSOR_ALWAYS_INLINE static float value(std::uint32_t b) { return std::bit_cast<float>(b << 16); }
+  };
   template <class F8>
   static void look_up(const std::byte* p, std::span<float> out) {
     static constexpr auto values = [] {

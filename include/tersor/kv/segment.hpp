@@ -5,7 +5,7 @@
 #include <memory>  // std::unique_ptr
 
 #include <tersor/core/context.hpp>
-#include <tersor/kernel/target.hpp>
+#include <tersor/kernel/activations.hpp>
 #include <tersor/kv/prompt.hpp>
 #include <tersor/kv/real_list.hpp>
 #include <tersor/op/archive.hpp>
@@ -42,7 +42,7 @@ struct tile_sum {
         const float weight = a[j * a_stride + t];
         const float* x = tile + t * dim;
         float* y = out + j * out_stride;
-        for (index_t c = 0; c < dim; ++c) y[c] += weight * x[c];
+        kernel::detail::for_each(dim, [=](index_t c) { y[c] += weight * x[c]; });
       }
   }
 };
