@@ -63,9 +63,11 @@
 #include <tersor/grad/loops.hpp>
 #include <tersor/grad/memory.hpp>
 #include <tersor/grad/normalization.hpp>
+#include <tersor/grad/optimizer.hpp>
 #include <tersor/grad/parameter.hpp>
 #include <tersor/grad/product.hpp>
 #include <tersor/grad/saved_tensor.hpp>
+#include <tersor/grad/schedule.hpp>
 #include <tersor/grad/shape.hpp>
 #include <tersor/grad/tape.hpp>
 
