@@ -18,7 +18,7 @@ includes() {
 }
 
 other=$(find tersor -mindepth 1 -maxdepth 1 -type d | sed 's,tersor/,,' | LC_ALL=C sort |
-  grep -vxE 'core|linalg|kernel|op|calib|solve|io|model|pipeline' || true)
+  grep -vxE 'core|linalg|kernel|op|grad|calib|solve|io|model|pipeline' || true)
 
 umbrella() {
   case "$1" in
@@ -26,7 +26,7 @@ umbrella() {
       echo "// tersor - every header that needs nothing but Eigen; written by docs/tools/umbrella.sh"
       printf '// SPDX-License-Identifier: MIT\n#pragma once\n'
       # shellcheck disable=SC2086  # a list of words
-      includes core linalg kernel op calib solve $other
+      includes core linalg kernel op grad calib solve $other
       ;;
     all.hpp)
       echo "// tersor - every header but the xtensor adapter; written by docs/tools/umbrella.sh"

@@ -25,6 +25,7 @@
 #include <tersor/model/llama.hpp>
 #include <tersor/model/llama_checkpoint.hpp>
 #include <tersor/model/llama_config.hpp>
+#include <tersor/model/llama_graph.hpp>
 
 #include <tersor/pipeline/any_stage.hpp>
 #include <tersor/pipeline/cache_spec.hpp>

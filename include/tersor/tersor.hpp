@@ -58,6 +58,24 @@
 #include <tersor/op/sum.hpp>
 #include <tersor/op/w8a8.hpp>
 
+#include <tersor/grad/attention.hpp>
+#include <tersor/grad/checkpoint.hpp>
+#include <tersor/grad/cross_entropy.hpp>
+#include <tersor/grad/dual.hpp>
+#include <tersor/grad/elementwise.hpp>
+#include <tersor/grad/freeze.hpp>
+#include <tersor/grad/hessian.hpp>
+#include <tersor/grad/loops.hpp>
+#include <tersor/grad/memory.hpp>
+#include <tersor/grad/normalization.hpp>
+#include <tersor/grad/optimizer.hpp>
+#include <tersor/grad/parameter.hpp>
+#include <tersor/grad/product.hpp>
+#include <tersor/grad/saved_tensor.hpp>
+#include <tersor/grad/schedule.hpp>
+#include <tersor/grad/shape.hpp>
+#include <tersor/grad/tape.hpp>
+
 #include <tersor/calib/statistics.hpp>
 
 #include <tersor/solve/codebook.hpp>
