@@ -64,6 +64,13 @@
 #include <tersor/solve/stage.hpp>
 #include <tersor/solve/update.hpp>
 
+#include <tersor/adapters/dora.hpp>
+#include <tersor/adapters/layer.hpp>
+#include <tersor/adapters/lora.hpp>
+#include <tersor/adapters/parameter.hpp>
+#include <tersor/adapters/rank_product.hpp>
+#include <tersor/adapters/state.hpp>
+
 #include <tersor/lowrank/asvd_search.hpp>
 #include <tersor/lowrank/fisher.hpp>
 #include <tersor/lowrank/local_update.hpp>
