@@ -89,6 +89,13 @@
 #include <tersor/solve/stage.hpp>
 #include <tersor/solve/update.hpp>
 
+#include <tersor/adapters/dora.hpp>
+#include <tersor/adapters/layer.hpp>
+#include <tersor/adapters/lora.hpp>
+#include <tersor/adapters/parameter.hpp>
+#include <tersor/adapters/rank_product.hpp>
+#include <tersor/adapters/state.hpp>
+
 #include <tersor/kv/attention.hpp>
 #include <tersor/kv/bfp.hpp>
 #include <tersor/kv/cache.hpp>
