@@ -352,6 +352,7 @@ struct gear {
   index_t decode_rank = 2;
   int loops = 3;
   index_t buffer = 64;
+  index_t residual = 0;
   dtype scale_type = dtype::f16;
   dtype value_type = dtype::f16;
   dtype tail_type = dtype::f16;
@@ -393,6 +394,11 @@ struct gear {
                 .symbol = "n_b",
                 .min = 1,
                 .max = 1e6}},
+        option{"residual",
+               &gear::residual,
+               {.help = "newest tokens that stay in full precision beside the buffer; 0 as released",
+                .min = 0,
+                .max = 1e6}},
         option{"scale_type", &gear::scale_type, {.help = "stored type of scales and minimums"}},
         option{"value_type", &gear::value_type, {.help = "stored type of outliers and factors"}},
         option{"tail_type", &gear::tail_type, {.help = "stored type of the buffer"}}};
@@ -422,7 +428,8 @@ struct gear {
   }
   /// Keys and values alike: what the groups of keys leave of a prompt waits in the buffer.
   flush_rule rule(side) const {
-    return {.keep = 0, .prompt_lump = backbone == gear_backbone::kivi ? group_size : 1, .lump = buffer};
+    return {
+        .keep = residual, .prompt_lump = backbone == gear_backbone::kivi ? group_size : 1, .lump = buffer};
   }
   dtype tail() const { return tail_type; }
   bool joins_heads() const { return true; }
