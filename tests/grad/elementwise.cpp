@@ -63,6 +63,8 @@ TEST_CASE("elementwise: functions of one number") {
     check_derivatives([](auto&, const auto& in) { return clamp(in[0], -0.75, 0.8125); }, {x});
     check_derivatives([](auto&, const auto& in) { return 2.5 * in[0] * 0.5 + 1.0; }, {x});
     check_derivatives([](auto&, const auto& in) { return -in[0]; }, {x});
+    check_derivatives(
+        [](auto&, const auto& in) { return (1.5 - in[0] / 4.0) * (in[0] - 0.25) + (2.0 + in[0]); }, {x});
     check_derivatives([](auto&, const auto& in) { return swiglu(in[0], in[1]); },
                       {x, normal_matrix(shape.first, shape.second, 6)});
   }
@@ -84,6 +86,9 @@ TEST_CASE("elementwise: values by hand") {
   CHECK(std::abs(gelu_tanh(x).value()(0, 4) - gelu(x).value()(0, 4)) < 1e-3);
   CHECK(std::abs(silu(x).value()(0, 0) + 2.0 / (1.0 + std::exp(2.0))) < 1e-15);
   CHECK(exp(x).value()(0, 3) == std::exp(0.5));
+  CHECK((1.5 - x / 4.0).value()(0, 0) == 2.0);
+  CHECK((x - 0.25).value()(0, 3) == 0.25);
+  CHECK((2.0 + x).value()(0, 4) == 4.5);
 }
 
 TEST_CASE("elementwise: rounding passes the gradient straight through, and takes ties to even") {

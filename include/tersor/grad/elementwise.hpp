@@ -397,6 +397,23 @@ variable<T> operator+(const variable<T>& x, std::type_identity_t<T> offset) {
   return affine(x, T(1), offset);
 }
 template <scalar T>
+variable<T> operator+(std::type_identity_t<T> offset, const variable<T>& x) {
+  return affine(x, T(1), offset);
+}
+template <scalar T>
+variable<T> operator-(const variable<T>& x, std::type_identity_t<T> offset) {
+  return affine(x, T(1), -offset);
+}
+template <scalar T>
+variable<T> operator-(std::type_identity_t<T> offset, const variable<T>& x) {
+  return affine(x, T(-1), offset);
+}
+/// x times the reciprocal of the divisor.
+template <scalar T>
+variable<T> operator/(const variable<T>& x, std::type_identity_t<T> divisor) {
+  return affine(x, T(1) / divisor, T(0));
+}
+template <scalar T>
 variable<T> operator-(const variable<T>& x) {
   return affine(x, T(-1), T(0));
 }

@@ -79,6 +79,7 @@ class freeze_mask {
   /// Two masks are equal if they freeze the same elements and pack the others alike.
   friend bool operator==(const freeze_mask& a, const freeze_mask& b) {
     if (a.rows_ != b.rows_ || a.cols_ != b.cols_ || a.packed_rows() != b.packed_rows()) return false;
+    if (a.row_ == b.row_ && a.column_ == b.column_ && a.element_ == b.element_) return true;
     for (index_t i = 0; i < a.rows_; ++i)
       for (index_t j = 0; j < a.cols_; ++j)
         if (a.is_frozen(i, j) != b.is_frozen(i, j)) return false;

@@ -2,10 +2,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <cstring>   // std::memcpy
-#include <optional>  // std::optional
-#include <set>       // std::set
-#include <tuple>     // std::tuple
+#include <cmath>       // std::pow, std::sqrt
+#include <cstring>     // std::memcpy
+#include <functional>  // std::function
+#include <map>         // std::map
+#include <set>         // std::set
+#include <string>      // std::string
+#include <tuple>       // std::tuple
 
 #include <tersor/core/options.hpp>
 #include <tersor/grad/parameter.hpp>

@@ -114,7 +114,7 @@ variable<T> linear(const variable<T>& x, const Op& w) {
 /// @param value the result for x, [tokens, out].
 /// @param backward (x, g) -> gradient of x, called once with the saved x and the gradient g of the result; it
 /// adds to the gradients of its own parameters (`parameter::accumulate`). Where x needs no gradient it may
-/// return an empty matrix. In backward, loops inside may be parallel.
+/// return an empty matrix.
 template <scalar T, class Backward>
 requires std::is_invocable_r_v<matrix<T>, Backward&, const matrix<T>&, const matrix<T>&> variable<T> custom(
     const variable<T>& x, matrix<T> value, Backward backward) {
