@@ -64,12 +64,26 @@
 #include <tersor/solve/stage.hpp>
 #include <tersor/solve/update.hpp>
 
+#include <tersor/adapters/any_adapter.hpp>
+#include <tersor/adapters/bat.hpp>
+#include <tersor/adapters/bone.hpp>
 #include <tersor/adapters/dora.hpp>
+#include <tersor/adapters/ia3.hpp>
 #include <tersor/adapters/layer.hpp>
+#include <tersor/adapters/loha.hpp>
+#include <tersor/adapters/lokr.hpp>
 #include <tersor/adapters/lora.hpp>
+#include <tersor/adapters/lora_plus.hpp>
+#include <tersor/adapters/oft.hpp>
+#include <tersor/adapters/olora.hpp>
 #include <tersor/adapters/parameter.hpp>
+#include <tersor/adapters/pissa.hpp>
 #include <tersor/adapters/rank_product.hpp>
+#include <tersor/adapters/square_inverse.hpp>
 #include <tersor/adapters/state.hpp>
+#include <tersor/adapters/torch_random.hpp>
+#include <tersor/adapters/tucker.hpp>
+#include <tersor/adapters/vera.hpp>
 
 #include <tersor/lowrank/asvd_search.hpp>
 #include <tersor/lowrank/fisher.hpp>
