@@ -55,20 +55,27 @@
 
 #include <tersor/calib/statistics.hpp>
 
+#include <tersor/solve/allocate.hpp>
+#include <tersor/solve/budget_schedule.hpp>
 #include <tersor/solve/column_feedback.hpp>
 #include <tersor/solve/equivalent.hpp>
 #include <tersor/solve/grid.hpp>
+#include <tersor/solve/importance.hpp>
 #include <tersor/solve/layer.hpp>
 #include <tersor/solve/report.hpp>
 #include <tersor/solve/select.hpp>
 #include <tersor/solve/stage.hpp>
 #include <tersor/solve/update.hpp>
 
+#include <tersor/adapters/adalora.hpp>
+#include <tersor/adapters/aflora.hpp>
 #include <tersor/adapters/any_adapter.hpp>
 #include <tersor/adapters/bat.hpp>
 #include <tersor/adapters/bone.hpp>
 #include <tersor/adapters/dora.hpp>
 #include <tersor/adapters/ia3.hpp>
+#include <tersor/adapters/lamda.hpp>
+#include <tersor/adapters/lamda_pp.hpp>
 #include <tersor/adapters/layer.hpp>
 #include <tersor/adapters/loha.hpp>
 #include <tersor/adapters/lokr.hpp>

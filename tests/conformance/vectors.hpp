@@ -108,19 +108,33 @@ class test_case {
   }
   /// What the manifest says of an output; empty where it gives no more than the tensor's name.
   std::string output_meaning(const std::string& role) const {
-    const auto& entry = description_->at("outputs").at(role);
+    const auto& entry = description_->at(description_->contains("tensors") ? "tensors" : "outputs").at(role);
     return entry.is_object() ? entry.value("meaning", "") : "";
   }
   std::vector<index_t> input_shape(const std::string& role) const {
     return file_->entry(tensor_name("inputs", role)).shape;
   }
+  /// The bound of max |difference| / max |official| that the manifest gives for an output.
+  double tolerance(const std::string& role) const {
+    return description_->at("tolerance").at(role).at("relative_to_max_abs").get<double>();
+  }
 
  private:
   bool has(const char* side, const std::string& role) const {
+    if (description_->contains("tensors"))
+      return description_->at("tensors").contains(role) &&
+             std::string_view(side).starts_with(
+                 description_->at("tensors").at(role).at("role").get<std::string>());
     return description_->contains(side) && description_->at(side).contains(role);
   }
-  /// Manifests name a tensor directly or in an object with its shape and meaning.
+  /// Manifests name a tensor directly or in an object with its shape and meaning; some list inputs and
+  /// outputs in one object, each entry with its "role".
   std::string tensor_name(const char* side, const std::string& role) const {
+    if (description_->contains("tensors")) {
+      tersor::require(has(side, role), tersor::concat(side, " of case ", name_), role,
+                      "a tensor of the manifest");
+      return description_->at("tensors").at(role).at("name").get<std::string>();
+    }
     const auto& entry = description_->at(side).at(role);
     return entry.is_string() ? entry.get<std::string>() : entry.at("tensor").get<std::string>();
   }
