@@ -78,10 +78,13 @@
 
 #include <tersor/calib/statistics.hpp>
 
+#include <tersor/solve/allocate.hpp>
+#include <tersor/solve/budget_schedule.hpp>
 #include <tersor/solve/codebook.hpp>
 #include <tersor/solve/column_feedback.hpp>
 #include <tersor/solve/equivalent.hpp>
 #include <tersor/solve/grid.hpp>
+#include <tersor/solve/importance.hpp>
 #include <tersor/solve/layer.hpp>
 #include <tersor/solve/low_rank_fit.hpp>
 #include <tersor/solve/report.hpp>
@@ -89,12 +92,30 @@
 #include <tersor/solve/stage.hpp>
 #include <tersor/solve/update.hpp>
 
+#include <tersor/adapters/adalora.hpp>
+#include <tersor/adapters/aflora.hpp>
+#include <tersor/adapters/any_adapter.hpp>
+#include <tersor/adapters/bat.hpp>
+#include <tersor/adapters/bone.hpp>
 #include <tersor/adapters/dora.hpp>
+#include <tersor/adapters/ia3.hpp>
+#include <tersor/adapters/lamda.hpp>
+#include <tersor/adapters/lamda_pp.hpp>
 #include <tersor/adapters/layer.hpp>
+#include <tersor/adapters/loha.hpp>
+#include <tersor/adapters/lokr.hpp>
 #include <tersor/adapters/lora.hpp>
+#include <tersor/adapters/lora_plus.hpp>
+#include <tersor/adapters/oft.hpp>
+#include <tersor/adapters/olora.hpp>
 #include <tersor/adapters/parameter.hpp>
+#include <tersor/adapters/pissa.hpp>
 #include <tersor/adapters/rank_product.hpp>
+#include <tersor/adapters/square_inverse.hpp>
 #include <tersor/adapters/state.hpp>
+#include <tersor/adapters/torch_random.hpp>
+#include <tersor/adapters/tucker.hpp>
+#include <tersor/adapters/vera.hpp>
 
 #include <tersor/kv/attention.hpp>
 #include <tersor/kv/bfp.hpp>
