@@ -117,23 +117,35 @@
 #include <tersor/adapters/tucker.hpp>
 #include <tersor/adapters/vera.hpp>
 
+#include <tersor/kv/adakv.hpp>
 #include <tersor/kv/attention.hpp>
 #include <tersor/kv/bfp.hpp>
+#include <tersor/kv/budget.hpp>
 #include <tersor/kv/cache.hpp>
 #include <tersor/kv/codec.hpp>
 #include <tersor/kv/dense.hpp>
 #include <tersor/kv/eviction.hpp>
+#include <tersor/kv/expected.hpp>
 #include <tersor/kv/full.hpp>
 #include <tersor/kv/gear.hpp>
 #include <tersor/kv/group.hpp>
+#include <tersor/kv/h2o.hpp>
 #include <tersor/kv/key_order.hpp>
+#include <tersor/kv/keydiff.hpp>
 #include <tersor/kv/kivi.hpp>
+#include <tersor/kv/knorm.hpp>
+#include <tersor/kv/pages.hpp>
 #include <tersor/kv/prompt.hpp>
+#include <tersor/kv/pyramid.hpp>
 #include <tersor/kv/quantized_tokens.hpp>
+#include <tersor/kv/quest.hpp>
 #include <tersor/kv/random.hpp>
 #include <tersor/kv/real_list.hpp>
+#include <tersor/kv/scores.hpp>
 #include <tersor/kv/segment.hpp>
+#include <tersor/kv/snapkv.hpp>
 #include <tersor/kv/streaming.hpp>
+#include <tersor/kv/tova.hpp>
 
 #include <tersor/lowrank/asvd_search.hpp>
 #include <tersor/lowrank/fisher.hpp>

@@ -2,10 +2,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <optional>  // std::optional
+
 #include <tersor/core/random.hpp>
 #include <tersor/kv/attention.hpp>
 #include <tersor/kv/codec.hpp>
 #include <tersor/kv/eviction.hpp>
+#include <tersor/kv/pages.hpp>
 
 namespace tersor::kv {
 
@@ -128,6 +131,10 @@ class any_cache {
       l.keys.fill(gathered(l, keys, s, side::keys), policy_.codec.rule(side::keys), ctx);
       l.values.fill(gathered(l, values, s, side::values), policy_.codec.rule(side::values), ctx);
     });
+    for (std::size_t h = 0; h < pages_.size(); ++h) {
+      const auto rows = copy_as<float>(head(keys, static_cast<index_t>(h)));
+      for (index_t t = 0; t < rows.rows(); ++t) pages_[h].append(rows.row(t));
+    }
     grow_table();
   }
 
@@ -151,11 +158,18 @@ class any_cache {
       for (auto& s : scores_) s.push_back(0.0F);
     ++seen_;
     grow_table();
+    if (pages_.empty()) return;
+    auto rotated = copy_as<float>(k);
+    for (index_t h = 0; h < rotated.rows(); ++h) {
+      if (turns()) table_.apply(rotated.row(h).data(), next_position() - 1);
+      pages_[static_cast<std::size_t>(h)].append(rotated.row(h));
+    }
   }
 
   /// out [heads, head_dim] = attention of the newest token's queries over all tokens that are held.
   /// @param q [heads, head_dim], rotated to the newest token's position, or plain, as `keys()` says.
-  /// @param weights null, or one matrix [group, tokens] for each kv head.
+  /// Of a policy that chooses pages, over those. @param weights null, or one matrix [group, tokens that are
+  /// read] for each kv head.
   void attend(matrix_view<const float> q, matrix_view<float> out, const context& ctx = {},
               std::vector<matrix<float>>* weights = nullptr) const {
     require_shape(q, layout_.heads, layout_.head_dim, "attend: q");
@@ -163,15 +177,14 @@ class any_cache {
     require(seen_ > 0, "attend: cached tokens", seen_, "at least 1");
     if (weights) weights->assign(static_cast<std::size_t>(layout_.kv_heads), {});
     auto queries = copy_as<float>(q);
-    const bool turns = keys_ == key_position::plain && !layout_.rotary.empty();
-    if (turns)
+    if (turns())
       for (index_t h = 0; h < queries.rows(); ++h) table_.apply(queries.row(h).data(), next_position() - 1);
     const index_t group = layout_.group();
     parallel_for(layout_.kv_heads, ctx, [&](index_t h) {
       const lane& l = lane_of(h);
       segment_lists segments{l.keys.segments(), l.values.segments()};
       std::vector<rotated_view> views;
-      if (turns) {
+      if (turns()) {
         views.reserve(segments.keys.size());
         index_t first = 0;
         for (const segment*& s : segments.keys) {
@@ -180,9 +193,16 @@ class any_cache {
           s = &views.back();
         }
       }
+      const auto own = std::as_const(queries).view().rows(h * group, group);
+      std::optional<picked_tokens> picked_keys, picked_values;
+      if (!pages_.empty()) {
+        const auto picked = tokens_to_read(h, own);
+        segments = {{&picked_keys.emplace(segments.keys, picked)},
+                    {&picked_values.emplace(segments.values, picked)}};
+      }
       matrix<float> result(group, layout_.head_dim);
-      kv::attend(segments, h - l.first_head, std::as_const(queries).view().rows(h * group, group),
-                 result.view(), weights ? &(*weights)[static_cast<std::size_t>(h)] : nullptr);
+      kv::attend(segments, h - l.first_head, own, result.view(),
+                 weights ? &(*weights)[static_cast<std::size_t>(h)] : nullptr);
       copy(result.view(), out.rows(h * group, group));
     });
   }
@@ -243,6 +263,9 @@ class any_cache {
       }
     for (const auto& p : positions_)
       add_storage(report, "positions", dtype::i32, static_cast<index_t>(p.size()), p.size() * 4);
+    for (const auto& pages : pages_)
+      for (const auto& part : pages.storage().parts)
+        add_storage(report, "pages." + part.name, part.type, part.shape.front(), part.bytes);
     for (const auto& s : scores_)
       add_storage(report, "scores", dtype::f32, static_cast<index_t>(s.size()), s.size() * 4);
     return report;
@@ -315,6 +338,8 @@ class any_cache {
     }
     positions_.resize(static_cast<std::size_t>(layout_.kv_heads));
     scores_.resize(positions_.size());
+    if (const index_t page = policy_.eviction.page_tokens(layout_); page > 0)
+      pages_.assign(positions_.size(), key_pages(page, layout_.head_dim));
   }
   /// The kept rows of a lane's heads, [heads * kept, head_dim], keys at the positions of this cache.
   matrix<float> gathered(const lane& l, heads_view<const float> x, const selection& s, side which) const {
@@ -337,12 +362,25 @@ class any_cache {
     }
     return rows;
   }
+  /// The tokens of the pages that the policy chooses for a step's queries [group, head_dim] of a head,
+  /// ascending.
+  std::vector<index_t> tokens_to_read(index_t kv_head, matrix_view<const float> q) const {
+    const auto& pages = pages_[static_cast<std::size_t>(kv_head)];
+    const index_t page = policy_.eviction.page_tokens(layout_);
+    matrix<float> bounds(q.rows(), pages.pages());
+    pages.upper_bounds(q, bounds.view());
+    std::vector<index_t> picked;
+    for (const index_t p : policy_.eviction.choose_pages(std::as_const(bounds).view()))
+      for (index_t t = p * page; t < std::min((p + 1) * page, pages.tokens()); ++t) picked.push_back(t);
+    return picked;
+  }
+  bool turns() const { return keys_ == key_position::plain && !layout_.rotary.empty(); }
   std::span<const std::int32_t> stored_positions(index_t kv_head) const {
     if (policy_.eviction.contiguous() || !evicted_) return {};
     return positions_[static_cast<std::size_t>(kv_head)];
   }
   void grow_table() {
-    if (keys_ == key_position::plain && !layout_.rotary.empty()) table_.grow(next_position());
+    if (turns()) table_.grow(next_position());
   }
   void drop(const dropped_tokens& dropped) {
     if (dropped.empty()) return;
@@ -393,6 +431,7 @@ class any_cache {
   std::vector<lane> lanes_;
   std::vector<std::vector<std::int32_t>> positions_;  // of each kv head; empty until a token is evicted
   std::vector<std::vector<float>> scores_;            // of each kv head; empty unless the policy keeps scores
+  std::vector<key_pages> pages_;                      // of each kv head; empty unless the policy reads pages
   kernel::rotation_table table_;                      // of plain keys
 };
 

@@ -30,7 +30,9 @@ using dropped_tokens = std::vector<std::vector<index_t>>;
 /// - `after_step(decode_step)`: which tokens to drop after a decode step, where `drops()` is true (a policy
 ///   without `drops` that has `after_step` always does);
 /// - `static constexpr bool needs_weights`, `keeps_scores`: what it wants to see there;
-/// - a member `contiguous`: kept tokens move up to the positions 0, 1, 2 ...
+/// - a member `contiguous`: kept tokens move up to the positions 0, 1, 2 ...;
+/// - `page_tokens(layout)` and `choose_pages(bounds)`: a policy that drops nothing, but reads only some pages
+///   of so many tokens (0: all of them) in each step. bounds [group, pages] are what no q . k exceeds.
 template <class E>
 concept eviction = solve::technique<E> && E::kind ==
                    solve::stage_kind::eviction&& requires(const E& e, const prompt& p, const context& ctx) {
@@ -53,10 +55,14 @@ class any_eviction {
     return s;
   }
   bool drops() const { return held_->drops(); }
-  bool needs_weights() const { return held_->needs_weights(); }
-  bool keeps_scores() const { return held_->keeps_scores(); }
+  bool needs_weights() const { return drops() && held_->needs_weights(); }
+  bool keeps_scores() const { return drops() && held_->keeps_scores(); }
   bool contiguous() const { return held_->contiguous(); }
   dropped_tokens after_step(const decode_step& step) const { return held_->after_step(step); }
+  index_t page_tokens(const attention_layout& layout) const { return held_->page_tokens(layout); }
+  std::vector<index_t> choose_pages(matrix_view<const float> bounds) const {
+    return held_->choose_pages(bounds);
+  }
 
  private:
   struct interface {
@@ -69,6 +75,8 @@ class any_eviction {
     virtual bool keeps_scores() const = 0;
     virtual bool contiguous() const = 0;
     virtual dropped_tokens after_step(const decode_step&) const = 0;
+    virtual index_t page_tokens(const attention_layout&) const = 0;
+    virtual std::vector<index_t> choose_pages(matrix_view<const float>) const = 0;
   };
   template <class E>
   struct holder final : interface {
@@ -106,6 +114,18 @@ class any_eviction {
     dropped_tokens after_step([[maybe_unused]] const decode_step& step) const override {
       if constexpr (has_hook)
         return policy.after_step(step);
+      else
+        return {};
+    }
+    index_t page_tokens([[maybe_unused]] const attention_layout& layout) const override {
+      if constexpr (requires { policy.page_tokens(layout); })
+        return policy.page_tokens(layout);
+      else
+        return 0;
+    }
+    std::vector<index_t> choose_pages([[maybe_unused]] matrix_view<const float> bounds) const override {
+      if constexpr (requires { policy.choose_pages(bounds); })
+        return policy.choose_pages(bounds);
       else
         return {};
     }
