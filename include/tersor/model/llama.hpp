@@ -62,6 +62,7 @@ class llama final : public block_model {
   const op::any_operator& head() const { return head_; }
   void set_vector(const std::string& name, std::vector<float> values) { vectors_[name] = std::move(values); }
   const std::vector<float>& vector(const std::string& name) const { return at(vectors_, name); }
+  bool has_vector(const std::string& name) const { return vectors_.contains(name); }
 
   // block_model
   index_t block_count() const override { return config_.num_hidden_layers; }
