@@ -73,6 +73,8 @@ struct aflora {
   index_t window = 10;
   dtype value_type = dtype::f32;
 
+  static constexpr solve::stage_kind kind = solve::stage_kind::adapter;
+  static constexpr solve::calibration_need needs = solve::calibration_need::none;
   static constexpr solve::technique_info info{
       .id = "aflora",
       .family = "adapters",

@@ -90,6 +90,8 @@ struct bone {
   bool random_start = false;
   dtype value_type = dtype::f32;
 
+  static constexpr solve::stage_kind kind = solve::stage_kind::adapter;
+  static constexpr solve::calibration_need needs = solve::calibration_need::none;
   static constexpr solve::technique_info info{.id = "bone",
                                               .family = "adapters",
                                               .title = "Matrix shard sharing",

@@ -96,6 +96,8 @@ struct ia3 {
   bool feedforward = false;
   dtype value_type = dtype::f32;
 
+  static constexpr solve::stage_kind kind = solve::stage_kind::adapter;
+  static constexpr solve::calibration_need needs = solve::calibration_need::none;
   static constexpr solve::technique_info info{.id = "ia3",
                                               .family = "adapters",
                                               .title = "Rescaled activations",

@@ -96,6 +96,8 @@ struct lamda {
   double freeze_share = 0.3;
   dtype value_type = dtype::f32;
 
+  static constexpr solve::stage_kind kind = solve::stage_kind::adapter;
+  static constexpr solve::calibration_need needs = solve::calibration_need::none;
   static constexpr solve::technique_info info{
       .id = "lamda",
       .family = "adapters",

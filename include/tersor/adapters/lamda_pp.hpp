@@ -41,6 +41,8 @@ struct lamda_pp {
   index_t levels = 3;
   rank_rule rule = rank_rule::groups;
 
+  static constexpr solve::stage_kind kind = solve::stage_kind::adapter;
+  static constexpr solve::calibration_need needs = solve::calibration_need::none;
   static constexpr solve::technique_info info{.id = "lamda_pp",
                                               .family = "adapters",
                                               .title = "Ranks of LaMDA from spectra",

@@ -105,6 +105,8 @@ struct loha {
   double alpha = 8;
   dtype value_type = dtype::f32;
 
+  static constexpr solve::stage_kind kind = solve::stage_kind::adapter;
+  static constexpr solve::calibration_need needs = solve::calibration_need::none;
   static constexpr solve::technique_info info{.id = "loha",
                                               .family = "adapters",
                                               .title = "Low-rank Hadamard product",

@@ -206,6 +206,8 @@ struct lokr {
   bool lycoris_start = false;
   dtype value_type = dtype::f32;
 
+  static constexpr solve::stage_kind kind = solve::stage_kind::adapter;
+  static constexpr solve::calibration_need needs = solve::calibration_need::none;
   static constexpr solve::technique_info info{.id = "lokr",
                                               .family = "adapters",
                                               .title = "Low-rank Kronecker product",

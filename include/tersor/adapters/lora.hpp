@@ -101,6 +101,8 @@ struct lora {
   lora_init start = lora_init::kaiming;
   dtype value_type = dtype::f32;
 
+  static constexpr solve::stage_kind kind = solve::stage_kind::adapter;
+  static constexpr solve::calibration_need needs = solve::calibration_need::none;
   static constexpr solve::technique_info info{.id = "lora",
                                               .family = "adapters",
                                               .title = "Low-rank adaptation",

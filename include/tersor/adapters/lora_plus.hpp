@@ -27,6 +27,8 @@ struct lora_plus {
   double embedding_learning_rate = 1e-6;
   double weight_decay = 0;
 
+  static constexpr solve::stage_kind kind = solve::stage_kind::adapter;
+  static constexpr solve::calibration_need needs = solve::calibration_need::none;
   static constexpr solve::technique_info info{.id = "lora_plus",
                                               .family = "adapters",
                                               .title = "Learning rates of LoRA's two factors",

@@ -190,6 +190,8 @@ struct oft {
   double eps = 6e-5;
   dtype value_type = dtype::f32;
 
+  static constexpr solve::stage_kind kind = solve::stage_kind::adapter;
+  static constexpr solve::calibration_need needs = solve::calibration_need::none;
   static constexpr solve::technique_info info{
       .id = "oft",
       .family = "adapters",

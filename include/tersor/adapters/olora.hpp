@@ -22,6 +22,8 @@ struct olora {
   bool rslora = false;
   dtype value_type = dtype::f32;
 
+  static constexpr solve::stage_kind kind = solve::stage_kind::adapter;
+  static constexpr solve::calibration_need needs = solve::calibration_need::none;
   static constexpr solve::technique_info info{.id = "olora",
                                               .family = "adapters",
                                               .title = "Orthonormal low-rank adaptation",

@@ -42,6 +42,8 @@ struct pissa {
   index_t power_iterations = 0;
   dtype value_type = dtype::f32;
 
+  static constexpr solve::stage_kind kind = solve::stage_kind::adapter;
+  static constexpr solve::calibration_need needs = solve::calibration_need::none;
   static constexpr solve::technique_info info{
       .id = "pissa",
       .family = "adapters",

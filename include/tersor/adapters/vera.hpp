@@ -91,6 +91,8 @@ struct vera {
   double d_initial = 0.1;
   dtype value_type = dtype::f32;
 
+  static constexpr solve::stage_kind kind = solve::stage_kind::adapter;
+  static constexpr solve::calibration_need needs = solve::calibration_need::none;
   static constexpr solve::technique_info info{.id = "vera",
                                               .family = "adapters",
                                               .title = "Vector-based random matrix adaptation",

@@ -105,7 +105,7 @@ class finetuner {
     return n;
   }
   /// Bytes that the tape holds at most: activations, gradients of activations and work space.
-  index_t peak_bytes() { return tape_.memory().peak_bytes(); }
+  index_t peak_bytes() { return tape_.memory().peak(); }
 
   /// One update; returns the loss before it. A loss or gradient that is not finite is an error that names the
   /// step and, where it can be found, the layer; the adapters then hold the last good values.

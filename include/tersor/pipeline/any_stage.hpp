@@ -54,6 +54,12 @@ class any_stage {
   /// The policy or codec of a KV cache; an error for techniques of other kinds.
   kv::any_eviction eviction() const { return held_->eviction(); }
   kv::any_codec codec() const { return held_->codec(); }
+  /// The technique itself if it is a T, else null.
+  template <class T>
+  const T* as() const {
+    const auto* h = dynamic_cast<const holder<T>*>(held_.get());
+    return h ? &h->technique : nullptr;
+  }
 
  private:
   struct interface {

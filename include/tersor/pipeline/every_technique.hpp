@@ -2,6 +2,20 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <tersor/adapters/adalora.hpp>
+#include <tersor/adapters/aflora.hpp>
+#include <tersor/adapters/bat.hpp>
+#include <tersor/adapters/bone.hpp>
+#include <tersor/adapters/dora.hpp>
+#include <tersor/adapters/ia3.hpp>
+#include <tersor/adapters/lamda.hpp>
+#include <tersor/adapters/loha.hpp>
+#include <tersor/adapters/lokr.hpp>
+#include <tersor/adapters/lora.hpp>
+#include <tersor/adapters/oft.hpp>
+#include <tersor/adapters/olora.hpp>
+#include <tersor/adapters/pissa.hpp>
+#include <tersor/adapters/vera.hpp>
 #include <tersor/kv/adakv.hpp>
 #include <tersor/kv/bfp.hpp>
 #include <tersor/kv/dense.hpp>
@@ -54,6 +68,10 @@ inline catalog every_technique() {
   c.add<kv::snapkv>().add<kv::pyramid>().add<kv::adakv>().add<kv::expected>();
   c.add<kv::keydiff>().add<kv::knorm>().add<kv::quest>();
   c.add<kv::dense>().add<kv::kivi>().add<kv::gear>().add<kv::group>().add<kv::bfp>();
+  c.add<adapters::lora>().add<adapters::dora>().add<adapters::pissa>().add<adapters::olora>();
+  c.add<adapters::vera>().add<adapters::adalora>().add<adapters::loha>().add<adapters::lokr>();
+  c.add<adapters::ia3>().add<adapters::oft>().add<adapters::bone>().add<adapters::bat>();
+  c.add<adapters::lamda>().add<adapters::aflora>();
   return c;
 }
 

@@ -86,6 +86,8 @@ struct stage_chain {
         const bool of_caches =
             t.kind() == solve::stage_kind::eviction || t.kind() == solve::stage_kind::codec;
         require(!of_caches, "spec", t.id(), "a method for weights; this one is for KV caches");
+        require(t.kind() != solve::stage_kind::adapter, "spec", t.id(),
+                "a method for weights; this one is an adapter, for fine-tuning");
         const bool transformation = t.kind() == solve::stage_kind::transformation;
         require(!transformation || l.terms.size() == 1, "spec: '+'", t.id(), "compressors on both sides");
         require(!transformation || !compressed, "spec: '|'", t.id(),

@@ -14,16 +14,18 @@ enum class stage_kind {
   surgery,         ///< changes shapes or structure
   allocation,      ///< chooses options per layer under a budget
   eviction,        ///< chooses which tokens a KV cache keeps
-  codec            ///< stores the tokens of a KV cache
+  codec,           ///< stores the tokens of a KV cache
+  adapter          ///< trainable tensors beside a frozen layer
 };
 constexpr auto option_names(stage_kind) {
   using row = std::pair<std::string_view, stage_kind>;
-  return std::array<row, 6>{{{"transformation", stage_kind::transformation},
+  return std::array<row, 7>{{{"transformation", stage_kind::transformation},
                              {"compressor", stage_kind::compressor},
                              {"surgery", stage_kind::surgery},
                              {"allocation", stage_kind::allocation},
                              {"eviction", stage_kind::eviction},
-                             {"codec", stage_kind::codec}}};
+                             {"codec", stage_kind::codec},
+                             {"adapter", stage_kind::adapter}}};
 }
 
 /// What a technique asks of the calibration.

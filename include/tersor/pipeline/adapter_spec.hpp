@@ -1,0 +1,171 @@
+// tersor - specs of adapters: one method for the linears of a model that is to be fine-tuned
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <tersor/adapters/adalora.hpp>
+#include <tersor/adapters/aflora.hpp>
+#include <tersor/adapters/bat.hpp>
+#include <tersor/adapters/bone.hpp>
+#include <tersor/adapters/dora.hpp>
+#include <tersor/adapters/ia3.hpp>
+#include <tersor/adapters/lamda.hpp>
+#include <tersor/adapters/loha.hpp>
+#include <tersor/adapters/lokr.hpp>
+#include <tersor/adapters/oft.hpp>
+#include <tersor/adapters/olora.hpp>
+#include <tersor/adapters/pissa.hpp>
+#include <tersor/adapters/vera.hpp>
+#include <tersor/model/finetune.hpp>
+#include <tersor/pipeline/recipe.hpp>
+
+namespace tersor::pipeline {
+
+/// One adapter method, read in the grammar of recipes: "lora(rank=8,alpha=16)".
+inline any_stage parse_adapter_spec(std::string_view text, const catalog& techniques = standard_catalog()) {
+  const auto stages = detail::spec_parser(text, techniques).stages();
+  require(stages.size() == 1 && stages.front().kind() == solve::stage_kind::adapter, "adapter spec", text,
+          "one adapter method, such as lora(rank=8,alpha=16)");
+  stages.front().validate();
+  return stages.front();
+}
+
+/// Names of a model's linears that end with one of the targets ("q_proj", "self_attn.o_proj"), in order.
+/// Error for a target that matches nothing, with the nearest name.
+inline std::vector<std::string> target_linears(const model::llama& m,
+                                               const std::vector<std::string>& targets) {
+  std::vector<std::string> names, endings;
+  for (const auto& l : m.linear_shapes()) {
+    names.push_back(l.name);
+    endings.push_back(l.name.substr(l.name.rfind('.') + 1));
+  }
+  std::vector<std::string> found;
+  for (const auto& name : names)
+    for (const auto& t : targets)
+      if (name == t || name.ends_with("." + t)) {
+        found.push_back(name);
+        break;
+      }
+  for (const auto& t : targets)
+    if (std::ranges::none_of(names, [&](const auto& n) { return n == t || n.ends_with("." + t); })) {
+      endings.insert(endings.end(), names.begin(), names.end());
+      fail("adapter target", t, "the end of a linear's name" + suggestion(t, endings));
+    }
+  return found;
+}
+
+/// Adapters at their start, and what a run needs to know of their method.
+struct started_adapters {
+  model::adapter_map adapters;
+  std::map<std::string, matrix<float>> new_base;  ///< weights that the method changes at the start
+  model::finetuner::controller after_step;        ///< null: nothing follows a schedule
+};
+
+namespace detail {
+
+template <class State>
+std::vector<State*> states_of(model::adapter_map& adapters) {
+  std::vector<State*> states;
+  for (auto& [name, a] : adapters) states.push_back(a.template as<State>());
+  return states;
+}
+
+template <class Method>
+void start_method(const Method& method, const model::llama& m, const std::vector<std::string>& names,
+                  index_t steps, const context& ctx, started_adapters& out) {
+  std::shared_ptr<const adapters::vera_projections<float>> shared;
+  if constexpr (std::is_same_v<Method, adapters::vera>) {
+    index_t rows = 0, cols = 0;
+    for (const auto& name : names) {
+      rows = std::max(rows, m.linear(name).rows());
+      cols = std::max(cols, m.linear(name).cols());
+    }
+    shared = adapters::vera_projections<float>::draw(method.rank, cols, rows, ctx.seed);
+  }
+  std::uint64_t stream = 0;
+  for (const auto& name : names) {
+    const auto& base = m.linear(name);
+    const adapters::layer_view<float> layer(base);
+    const auto random = random_generator(ctx.seed).fork(stream++);
+    auto start = [&] {
+      if constexpr (std::is_same_v<Method, adapters::vera>)
+        return method.template init<float>(layer, shared);
+      else if constexpr (requires { method.template init<float>(layer, random); })
+        return method.template init<float>(layer, random);
+      else if constexpr (requires { method.template init<float>(layer, ctx); })
+        return method.template init<float>(layer, ctx);
+      else
+        return method.template init<float>(layer);
+    }();
+    if constexpr (requires { start.weight; }) {
+      if (start.weight != base.to_dense()) out.new_base.emplace(name, std::move(start.weight));
+      out.adapters.emplace(name, std::move(start.state));
+    } else {
+      out.adapters.emplace(name, std::move(start));
+    }
+  }
+  if constexpr (std::is_same_v<Method, adapters::adalora>) {
+    auto options = method;
+    options.total_steps = steps;
+    auto control =
+        std::make_shared<adapters::adalora_controller>(options, static_cast<index_t>(names.size()));
+    out.after_step = [control](index_t step, model::adapter_map& adapters, const auto& gradients) {
+      const auto states = states_of<adapters::adalora_state<float>>(adapters);
+      std::vector<const adapters::gradients<float>*> g;
+      for (const auto& [name, a] : adapters) g.push_back(&gradients.at(name));
+      control->template after_step<float>(step, states, g);
+    };
+  } else if constexpr (std::is_same_v<Method, adapters::lamda>) {
+    out.after_step = [freezing = method.freezing(steps)](index_t step, model::adapter_map& adapters,
+                                                         const auto&) {
+      for (auto* s : states_of<adapters::lamda_state<float>>(adapters)) freezing.after_step(step, *s);
+    };
+  } else if constexpr (std::is_same_v<Method, adapters::aflora>) {
+    auto options = method;
+    options.total_steps = steps;
+    auto control = std::make_shared<adapters::aflora_controller>(options);
+    out.after_step = [control](index_t step, model::adapter_map& adapters, const auto& gradients) {
+      std::vector<adapters::parameter<float>*> projections;
+      std::vector<const matrix<float>*> g;
+      for (auto& [name, a] : adapters)
+        for (std::size_t i = 0; i < 2; ++i) {
+          projections.push_back(&a.tensors()[i]);
+          g.push_back(&gradients.at(name)[i]);
+        }
+      control->template after_step<float>(step, projections, g);
+    };
+  }
+}
+
+}  // namespace detail
+
+/// The method's adapters for the linears `names` of a model. @param steps of the run, which schedules follow.
+/// Randomness from `ctx.seed`, a stream for each layer.
+inline started_adapters start_adapters(const any_stage& method, const model::llama& m,
+                                       const std::vector<std::string>& names, index_t steps,
+                                       const context& ctx = {}) {
+  started_adapters out;
+  bool found = false;
+  const auto attempt = [&](const auto* held) {
+    if (!held) return;
+    found = true;
+    detail::start_method(*held, m, names, steps, ctx, out);
+  };
+  attempt(method.as<adapters::lora>());
+  attempt(method.as<adapters::dora>());
+  attempt(method.as<adapters::pissa>());
+  attempt(method.as<adapters::olora>());
+  attempt(method.as<adapters::vera>());
+  attempt(method.as<adapters::adalora>());
+  attempt(method.as<adapters::loha>());
+  attempt(method.as<adapters::lokr>());
+  attempt(method.as<adapters::ia3>());
+  attempt(method.as<adapters::oft>());
+  attempt(method.as<adapters::bone>());
+  attempt(method.as<adapters::bat>());
+  attempt(method.as<adapters::lamda>());
+  attempt(method.as<adapters::aflora>());
+  require(found, "adapter", method.id(), "an adapter method of this library");
+  return out;
+}
+
+}  // namespace tersor::pipeline
