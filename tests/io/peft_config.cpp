@@ -104,10 +104,6 @@ TEST_CASE("peft config: errors name the field and what is nearest", "[peft_confi
   CHECK(holds(error_of([] {
                 targets({{"target_modules", {"q_prj"}}});
               }),
-              {"target_modules", "10 modules", "did you mean \"q_proj\""}) == false);
-  CHECK(holds(error_of([] {
-                targets({{"target_modules", {"q_prj"}}});
-              }),
               {"target_modules", "q_prj", "did you mean \"q_proj\""}));
   CHECK(holds(error_of([] {
                 targets({{"target_modules", "(("}});
