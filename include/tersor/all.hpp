@@ -10,6 +10,9 @@
 #include <tersor/io/json.hpp>
 #include <tersor/io/operator_archive.hpp>
 #include <tersor/io/output_folder.hpp>
+#include <tersor/io/peft.hpp>
+#include <tersor/io/peft_config.hpp>
+#include <tersor/io/peft_methods.hpp>
 #include <tersor/io/pre_tokenizer.hpp>
 #include <tersor/io/safetensors.hpp>
 #include <tersor/io/safetensors_writer.hpp>

@@ -97,7 +97,9 @@
 #include <tersor/adapters/any_adapter.hpp>
 #include <tersor/adapters/bat.hpp>
 #include <tersor/adapters/bone.hpp>
+#include <tersor/adapters/combine.hpp>
 #include <tersor/adapters/dora.hpp>
+#include <tersor/adapters/extract.hpp>
 #include <tersor/adapters/ia3.hpp>
 #include <tersor/adapters/lamda.hpp>
 #include <tersor/adapters/lamda_pp.hpp>

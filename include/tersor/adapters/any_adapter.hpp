@@ -31,8 +31,10 @@ concept adapter = std::copyable<S> &&
 class any_adapter {
  public:
   any_adapter() = default;
-  template <adapter<float> State>
-  requires(!std::is_same_v<std::remove_cvref_t<State>, any_adapter>) any_adapter(State state)
+  // the first condition is looked at first: the concept would ask about this very class again
+  template <class State>
+  requires(!std::is_same_v<std::remove_cvref_t<State>, any_adapter> && adapter<State, float>)
+      any_adapter(State state)
       : held_(std::make_unique<holder<State>>(std::move(state))) {}
   any_adapter(const any_adapter& other) : held_(other.held_ ? other.held_->clone() : nullptr) {}
   any_adapter(any_adapter&&) noexcept = default;
