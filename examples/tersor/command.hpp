@@ -15,6 +15,7 @@
 #include <tersor/core/context.hpp>
 #include <tersor/model/evaluate.hpp>
 #include <tersor/model/llama_checkpoint.hpp>
+#include <tersor/model/peft_model.hpp>
 
 namespace command {
 
@@ -24,6 +25,8 @@ void add_eval(CLI::App& app);
 void add_logits(CLI::App& app);
 void add_generate(CLI::App& app);
 void add_inspect(CLI::App& app);
+void add_finetune(CLI::App& app);
+void add_merge(CLI::App& app);
 
 /// Checks the text of a number: CLI11 itself would wrap "-1" round and cut off what is too large.
 inline CLI::Validator whole_number() {
@@ -40,8 +43,12 @@ struct loaded_model {
   tersor::model::llama model;
   tersor::io::tokenizer tokenizer;
 
-  explicit loaded_model(const std::filesystem::path& path)
-      : model(tersor::model::load_llama(path)), tokenizer(folder_of(path) / "tokenizer.json") {}
+  /// @param adapter folder of a PEFT adapter for its slots, or empty.
+  explicit loaded_model(const std::filesystem::path& path, const std::filesystem::path& adapter = {})
+      : model(tersor::model::load_llama(path)), tokenizer(folder_of(path) / "tokenizer.json") {
+    if (!adapter.empty())
+      tersor::model::attach(model, tersor::io::read_peft(adapter, tersor::model::peft_modules(model)));
+  }
 
   static std::filesystem::path folder_of(const std::filesystem::path& path) {
     return std::filesystem::is_directory(path) ? path : path.parent_path();

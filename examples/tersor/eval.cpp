@@ -42,7 +42,7 @@ void evaluate_cache(const command::loaded_model& m, std::span<const int> ids, co
 
 void command::add_eval(CLI::App& app) {
   struct options {
-    std::string model, text, against, kv;
+    std::string model, text, against, kv, adapter;
     tersor::model::evaluation_options evaluation;
     tersor::model::decode_options decode;
     bool flush = false;
@@ -55,6 +55,7 @@ void command::add_eval(CLI::App& app) {
                   "Folder with config.json, tokenizer.json and weights, dense or compressed")
       ->required();
   sub->add_option("--text", o->text, "Text file")->required();
+  sub->add_option("--adapter", o->adapter, "Folder of a PEFT adapter for the model");
   sub->add_option("--window", o->evaluation.window, "Tokens per window")
       ->check(whole_number())
       ->capture_default_str();
@@ -75,7 +76,7 @@ void command::add_eval(CLI::App& app) {
   o->run.add_to(*sub);
   sub->callback([o] {
     const auto ctx = o->run.context();
-    const loaded_model m(o->model);
+    const loaded_model m(o->model, o->adapter);
     const auto ids = m.encode_file(o->text, o->evaluation.window);
     if (!o->kv.empty()) {
       tersor::require(o->against.empty(), "--against", o->against, "no --kv beside it");

@@ -7,7 +7,7 @@
 
 void command::add_generate(CLI::App& app) {
   struct options {
-    std::string model, prompt, kv;
+    std::string model, prompt, kv, adapter;
     tersor::model::generation_options generation;
     run_options run;
   };
@@ -15,6 +15,7 @@ void command::add_generate(CLI::App& app) {
   auto* sub = app.add_subcommand("generate", "Continue a prompt");
   sub->add_option("MODEL", o->model, "Model folder")->required();
   sub->add_option("--prompt", o->prompt, "Text")->required();
+  sub->add_option("--adapter", o->adapter, "Folder of a PEFT adapter for the model");
   sub->add_option("--tokens", o->generation.tokens, "New tokens at most")
       ->check(whole_number())
       ->capture_default_str();
@@ -27,7 +28,7 @@ void command::add_generate(CLI::App& app) {
   o->run.add_to(*sub);
   sub->callback([o] {
     auto ctx = o->run.context();
-    const loaded_model m(o->model);
+    const loaded_model m(o->model, o->adapter);
     const auto ids = m.encode(o->prompt);
     const auto policy =
         o->kv.empty() ? tersor::model::exact_cache() : tersor::pipeline::parse_cache_spec(o->kv).policy();

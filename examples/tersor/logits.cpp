@@ -22,7 +22,7 @@ tersor::matrix<float> from_cache(const command::loaded_model& m, std::span<const
 
 void command::add_logits(CLI::App& app) {
   struct options {
-    std::string model, prompt, kv;
+    std::string model, prompt, kv, adapter;
     bool no_bos = false, json = false;
     run_options run;
   };
@@ -30,13 +30,14 @@ void command::add_logits(CLI::App& app) {
   auto* sub = app.add_subcommand("logits", "Logits of the token after a prompt");
   sub->add_option("MODEL", o->model, "Model folder")->required();
   sub->add_option("--prompt", o->prompt, "Text")->required();
+  sub->add_option("--adapter", o->adapter, "Folder of a PEFT adapter for the model");
   sub->add_flag("--no-bos", o->no_bos, "Do not put the beginning-of-sequence token first");
   sub->add_option("--kv", o->kv, "Compress the KV caches of all tokens but the last, which then reads them");
   sub->add_flag("--json", o->json, "JSON on standard output");
   o->run.add_to(*sub);
   sub->callback([o] {
     const auto ctx = o->run.context();
-    const loaded_model m(o->model);
+    const loaded_model m(o->model, o->adapter);
     const auto ids = m.encode(o->prompt, !o->no_bos);
     tersor::require(!ids.empty(), "prompt", "empty", "at least one token");
     const auto length = static_cast<tersor::index_t>(ids.size());

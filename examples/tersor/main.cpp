@@ -39,6 +39,8 @@ int main(int argc, char** argv) {
   command::add_logits(app);
   command::add_generate(app);
   command::add_inspect(app);
+  command::add_finetune(app);
+  command::add_merge(app);
   try {
     app.parse(argc, argv);
     if (std::fflush(stdout) != 0)

@@ -48,8 +48,8 @@ struct peft_adapter {
       fail("adapter of module", module, concat("a module with an adapter", suggestion(module, names)));
     }
     for (const char* name : {".base_layer.bias", ".bias"}) {
-      const auto bias = others.find(concat(model_prefix, module, name));
-      if (bias != others.end()) layer.bias = values_of(bias->second, bias->first);
+      const std::string key = concat(model_prefix, module, name);
+      if (others.contains(key)) layer.bias = values(key);
     }
     if (!config.fan_in_fan_out()) return found->second.effective(std::move(layer));
     layer.weight = copy_as<float>(layer.weight.view().transposed());
@@ -64,12 +64,13 @@ struct peft_adapter {
     return n;
   }
 
- private:
-  static std::vector<float> values_of(const peft_tensor& t, std::string_view key) {
-    tensor_entry entry{std::string(key), t.dtype, t.shape, 0, t.bytes.size()};
-    std::vector<float> values(static_cast<std::size_t>(entry.elements()));
-    detail::read_elements(entry, t.bytes, values.data(), key);
-    return values;
+  /// One of `others` as floats.
+  std::vector<float> values(const std::string& key) const {
+    const auto& t = others.at(key);
+    tensor_entry entry{key, t.dtype, t.shape, 0, t.bytes.size()};
+    std::vector<float> v(static_cast<std::size_t>(entry.elements()));
+    detail::read_elements(entry, t.bytes, v.data(), key);
+    return v;
   }
 };
 

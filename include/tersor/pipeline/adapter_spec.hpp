@@ -6,6 +6,7 @@
 #include <tersor/adapters/aflora.hpp>
 #include <tersor/adapters/bat.hpp>
 #include <tersor/adapters/bone.hpp>
+#include <tersor/adapters/combine.hpp>
 #include <tersor/adapters/dora.hpp>
 #include <tersor/adapters/ia3.hpp>
 #include <tersor/adapters/lamda.hpp>
@@ -15,7 +16,7 @@
 #include <tersor/adapters/olora.hpp>
 #include <tersor/adapters/pissa.hpp>
 #include <tersor/adapters/vera.hpp>
-#include <tersor/model/finetune.hpp>
+#include <tersor/model/peft_model.hpp>
 #include <tersor/pipeline/recipe.hpp>
 
 namespace tersor::pipeline {
@@ -57,6 +58,7 @@ inline std::vector<std::string> target_linears(const model::llama& m,
 struct started_adapters {
   model::adapter_map adapters;
   std::map<std::string, matrix<float>> new_base;  ///< weights that the method changes at the start
+  model::adapter_map initial;                     ///< the adapters of these, as they start
   model::finetuner::controller after_step;        ///< null: nothing follows a schedule
 };
 
@@ -98,6 +100,7 @@ void start_method(const Method& method, const model::llama& m, const std::vector
     }();
     if constexpr (requires { start.weight; }) {
       if (start.weight != base.to_dense()) out.new_base.emplace(name, std::move(start.weight));
+      out.initial.emplace(name, start.state);
       out.adapters.emplace(name, std::move(start.state));
     } else {
       out.adapters.emplace(name, std::move(start));
@@ -165,6 +168,51 @@ inline started_adapters start_adapters(const any_stage& method, const model::lla
   attempt(method.as<adapters::lamda>());
   attempt(method.as<adapters::aflora>());
   require(found, "adapter", method.id(), "an adapter method of this library");
+  return out;
+}
+
+/// What a run trained, as PEFT stores it. Methods that PEFT knows keep their type; PiSSA, OLoRA, LaMDA and
+/// AFLoRA become the LoRA that they are at the end, of twice the rank where they changed the base, which then
+/// is the base as it was.
+/// @param targets as they were given.
+inline io::peft_adapter to_peft(const any_stage& method, const started_adapters& run,
+                                const std::vector<std::string>& targets) {
+  io::peft_adapter out;
+  bool known = false;
+  const auto attempt = [&](const auto* held) {
+    if (!held) return;
+    known = true;
+    out.config = io::make_peft_config(*held, targets);
+    out.modules = run.adapters;
+  };
+  attempt(method.as<adapters::lora>());
+  attempt(method.as<adapters::dora>());
+  attempt(method.as<adapters::vera>());
+  attempt(method.as<adapters::adalora>());
+  attempt(method.as<adapters::loha>());
+  attempt(method.as<adapters::lokr>());
+  attempt(method.as<adapters::ia3>());
+  attempt(method.as<adapters::oft>());
+  attempt(method.as<adapters::bone>());
+  attempt(method.as<adapters::bat>());
+  if (known) {
+    for (const auto& [name, a] : out.modules)
+      if (const auto* vera = a.as<adapters::vera_state<float>>()) out.shared.vera = vera->shared();
+    return out;
+  }
+  index_t rank = 1;
+  double scale = 1;
+  for (const auto& [name, trained] : run.adapters) {
+    const bool changed = run.new_base.contains(name);
+    const adapters::any_adapter both[] = {trained, changed ? run.initial.at(name) : trained};
+    const double signs[] = {1, changed ? -1.0 : 0.0};
+    auto state = adapters::combine(both, signs);
+    rank = state.rank();
+    scale = state.scale();
+    out.modules.emplace(name, std::move(state));
+  }
+  out.config =
+      io::make_peft_config(adapters::lora{.rank = rank, .alpha = scale * static_cast<double>(rank)}, targets);
   return out;
 }
 
