@@ -59,9 +59,9 @@ void check_output(const conformance::test_case& c, const std::string& role, cons
         c.tolerance(role));
 }
 
-/// Where a convolution of stride 1 looks: rows of x [images · height · width, channels · kh · kw].
+/// Where a convolution looks: rows of x [images · height · width, channels · kh · kw].
 struct unfolding {
-  index_t images, channels, height, width, kernel_rows, kernel_cols, padding;
+  index_t images, channels, height, width, kernel_rows, kernel_cols, stride, padding;
 
   template <class F>
   void for_each(const F& f) const {
@@ -73,14 +73,14 @@ struct unfolding {
           for (index_t c = 0; c < channels; ++c)
             for (index_t i = 0; i < kernel_rows; ++i)
               for (index_t j = 0; j < kernel_cols; ++j, ++column) {
-                const index_t y = h + i - padding, x = w + j - padding;
+                const index_t y = h * stride + i - padding, x = w * stride + j - padding;
                 if (y >= 0 && y < height && x >= 0 && x < width)
                   f(row, column, static_cast<std::size_t>(((n * channels + c) * height + y) * width + x));
               }
         }
   }
-  index_t out_height() const { return height + 2 * padding - kernel_rows + 1; }
-  index_t out_width() const { return width + 2 * padding - kernel_cols + 1; }
+  index_t out_height() const { return (height + 2 * padding - kernel_rows) / stride + 1; }
+  index_t out_width() const { return (width + 2 * padding - kernel_cols) / stride + 1; }
   index_t rows() const { return images * out_height() * out_width(); }
   /// [images, out, height, width] as [rows, out], or back.
   matrix<float> by_rows(std::span<const float> maps, index_t out) const {
@@ -160,8 +160,8 @@ void check_layer(const conformance::test_case& c) {
     int kh = 0, kw = 0, stride = 0, padding = 0;
     const auto text = c.option<std::string>("conv", "");
     REQUIRE(std::sscanf(text.c_str(), "%dx%d, stride %d, padding %d", &kh, &kw, &stride, &padding) == 4);
-    REQUIRE((stride == 1 && kh == shape[2] && kw == shape[3]));
-    u = {x[0], x[1], x[2], x[3], shape[2], shape[3], padding};
+    REQUIRE((kh == shape[2] && kw == shape[3]));
+    u = {x[0], x[1], x[2], x[3], shape[2], shape[3], stride, padding};
   }
   auto adapter = read_back(c, module);
   const auto& state = adapter.modules.at("lin");

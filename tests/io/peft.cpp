@@ -27,7 +27,7 @@ peft_adapter make(const Method& method, const Init& init,
   for (const auto& m : base) {
     if (!a.config.is_target(m) || m.embedding) continue;
     adapters::any_adapter state = init(matrix<float>(m.out, m.in, 0.5F));
-    randomise(state, static_cast<std::uint64_t>(m.name.size() + m.name.back()), 0.3);
+    randomise(state, m.name.size() + static_cast<unsigned char>(m.name.back()), 0.3);
     a.modules.emplace(m.name, std::move(state));
   }
   return a;
@@ -52,6 +52,8 @@ void check_round_trip(const peft_adapter& a) {
   const auto b = read_peft(folder / "a", base);
   write_peft(b, folder / "b");
   CHECK(bytes_of(folder / "a") == bytes_of(folder / "b"));
+  const safetensors_file file(folder / "a" / "adapter_model.safetensors");
+  CHECK(static_cast<std::uint64_t>(a.stored_bytes()) == file.data_bytes());
   REQUIRE(a.modules.size() == b.modules.size());
   for (const auto& [name, state] : a.modules) {
     const auto& other = b.modules.at(name);

@@ -137,8 +137,8 @@ struct lamda {
     if (residual)
       for (index_t k = 0; k < rank; ++k)
         core(k, k) = static_cast<T>(static_cast<double>(d.s[static_cast<std::size_t>(k)]) / scale());
-    for (matrix<T>* m : {&a, &b, &core})
-      if (value_type != dtype::f32)
+    if (value_type != dtype::f32)
+      for (matrix<T>* m : {&a, &b, &core})
         for (T& v : m->values()) v = static_cast<T>(round_to(value_type, static_cast<float>(v)));
     lamda_state<T> state(std::move(a), std::move(core), std::move(b), scale());
     state.for_each_tensor([&](parameter<T>& p) { p.stored_type = value_type; });

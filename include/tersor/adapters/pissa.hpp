@@ -13,8 +13,8 @@ namespace detail {
 template <class T>
 changed_base<lora_state<T>, T> take_out(matrix<T> weight, matrix<T> a, matrix<T> b, double scale,
                                         dtype type) {
-  for (matrix<T>* m : {&a, &b})
-    if (type != dtype::f32 || sizeof(T) == sizeof(float))
+  if (type != dtype::f32)
+    for (matrix<T>* m : {&a, &b})
       for (T& v : m->values()) v = static_cast<T>(round_to(type, static_cast<float>(v)));
   lora_state<T> state(std::move(a), std::move(b), scale);
   state.for_each_tensor([&](parameter<T>& p) { p.stored_type = type; });

@@ -63,6 +63,21 @@ struct peft_adapter {
     for (const auto& [name, state] : embeddings) n += state.trainable_count();
     return n;
   }
+  /// Bytes of the tensors in the file; what all modules share counts once, and not where it is left out.
+  index_t stored_bytes() const {
+    index_t n = 0;
+    const auto add = [&](const auto& of) {
+      for (const auto& [name, state] : of)
+        for (const auto& p : state.tensors()) n += p.size() * bits_of(p.stored_type) / 8;
+    };
+    add(modules);
+    add(embeddings);
+    if (shared_is_stored())
+      n += (shared.vera->a.size() + shared.vera->b.size()) * bits_of(shared.vera->stored_type) / 8;
+    for (const auto& [key, t] : others) n += static_cast<index_t>(t.bytes.size());
+    return n;
+  }
+  bool shared_is_stored() const { return shared.vera != nullptr && config.get("save_projection", true); }
 
   /// One of `others` as floats.
   std::vector<float> values(const std::string& key) const {
@@ -238,7 +253,7 @@ inline void write_peft(const peft_adapter& adapter, const std::filesystem::path&
   };
   detail::for_each_peft_tensor(
       adapter, [&](const std::string& key, const auto& p) { add(key, p.shape, p.value, p.stored_type); });
-  if (adapter.shared.vera && adapter.config.get("save_projection", true)) {
+  if (adapter.shared_is_stored()) {
     const auto& v = *adapter.shared.vera;
     add("base_model.vera_A", {v.a.rows(), v.a.cols()}, v.a, v.stored_type);
     add("base_model.vera_B", {v.b.rows(), v.b.cols()}, v.b, v.stored_type);

@@ -228,11 +228,7 @@ inline json fields_of(const adapters::lokr& o) {
           {"rank_pattern", json::object()},
           {"alpha_pattern", json::object()}};
 }
-inline json fields_of(const adapters::ia3& o) {
-  return {{"peft_type", "IA3"},
-          {"fan_in_fan_out", false},
-          {"feedforward_modules", o.feedforward ? json("*") : json::array()}};
-}
+inline json fields_of(const adapters::ia3&) { return {{"peft_type", "IA3"}, {"fan_in_fan_out", false}}; }
 inline json fields_of(const adapters::oft& o) {
   return {{"peft_type", "OFT"},
           {"r", o.blocks},
@@ -263,8 +259,8 @@ peft_config make_peft_config(const Method& method, const std::vector<std::string
   method.validate();
   json fields = detail::fields_of(method);
   fields["target_modules"] = targets;
-  if (fields.contains("feedforward_modules") && fields["feedforward_modules"] == "*")
-    fields["feedforward_modules"] = targets;
+  if constexpr (std::is_same_v<Method, adapters::ia3>)
+    fields["feedforward_modules"] = method.feedforward ? json(targets) : json::array();
   return peft_config(std::move(fields));
 }
 
