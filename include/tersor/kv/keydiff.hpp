@@ -49,7 +49,7 @@ struct keydiff {
       for (index_t t = 0; t < tokens; ++t) {
         const double n = std::sqrt(dot(t, [&](index_t c) { return static_cast<double>(keys(t, c)); }));
         length[static_cast<std::size_t>(t)] = n;
-        if (n > 0)
+        if (n != 0)
           for (index_t c = 0; c < dim; ++c)
             anchor[static_cast<std::size_t>(c)] += static_cast<double>(keys(t, c)) / n;
       }
@@ -57,7 +57,7 @@ struct keydiff {
       for (const double a : anchor) squares += a * a;
       for (index_t t = 0; t < tokens; ++t) {
         const double lengths = length[static_cast<std::size_t>(t)] * std::sqrt(squares);
-        result(h, t) = lengths > 0 ? static_cast<float>(-dot(t, of_anchor) / lengths) : 0.0F;
+        result(h, t) = lengths == 0 ? 0.0F : static_cast<float>(-dot(t, of_anchor) / lengths);
       }
     });
     return result;
