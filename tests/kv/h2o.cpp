@@ -29,7 +29,7 @@ TEST_CASE("h2o: uniform attention, by hand") {
     if (j > 0) CHECK((sums(0, j) < sums(0, j - 1) && mean(0, j) < mean(0, j - 1)));
   }
   // the heavy ones are the first, the recent ones the last
-  CHECK(kv::h2o{.capacity = 5, .ratio = 0, .recent = 0.4}.select(x.prompt()).kept.front() ==
+  CHECK(kv::h2o{.capacity = 5, .recent = 0.4}.select(x.prompt()).kept.front() ==
         std::vector<index_t>{0, 1, 2, 58, 59});
 }
 
@@ -55,7 +55,7 @@ TEST_CASE("h2o: sums at decode are those of a prompt, where nothing is dropped")
   for (const auto reduce : {group_reduction::mean, group_reduction::max})
     for (const index_t prompt : {0, 1, 20, 39}) {
       const random_prompt x(4, 2, 40, 8, 3);
-      const watched policy(kv::h2o{.capacity = 100, .ratio = 0, .reduce = reduce});
+      const watched policy(kv::h2o{.capacity = 100, .reduce = reduce});
       kv::any_cache cache(x.layout, kv::any_eviction(policy), kv::any_codec(f32));
       cache.prefill(x.k.first(prompt), x.v.first(prompt), x.q.first(prompt));
       for (index_t t = prompt; t < 40; ++t) {
@@ -72,7 +72,7 @@ TEST_CASE("h2o: sums at decode are those of a prompt, where nothing is dropped")
 TEST_CASE("h2o: at decode the lightest token leaves, recent ones stay, the budget holds") {
   for (const bool normalise : {false, true}) {
     const random_prompt x(4, 2, 60, 8, 5);
-    const kv::h2o policy{.capacity = 12, .ratio = 0, .recent = 0.25, .normalise = normalise};
+    const kv::h2o policy{.capacity = 12, .recent = 0.25, .normalise = normalise};
     kv::any_cache cache(x.layout, policy | f32);
     cache.prefill(x.k.first(8), x.v.first(8), x.q.first(8));
     // the same by hand, a score for every token of the sequence

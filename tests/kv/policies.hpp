@@ -110,11 +110,13 @@ void check_policy(Policy policy, index_t least = 0) {
     }
   }
   const random_prompt none(2, 1, 0, 4, 1);
-  policy.ratio = 0.5;
+  policy.ratio = 0.37;
   CHECK(policy.select(none.prompt()).kept == kv::selection::all(1, 0).kept);
   policy.capacity = 40;
   CHECK(
-      holds(error_of([&] { policy.validate(); }), {tersor::concat(id, ": ratio"), "0.5", "capacity is 40"}));
+      holds(error_of([&] { policy.validate(); }), {tersor::concat(id, ": ratio"), "0.37", "capacity is 40"}));
+  policy.ratio = Policy{}.ratio;
+  CHECK_NOTHROW(policy.validate());
   policy.capacity = -1;
   CHECK(holds(error_of([&] { policy.validate(); }), {tersor::concat(id, ": capacity"), "-1"}));
   policy.capacity = 0;

@@ -18,7 +18,7 @@ index_t budget_of(const kv::pyramid& policy, index_t tokens, index_t layer, inde
 
 TEST_CASE("pyramid: budgets, by hand") {
   // mean 100, lo = 100 / 5 = 20, hi = 180, five layers
-  const kv::pyramid policy{.capacity = 100, .ratio = 0, .beta = 5, .window = 16};
+  const kv::pyramid policy{.capacity = 100, .beta = 5, .window = 16};
   const std::array<index_t, 5> expected{180, 140, 100, 60, 20};
   for (index_t l = 0; l < 5; ++l)
     CHECK(budget_of(policy, 1000, l, 5) == expected[static_cast<std::size_t>(l)]);
@@ -26,7 +26,7 @@ TEST_CASE("pyramid: budgets, by hand") {
   CHECK(budget_of(policy, 150, 0, 5) == 134);
   CHECK(budget_of(policy, 150, 4, 5) == 66);
   // lo = 20 is below a window of 32: the mean for all; so with one layer
-  CHECK(budget_of({.capacity = 100, .ratio = 0, .beta = 5, .window = 32}, 1000, 4, 5) == 100);
+  CHECK(budget_of({.capacity = 100, .beta = 5, .window = 32}, 1000, 4, 5) == 100);
   CHECK(budget_of(policy, 1000, 0, 1) == 100);
   CHECK(budget_of(policy, 100, 4, 5) == 100);
   CHECK(budget_of(policy, 30, 4, 5) == 30);
@@ -63,23 +63,22 @@ TEST_CASE("pyramid: each layer keeps its budget, of SnapKV's or other scores") {
     CHECK(policy.select(x.prompt()).kept ==
           kv::snapkv{.capacity = count, .window = 8}.select(x.prompt()).kept);
     policy.score = kv::keydiff{};
-    CHECK(policy.select(x.prompt()).kept ==
-          kv::keydiff{.capacity = count, .ratio = 0}.select(x.prompt()).kept);
+    CHECK(policy.select(x.prompt()).kept == kv::keydiff{.capacity = count}.select(x.prompt()).kept);
   }
 }
 
 TEST_CASE("pyramid: a prompt that the budget covers stays") {
   const random_prompt x(2, 1, 30, 4, 7);
   CHECK(kv::pyramid{.ratio = 0}.select(x.prompt()).kept == kv::selection::all(1, 30).kept);
-  CHECK(kv::pyramid{.capacity = 64, .ratio = 0}.select(x.prompt()).kept == kv::selection::all(1, 30).kept);
+  CHECK(kv::pyramid{.capacity = 64}.select(x.prompt()).kept == kv::selection::all(1, 30).kept);
 }
 
 TEST_CASE("pyramid: errors") {
-  CHECK(holds(error_of([] { kv::pyramid{.capacity = 63, .ratio = 0}.validate(); }),
-              {"pyramid: capacity", "63", "64"}));
+  CHECK(holds(error_of([] { kv::pyramid{.capacity = 63}.validate(); }), {"pyramid: capacity", "63", "64"}));
   CHECK_THROWS_AS(kv::pyramid{.beta = 0.5}.validate(), tersor::error);
   CHECK_THROWS_AS(kv::pyramid{.kernel = 2}.validate(), tersor::error);
-  CHECK(holds(error_of([] { kv::pyramid{.capacity = 100}.validate(); }), {"pyramid: ratio", "0.5"}));
+  CHECK(holds(error_of([] { kv::pyramid{.capacity = 100, .ratio = 0.4}.validate(); }),
+              {"pyramid: ratio", "0.4"}));
   const random_prompt x(2, 1, 90, 4, 7);  // half of it is less than the window
   CHECK(holds(error_of([&] { kv::pyramid{}.select(x.prompt()); }), {"pyramid", "45", "64"}));
 }

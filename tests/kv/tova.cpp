@@ -34,7 +34,7 @@ TEST_CASE("tova: the last query's attention, the mean over all heads, the same i
 TEST_CASE("tova: at decode the token that is attended to least leaves") {
   for (const bool keep_last : {true, false}) {
     const random_prompt x(4, 2, 60, 8, 2);
-    kv::any_cache cache(x.layout, kv::tova{.capacity = 10, .ratio = 0, .keep_last = keep_last} | f32);
+    kv::any_cache cache(x.layout, kv::tova{.capacity = 10, .keep_last = keep_last} | f32);
     cache.prefill(x.k.first(7), x.v.first(7), x.q.first(7));
     for (index_t t = 7; t < 60; ++t) {
       matrix<float> out(4, 8);

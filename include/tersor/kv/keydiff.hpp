@@ -6,7 +6,7 @@
 
 namespace tersor::kv {
 
-/// KeyDiff (arXiv:2504.15364, no official code; `KeyDiffPress` of NVIDIA/kvpress): tokens whose keys differ
+/// KeyDiff (arXiv:2504.15364; `KeyDiffPress` of NVIDIA/kvpress): tokens whose keys differ
 /// from the others receive more attention. A head's anchor is the mean of its keys at length 1; the score is
 /// minus the cosine of a key with it. Queries are not needed. Nothing is dropped at decode. (The paper runs
 /// it block by block over the prompt; this is one block.)

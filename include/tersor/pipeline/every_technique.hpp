@@ -2,14 +2,23 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <tersor/kv/adakv.hpp>
 #include <tersor/kv/bfp.hpp>
 #include <tersor/kv/dense.hpp>
+#include <tersor/kv/expected.hpp>
 #include <tersor/kv/full.hpp>
 #include <tersor/kv/gear.hpp>
 #include <tersor/kv/group.hpp>
+#include <tersor/kv/h2o.hpp>
+#include <tersor/kv/keydiff.hpp>
 #include <tersor/kv/kivi.hpp>
+#include <tersor/kv/knorm.hpp>
+#include <tersor/kv/pyramid.hpp>
+#include <tersor/kv/quest.hpp>
 #include <tersor/kv/random.hpp>
+#include <tersor/kv/snapkv.hpp>
 #include <tersor/kv/streaming.hpp>
+#include <tersor/kv/tova.hpp>
 #include <tersor/lowrank/svd.hpp>
 #include <tersor/pipeline/catalog.hpp>
 #include <tersor/prune/magnitude.hpp>
@@ -38,6 +47,8 @@ inline catalog every_technique() {
   c.add<prune::sp24_store>();
   c.add<lowrank::svd>();
   c.add<kv::full>().add<kv::random>().add<kv::streaming>();
+  c.add<kv::snapkv>().add<kv::pyramid>().add<kv::adakv>().add<kv::expected>().add<kv::keydiff>();
+  c.add<kv::knorm>().add<kv::h2o>().add<kv::tova>().add<kv::quest>();
   c.add<kv::dense>().add<kv::kivi>().add<kv::gear>().add<kv::group>().add<kv::bfp>();
   return c;
 }
