@@ -30,7 +30,9 @@
 #include <tersor/model/llama_checkpoint.hpp>
 #include <tersor/model/llama_config.hpp>
 #include <tersor/model/llama_graph.hpp>
+#include <tersor/model/peft_model.hpp>
 
+#include <tersor/pipeline/adapter_spec.hpp>
 #include <tersor/pipeline/any_stage.hpp>
 #include <tersor/pipeline/cache_spec.hpp>
 #include <tersor/pipeline/catalog.hpp>

@@ -62,7 +62,6 @@ void check_dropping(const conformance::test_case& c) {
   const auto heavy = c.option<index_t>("hh_size", 0), recent = c.option<index_t>("recent_size", 0),
              held = heavy + recent;
   const watched_h2o policy(kv::h2o{.capacity = held,
-                                   .ratio = 0,
                                    .recent = static_cast<double>(recent) / static_cast<double>(held),
                                    .reduce = kv::group_reduction::none});
   kv::any_cache cache(s.layout(), kv::any_eviction(policy),

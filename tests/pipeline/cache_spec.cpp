@@ -24,6 +24,10 @@ TEST_CASE("cache_spec: either part alone, both, options") {
   CHECK(normal("streaming(window=252) | group(bits=4)") == "streaming(window=252)|group");
   CHECK(normal("random(ratio=0.25)|kivi(bits=2)") == "random(ratio=0.25)|kivi");
   CHECK(normal("random|dense") == "random|dense");
+  CHECK(normal("snapkv(capacity=256,window=32,kernel=7,pooling=max,reduce=max)|kivi") ==
+        "snapkv(capacity=256,kernel=7,pooling=max,reduce=max)|kivi");
+  CHECK(normal("adakv(ratio=0.7,alpha=0.1)|group") == "adakv(ratio=0.7,alpha=0.1)|group");
+  CHECK(normal("h2o(capacity=512)") == "h2o(capacity=512)|dense");
   for (const char* text : {"streaming(sinks=2)|bfp(block=64)", "kivi", "random"})
     CHECK(normal(normal(text).c_str()) == normal(text));
 }
@@ -53,6 +57,7 @@ TEST_CASE("cache_spec: mistakes say what and where") {
   CHECK(holds(mistake("gear(bit=2)"), {"gear", "bit", "bits"}));
   CHECK(holds(mistake("gear(bits=9)"), {"bits", "9", "1 .. 8"}));
   CHECK(holds(mistake("gear(buffer=20)"), {"gear: buffer", "20"}));
+  CHECK(holds(mistake("snapkv(ratio=0.5)"), {"snapkv: ratio", "0.5", "capacity is 2048"}));
   CHECK(holds(mistake("gptq"), {"gptq", "KV caches"}));
   CHECK(holds(mistake("kivi|gear"), {"gear", "one codec"}));
   CHECK(holds(mistake("random|full"), {"full", "one eviction"}));

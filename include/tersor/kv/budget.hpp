@@ -7,8 +7,9 @@
 
 namespace tersor::kv {
 
-// No paper: the budget that score policies share. Their fields `capacity` (tokens that a head keeps) and
-// `ratio` (share that is removed, as in NVIDIA/kvpress) say the same thing in two ways; one of them is 0.
+// No paper: the budget that score policies share, as fields `capacity` (tokens that a head keeps) or `ratio`
+// (share that is removed, as in NVIDIA/kvpress). A capacity above 0 counts, and to set a ratio beside it is
+// an error.
 
 /// The rows of a policy's option list for its fields `capacity` and `ratio`.
 template <class T>
@@ -19,17 +20,18 @@ constexpr auto budget_options() {
              {.help = "tokens that a head keeps; 0: by ratio", .symbol = "C", .min = 0, .max = 1e9}},
       option{"ratio",
              &T::ratio,
-             {.help = "share of the tokens that is removed; 0: by capacity",
+             {.help = "share of the tokens that is removed, without a capacity",
               .symbol = "ρ",
               .min = 0,
               .max = 1}}};
 }
-/// Ranges of all options, and one budget.
+/// Ranges of all options, and one budget: beside a capacity the ratio is 0 or its default.
 template <class T>
 void validate_budget(const T& policy) {
   validate_options(policy, T::info.id);
-  require(policy.capacity == 0 || policy.ratio == 0, concat(T::info.id, ": ratio"), policy.ratio,
-          "0, because capacity is ", policy.capacity, " (one of them is 0)");
+  require(policy.capacity == 0 || policy.ratio == 0 || policy.ratio == T{}.ratio,
+          concat(T::info.id, ": ratio"), policy.ratio, "no ratio, because capacity is ", policy.capacity,
+          " (capacity = 0 makes it count)");
 }
 /// Tokens that the budget leaves of `tokens`, for a head: the capacity, or int(tokens (1 - ratio)); all if
 /// neither is set.

@@ -6,7 +6,7 @@
 
 namespace tersor::kv {
 
-/// KeyDiff (arXiv:2504.15364, no official code; `KeyDiffPress` of NVIDIA/kvpress): tokens whose keys differ
+/// KeyDiff (arXiv:2504.15364; `KeyDiffPress` of NVIDIA/kvpress): tokens whose keys differ
 /// from the others receive more attention. A head's anchor is the mean of its keys at length 1; the score is
 /// minus the cosine of a key with it. Queries are not needed. Nothing is dropped at decode. (The paper runs
 /// it block by block over the prompt; this is one block.)
@@ -49,7 +49,7 @@ struct keydiff {
       for (index_t t = 0; t < tokens; ++t) {
         const double n = std::sqrt(dot(t, [&](index_t c) { return static_cast<double>(keys(t, c)); }));
         length[static_cast<std::size_t>(t)] = n;
-        if (n > 0)
+        if (n != 0)
           for (index_t c = 0; c < dim; ++c)
             anchor[static_cast<std::size_t>(c)] += static_cast<double>(keys(t, c)) / n;
       }
@@ -57,7 +57,7 @@ struct keydiff {
       for (const double a : anchor) squares += a * a;
       for (index_t t = 0; t < tokens; ++t) {
         const double lengths = length[static_cast<std::size_t>(t)] * std::sqrt(squares);
-        result(h, t) = lengths > 0 ? static_cast<float>(-dot(t, of_anchor) / lengths) : 0.0F;
+        result(h, t) = lengths == 0 ? 0.0F : static_cast<float>(-dot(t, of_anchor) / lengths);
       }
     });
     return result;
