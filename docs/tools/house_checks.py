@@ -19,6 +19,7 @@ TESTED_ELSEWHERE = {
     "linalg/blas.hpp": "tests/linalg/gemm.cpp",
     "linalg/eigen_product.hpp": "tests/linalg/gemm.cpp",
     "io/operator_archive.hpp": "tests/model/llama_checkpoint.cpp",
+    "model/finetune_checkpoint.hpp": "tests/model/finetune.cpp",
     "pipeline/every_technique.hpp": "tests/pipeline/catalog.cpp",
     "pipeline/standard_catalog.hpp": "tests/pipeline/catalog.cpp",
     "quant/lqlora_layout.hpp": "tests/quant/lqlora.cpp",

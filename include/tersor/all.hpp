@@ -23,6 +23,7 @@
 #include <tersor/model/decode_evaluation.hpp>
 #include <tersor/model/evaluate.hpp>
 #include <tersor/model/finetune.hpp>
+#include <tersor/model/finetune_checkpoint.hpp>
 #include <tersor/model/generate.hpp>
 #include <tersor/model/layer_caches.hpp>
 #include <tersor/model/layers.hpp>

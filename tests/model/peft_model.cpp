@@ -1,0 +1,66 @@
+// tersor - tests of model/peft_model.hpp
+// SPDX-License-Identifier: MIT
+#include <tersor/adapters/lora.hpp>
+#include <tersor/model/peft_model.hpp>
+
+#include "catch.hpp"
+#include "io/temporary_folder.hpp"
+#include "model/samples.hpp"
+
+namespace tersor {
+namespace {
+
+using test::error_of;
+using test::holds;
+
+io::peft_adapter random_lora(const model::llama& m, const std::vector<std::string>& targets) {
+  const adapters::lora method{.rank = 3, .alpha = 6};
+  io::peft_adapter a{.config = io::make_peft_config(method, targets), .modules = {}};
+  random_generator random(4);
+  for (const auto& l : m.linear_shapes())
+    for (const auto& t : targets)
+      if (l.name.ends_with(t)) {
+        auto state = method.init<float>(m.linear(l.name), random);
+        for (float& v : state.tensors()[1].value.values()) v = static_cast<float>(0.1 * random.normal());
+        a.modules.emplace(l.name, std::move(state));
+      }
+  return a;
+}
+
+TEST_CASE("peft_model: an adapter from a folder, attached and merged, gives the same logits") {
+  const auto m = tiny_llama();
+  const test::temporary_folder folder;
+  const auto a = random_lora(m, {"q_proj", "down_proj"});
+  io::write_peft(a, folder.path() / "adapter");
+  const auto ids = random_ids(20, 50);
+  auto attached = m;
+  model::attach(attached, io::read_peft(folder.path() / "adapter", model::peft_modules(m)));
+  const auto logits = attached.logits(attached.forward(ids).view());
+  CHECK(logits != m.logits(m.forward(ids).view()));
+  auto merged = attached;
+  model::merge_adapters(merged);
+  const auto expected = merged.logits(merged.forward(ids).view());
+  for (index_t i = 0; i < logits.size(); ++i)
+    REQUIRE(std::abs(logits.data()[i] - expected.data()[i]) <= 1e-4F);
+  CHECK(merged.linear("model.layers.0.self_attn.q_proj").as<op::dense>() != nullptr);
+  CHECK(attached.linear("model.layers.0.self_attn.q_proj").as<model::adapted_linear>() != nullptr);
+}
+
+TEST_CASE("peft_model: adapters of another base, and what slots cannot hold") {
+  const auto m = tiny_llama();
+  const test::temporary_folder folder;
+  io::write_peft(random_lora(m, {"q_proj"}), folder.path() / "adapter");
+  auto config = tiny_config();
+  config["hidden_size"] = 30;
+  const auto other = tiny_llama(1, config);
+  CHECK(holds(error_of([&] { io::read_peft(folder.path() / "adapter", model::peft_modules(other)); }),
+              {"q_proj", "lora_A"}));
+  auto broken = random_lora(m, {"q_proj"});
+  broken.others.emplace("base_model.model.model.norm.weight",
+                        io::peft_tensor{dtype::f32, {24}, std::vector<std::byte>(96)});
+  auto copy = m;
+  CHECK(holds(error_of([&] { model::attach(copy, broken); }), {"model.norm.weight"}));
+}
+
+}  // namespace
+}  // namespace tersor
