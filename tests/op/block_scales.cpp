@@ -42,7 +42,7 @@ TEST_CASE("block_scales: linear codes by hand") {
 }
 
 TEST_CASE("block_scales: coded scales are within half a step, the smallest is exact") {
-  for (const std::size_t n : {1, 2, 255, 256, 257, 1000})
+  for (const std::size_t n : {1U, 2U, 255U, 256U, 257U, 1000U})
     for (const index_t block : {1, 16, 256})
       for (const int bits : {2, 3, 4, 8}) {
         const auto given = random_scales(n, n);
@@ -59,7 +59,7 @@ TEST_CASE("block_scales: coded scales are within half a step, the smallest is ex
 }
 
 TEST_CASE("block_scales: dynamic codes, and scales that are all equal") {
-  for (const std::size_t n : {1, 255, 256, 257, 1000}) {
+  for (const std::size_t n : {1U, 255U, 256U, 257U, 1000U}) {
     const auto given = random_scales(n, n);
     const block_scales s(given, {.coding = scale_coding::dynamic});
     const auto back = all_of(s);
