@@ -21,14 +21,14 @@ class aflora_state : public additive_state<aflora_state<T>, T> {
   /// @param d, e one row each.
   aflora_state(matrix<T> a, matrix<T> b, matrix<T> d, matrix<T> e)
       : additive_state<aflora_state, T>(b.rows(), a.cols()) {
-    const index_t r = a.rows();
+    const index_t r = a.rows(), out = b.rows();
     require(r > 0 && b.cols() == r, "aflora: columns of B", b.cols(), r, ", the rows of A, and at least 1");
     require_shape(d.view(), 1, r, "aflora: d");
-    require_shape(e.view(), 1, b.rows(), "aflora: e");
+    require_shape(e.view(), 1, out, "aflora: e");
     this->add_tensor({"lora_A.weight", parameter_kind::projection, std::move(a)});
     this->add_tensor({"lora_B.weight", parameter_kind::up_projection, std::move(b)});
     this->add_tensor({"lora_d", parameter_kind::vector, {r}, std::move(d)});
-    this->add_tensor({"lora_db", parameter_kind::vector, {e.cols()}, std::move(e)});
+    this->add_tensor({"lora_db", parameter_kind::vector, {out}, std::move(e)});
   }
 
   void add_delta(matrix_view<const T> x, matrix_view<T> y, const context& ctx = {}) const {

@@ -24,10 +24,8 @@ class bat_state : public adapter_state<bat_state<T>, T> {
       : adapter_state<bat_state, T>(blocks.rows(), in), rank_(blocks.cols()) {
     require(rank_ > 0 && in % rank_ == 0 && blocks.rows() % rank_ == 0, "bat: rank", rank_,
             "a divisor of both sides of the weight, ", blocks.rows(), " x ", in);
-    this->add_tensor({std::move(key),
-                      parameter_kind::projection,
-                      {blocks.rows() / rank_, rank_, rank_},
-                      std::move(blocks)});
+    const index_t units = blocks.rows() / rank_;
+    this->add_tensor({std::move(key), parameter_kind::projection, {units, rank_, rank_}, std::move(blocks)});
   }
 
   index_t rank() const { return rank_; }

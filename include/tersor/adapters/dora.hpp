@@ -22,12 +22,13 @@ class dora_state : public adapter_state<dora_state<T>, T> {
             ", the rows of A, and at least 1");
     require(static_cast<index_t>(magnitude.size()) == b.rows(), "dora: size of the magnitude",
             magnitude.size(), b.rows());
-    matrix<T> m(1, b.rows());
+    const index_t out = b.rows();
+    matrix<T> m(1, out);
     std::ranges::copy(magnitude, m.values().begin());
     this->add_tensor({"lora_A.weight", parameter_kind::projection, std::move(a)});
     this->add_tensor({"lora_B.weight", parameter_kind::up_projection, std::move(b)});
     // the file's key has no ".weight"
-    this->add_tensor({"lora_magnitude_vector", parameter_kind::vector, {m.cols()}, std::move(m)});
+    this->add_tensor({"lora_magnitude_vector", parameter_kind::vector, {out}, std::move(m)});
   }
 
   index_t rank() const { return a().rows(); }

@@ -39,9 +39,10 @@ class lora_state : public additive_state<lora_state<T>, T> {
     this->add_tensor({"lora_A.weight", parameter_kind::projection, std::move(a)});
     this->add_tensor({"lora_B.weight", parameter_kind::up_projection, std::move(b)});
     if (bias.empty()) return;
-    matrix<T> row(1, static_cast<index_t>(bias.size()));
+    const auto out = static_cast<index_t>(bias.size());
+    matrix<T> row(1, out);
     std::ranges::copy(bias, row.values().begin());
-    this->add_tensor({"lora_B.bias", parameter_kind::bias, {row.cols()}, std::move(row)});
+    this->add_tensor({"lora_B.bias", parameter_kind::bias, {out}, std::move(row)});
   }
 
   index_t rank() const { return a().rows(); }

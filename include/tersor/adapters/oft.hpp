@@ -150,6 +150,7 @@ class oft_state : public adapter_state<oft_state<T>, T> {
   }
   std::vector<matrix<T>> narrow(const std::vector<matrix<double>>& r) const {
     std::vector<matrix<T>> result;
+    result.reserve(r.size());
     for (const auto& m : r) result.push_back(copy_as<T>(m.view()));
     return result;
   }

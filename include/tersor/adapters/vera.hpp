@@ -48,9 +48,10 @@ class vera_state : public additive_state<vera_state<T>, T> {
     require(out <= shared_->b.rows() && in <= shared_->a.cols(), "vera: layer", concat(out, " x ", in),
             "at most ", shared_->b.rows(), " x ", shared_->a.cols(), ", what the shared projections cover");
     require_shape(lambda_b.view(), 1, out, "vera: lambda_b");
-    require_shape(lambda_d.view(), 1, shared_->a.rows(), "vera: lambda_d");
+    const index_t r = shared_->a.rows();
+    require_shape(lambda_d.view(), 1, r, "vera: lambda_d");
     this->add_tensor({"vera_lambda_b", parameter_kind::vector, {out}, std::move(lambda_b)});
-    this->add_tensor({"vera_lambda_d", parameter_kind::vector, {lambda_d.cols()}, std::move(lambda_d)});
+    this->add_tensor({"vera_lambda_d", parameter_kind::vector, {r}, std::move(lambda_d)});
   }
 
   const std::shared_ptr<const vera_projections<T>>& shared() const { return shared_; }

@@ -78,6 +78,7 @@ inline level_table normal_float(int bits) {
   const int half = 1 << (bits - 1);
   const double largest = normal_quantile(last);
   std::vector<float> levels;
+  levels.reserve(std::size_t{1} << bits);
   const auto level = [&](int i, int steps) {  // of `steps` equal steps from the last quantile to the median
     return normal_quantile(last + (0.5 - last) * i / steps) / largest;
   };

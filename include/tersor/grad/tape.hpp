@@ -241,11 +241,11 @@ class tape {
  public:
   /// @param codec how tensors are stored between forward and backward; null: as they are. Parameters never
   /// are encoded, they stay in memory anyway.
-  explicit tape(context ctx = {}, std::shared_ptr<const tensor_codec<T>> codec = nullptr)
+  explicit tape(const context& ctx = {}, std::shared_ptr<const tensor_codec<T>> codec = nullptr)
       : graph_(std::make_shared<detail::graph<T>>()) {
     graph_->memory = std::make_shared<memory_pool<T>>();
     graph_->codec = std::move(codec);
-    graph_->ctx = std::move(ctx);
+    graph_->ctx = ctx;
   }
 
   const context& ctx() const { return graph_->ctx; }

@@ -147,7 +147,7 @@ class peft_reader {
 
  private:
   static std::filesystem::path file_of(const std::filesystem::path& folder) {
-    const auto path = folder / "adapter_model.safetensors";
+    auto path = folder / "adapter_model.safetensors";
     require(std::filesystem::exists(path) || !std::filesystem::exists(folder / "adapter_model.bin"),
             (folder / "adapter_model.bin").string(), "a pickled file",
             "adapter_model.safetensors, the only form that is read");

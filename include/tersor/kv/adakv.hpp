@@ -30,8 +30,10 @@ inline std::vector<index_t> adaptive_budgets(const matrix<float>& scores, index_
     std::vector<float> sorted(row.begin(), row.end());
     std::sort(sorted.begin(), sorted.end(), std::greater<>());
     for (index_t rank = 0; rank < tokens; ++rank)
-      by_rank[static_cast<std::size_t>(rank * heads + h)] =
-          rank < safe ? always_kept : sorted[static_cast<std::size_t>(rank)];
+      if (rank < safe)
+        by_rank[static_cast<std::size_t>(rank * heads + h)] = always_kept;
+      else
+        by_rank[static_cast<std::size_t>(rank * heads + h)] = sorted[static_cast<std::size_t>(rank)];
   }
   std::vector<index_t> budgets(static_cast<std::size_t>(heads));
   for (const index_t i : highest(by_rank, heads * count)) ++budgets[static_cast<std::size_t>(i % heads)];

@@ -206,6 +206,7 @@ struct lqlora {
       }
     const auto roots = [](const std::vector<double>& mean) {
       std::vector<float> d;
+      d.reserve(mean.size());
       const double most = std::sqrt(*std::max_element(mean.begin(), mean.end()));
       require(most > 0, "lqlora: fisher", "all zero", "a positive entry");
       for (const double m : mean) d.push_back(static_cast<float>(std::max(std::sqrt(m), 1e-12 * most)));
