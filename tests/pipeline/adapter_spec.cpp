@@ -33,6 +33,16 @@ TEST_CASE("adapter_spec: targets are ends of names, and one that matches nothing
   CHECK(holds(error_of([&] { pipeline::target_linears(m, {"proj"}); }), {"proj"}));
 }
 
+TEST_CASE("adapter_spec: IA3 scales the inputs of down_proj and the outputs of the others") {
+  const auto m = tiny_llama();
+  const auto run =
+      pipeline::start_adapters(pipeline::parse_adapter_spec("ia3"), m, pipeline::target_linears(m, all), 1);
+  index_t expected = 0, count = 0;
+  for (const auto& l : m.linear_shapes()) expected += l.name.ends_with("down_proj") ? l.in : l.out;
+  for (const auto& [name, a] : run.adapters) count += a.trainable_count();
+  CHECK(count == expected);
+}
+
 TEST_CASE("adapter_spec: every method starts at the model, trains, and comes back from its folder") {
   const auto m = tiny_llama();
   const auto ids = random_ids(200, 50);

@@ -71,6 +71,13 @@ std::vector<State*> states_of(model::adapter_map& adapters) {
   return states;
 }
 
+/// IA3 rescales what the second linear of a feed-forward block reads, as PEFT does for this family of models,
+/// and what the others return.
+inline bool scales_inputs(std::string_view linear) {
+  constexpr std::string_view second = "down_proj";
+  return linear == second || linear.ends_with(".down_proj");
+}
+
 template <class Method>
 void start_method(const Method& method, const model::llama& m, const std::vector<std::string>& names,
                   index_t steps, const context& ctx, started_adapters& out) {
@@ -95,6 +102,10 @@ void start_method(const Method& method, const model::llama& m, const std::vector
         return method.template init<float>(layer, random);
       else if constexpr (requires { method.template init<float>(layer, ctx); })
         return method.template init<float>(layer, ctx);
+      else if constexpr (std::is_same_v<Method, adapters::ia3>)
+        return adapters::ia3{.feedforward = method.feedforward || scales_inputs(name),
+                             .value_type = method.value_type}
+            .template init<float>(layer);
       else
         return method.template init<float>(layer);
     }();
@@ -195,6 +206,12 @@ inline io::peft_adapter to_peft(const any_stage& method, const started_adapters&
   attempt(method.as<adapters::oft>());
   attempt(method.as<adapters::bone>());
   attempt(method.as<adapters::bat>());
+  if (const auto* ia3 = method.as<adapters::ia3>(); ia3 && !ia3->feedforward) {
+    io::json feedforward = io::json::array();
+    for (const auto& t : targets)
+      if (detail::scales_inputs(t)) feedforward.push_back(t);
+    out.config.fields()["feedforward_modules"] = std::move(feedforward);
+  }
   if (known) {
     for (const auto& [name, a] : out.modules)
       if (const auto* vera = a.as<adapters::vera_state<float>>()) out.shared.vera = vera->shared();
