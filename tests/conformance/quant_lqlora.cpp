@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include <tersor/quant/lqlora.hpp>
 #include <tersor/quant/lqlora_layout.hpp>
+#include <tersor/solve/allocate.hpp>
 
 #include "vectors.hpp"
 
@@ -99,12 +100,29 @@ void check_decomposition(const conformance::test_case& c) {
   }
 }
 
+/// The program's optimum under the budget; several choices may share it.
+void check_allocation(const conformance::test_case& c) {
+  const auto costs = c.input("costs"), sizes = c.input("sizes");
+  std::vector<std::vector<tersor::solve::knapsack_choice>> items(static_cast<std::size_t>(costs.rows()));
+  for (index_t i = 0; i < costs.rows(); ++i)
+    for (index_t k = 0; k < costs.cols(); ++k)
+      items[static_cast<std::size_t>(i)].push_back(
+          {static_cast<double>(sizes(i, k)), static_cast<double>(costs(i, k))});
+  const auto budget = c.config().at("budget").get<double>();
+  const auto chosen = tersor::solve::choose_under_budget(items, budget);
+  CHECK(chosen.size <= budget);
+  // Sizes are rounded up to budget / 4096: a heuristic may be up to 1 per cent above the optimum.
+  CHECK(chosen.cost <= 1.01 * c.scalar("objective"));
+  CHECK(chosen.cost >= c.scalar("objective") * (1 - 1e-6));
+}
+
 }  // namespace
 
 TEST_CASE("conformance: quant_lqlora") {
   conformance::for_each_case(lqlora, [](const conformance::test_case& c) {
     if (c.has_output("LR")) return check_decomposition(c);
     if (c.has_output("codes")) return check_quantizer(c);
-    if (!c.has_input("costs")) return check_levels(c);
+    if (c.has_input("costs")) return check_allocation(c);
+    check_levels(c);
   });
 }
