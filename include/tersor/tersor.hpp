@@ -171,6 +171,7 @@
 #include <tersor/quant/loftq.hpp>
 #include <tersor/quant/lqlora.hpp>
 #include <tersor/quant/lqlora_layout.hpp>
+#include <tersor/quant/lqlora_plan.hpp>
 #include <tersor/quant/nf4.hpp>
 #include <tersor/quant/rtn.hpp>
 #include <tersor/quant/smoothquant.hpp>
