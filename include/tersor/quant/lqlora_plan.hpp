@@ -55,7 +55,7 @@ inline lqlora_plan plan_lqlora(std::span<const matrix<float>> weights, std::span
       const double error = c.decompose(weights[i], fisher.empty() ? nullptr : &fisher[i], ctx).error;
       items[i].push_back({c.quantized_bits() * n, error * error});
     }
-    ctx.step("plan_lqlora", static_cast<long long>(i + 1), static_cast<long long>(weights.size()));
+    ctx.step("plan_lqlora", static_cast<long long>(i) + 1, static_cast<long long>(weights.size()));
   }
   const auto chosen = solve::choose_under_budget(items, bits_per_weight * count);
   lqlora_plan plan;
