@@ -450,13 +450,13 @@ class optimizer {
     const T step = static_cast<T>(rate), keep = static_cast<T>(1 - decay);
     const bool first = group.order == decay_order::before;
     const auto move = [=](T w, T d) { return first ? w * keep - step * d : (w - step * d) * keep; };
-    if (partial) {
-      const T* d = direction.data();
-      t.mask.for_each_trainable([&](index_t i, index_t j) { p.value(i, j) = move(p.value(i, j), *d++); });
-    } else {
-      detail::map(p.size(), ctx_, p.value.data(), move, std::as_const(p.value).data(),
-                  std::as_const(direction).data());
-    }
+    // Packed or not, the weights go the same way: whether others are frozen changes no bit of them.
+    matrix<T> gathered = partial ? t.mask.gather(p.value) : matrix<T>();
+    matrix<T>& w = partial ? gathered : p.value;
+    detail::map(w.size(), ctx_, w.data(), move, std::as_const(w).data(), std::as_const(direction).data());
+    if (!partial) return;
+    const T* moved = w.data();
+    t.mask.for_each_trainable([&](index_t i, index_t j) { p.value(i, j) = *moved++; });
   }
 
   std::vector<parameter_group<T>> groups_;
