@@ -72,6 +72,11 @@ TERSOR_ALWAYS_INLINE float largest(const float* x, index_t n) {
   return top;
 }
 
+struct total {
+  TERSOR_ALWAYS_INLINE static double run(const float* x, index_t n) {
+    return sum(n, [=](index_t i) { return x[i]; });
+  }
+};
 struct softmax {
   TERSOR_ALWAYS_INLINE static void run(float* x, index_t n) {
     const float top = largest(x, n);
@@ -104,6 +109,8 @@ struct rms_norm {
 
 }  // namespace detail
 
+/// Σ x[i] for x [n].
+inline double sum(const float* x, index_t n, target t = best_target()) { return run<detail::total>(t, x, n); }
 /// x[i] := e^x[i] / Σ e^x[j] for x [n], n > 0; stable.
 inline void softmax(float* x, index_t n, target t = best_target()) { run<detail::softmax>(t, x, n); }
 /// log Σ e^x[i] for x [n], n > 0; stable.

@@ -1,0 +1,70 @@
+// tersor - activations as 8-bit codes, quantized on the fly
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <bit>      // std::bit_cast
+#include <cstdint>  // std::int8_t
+
+#include <tersor/core/view.hpp>
+#include <tersor/kernel/activations.hpp>
+
+namespace tersor::kernel {
+
+/// One run of activations as symmetric codes: x ≈ scale * code, |x - scale * code| <= scale / 2.
+struct code_run {
+  float scale;       ///< max |x| / 127; not finite if an x is not
+  std::int32_t sum;  ///< of the codes
+};
+
+namespace detail {
+
+struct activation_codes {
+  TERSOR_ALWAYS_INLINE static code_run run(const float* x, index_t n, std::int8_t* codes) {
+    float lanes[block] = {}, poison[block] = {};
+    const index_t whole = n - n % block;
+    for (index_t i = 0; i < whole; i += block)
+      for (index_t l = 0; l < block; ++l) {
+        const float size = std::bit_cast<float>(std::bit_cast<std::uint32_t>(x[i + l]) & 0x7fffffffU);
+        lanes[l] = size > lanes[l] ? size : lanes[l];
+        poison[l] += x[i + l] * 0.0F;
+      }
+    for (index_t i = whole; i < n; ++i) {
+      const float size = x[i] < 0 ? -x[i] : x[i];
+      lanes[0] = size > lanes[0] ? size : lanes[0];
+      poison[0] += x[i] * 0.0F;
+    }
+    float top = 0, spoiled = 0;
+    for (const float l : lanes) top = l > top ? l : top;
+    for (const float l : poison) spoiled += l;
+    const float scale = top / 127.0F;
+    const float inverse = scale > 0 ? 127.0F / top : 0.0F;
+    constexpr float magic = 12582912.0F;  // 1.5 * 2^23: adding it rounds half to even, the code is the low byte
+    std::int32_t sums[block] = {};
+    for (index_t i = 0; i < whole; i += block)
+      for (index_t l = 0; l < block; ++l) {
+        const auto code = static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(x[i + l] * inverse + magic) -
+                                                    std::bit_cast<std::uint32_t>(magic));
+        codes[i + l] = static_cast<std::int8_t>(code);
+        sums[l] += code;
+      }
+    for (index_t i = whole; i < n; ++i) {
+      const auto code = static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(x[i] * inverse + magic) -
+                                                  std::bit_cast<std::uint32_t>(magic));
+      codes[i] = static_cast<std::int8_t>(code);
+      sums[0] += code;
+    }
+    std::int32_t sum = 0;
+    for (const auto s : sums) sum += s;
+    return {scale + spoiled, sum};
+  }
+};
+
+}  // namespace detail
+
+/// Codes of x [n] to the nearest, ties to even. Where an x is not finite the codes are unspecified and the scale
+/// is NaN or infinite, so that every product with it shows.
+inline code_run quantize_run(const float* x, index_t n, std::int8_t* codes, target t = best_target()) {
+  return run<detail::activation_codes>(t, x, n, codes);
+}
+
+}  // namespace tersor::kernel

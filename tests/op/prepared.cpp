@@ -1,0 +1,218 @@
+// tersor - tests of op/prepared.hpp: every target, width, group and size against the operator that was prepared
+// SPDX-License-Identifier: MIT
+#include <tersor/op/prepared.hpp>
+
+#include "catch.hpp"
+#include "io/temporary_folder.hpp"
+
+#include <tersor/core/random.hpp>
+
+namespace tersor {
+namespace {
+
+using kernel::target;
+using op::activation_type;
+using test::error_of;
+using test::holds;
+
+std::vector<target> targets() {
+  std::vector<target> supported;
+  for (const auto& [name, t] : option_names(target{}))
+    if (kernel::is_supported(t)) supported.push_back(t);
+  return supported;
+}
+struct sample {
+  int bits = 4;
+  index_t rows = 0, cols = 0, group_size = 0;
+  dtype scale_type = dtype::f32;
+  bool zero_points = false, act_order = false, per_tensor = false;
+};
+std::ostream& operator<<(std::ostream& out, const sample& s) {
+  return out << s.bits << " bit, " << s.rows << " x " << s.cols << ", groups of " << s.group_size << ", "
+             << name(s.scale_type) << (s.zero_points ? ", zero points" : "") << (s.act_order ? ", act-order" : "")
+             << (s.per_tensor ? ", per tensor" : "");
+}
+op::quantized make(const sample& s, std::uint64_t seed) {
+  random_generator random(seed);
+  matrix<std::uint8_t> codes(s.rows, s.cols);
+  for (auto& q : codes.values()) q = static_cast<std::uint8_t>(random.uniform_index(std::uint64_t{1} << s.bits));
+  const index_t groups = (s.cols + s.group_size - 1) / s.group_size, units = s.per_tensor ? 1 : s.rows;
+  matrix<float> scale(units, groups), zero(units, groups, static_cast<float>(1 << (s.bits - 1)));
+  for (auto& x : scale.values()) x = static_cast<float>(0.01 + 0.1 * random.uniform());
+  if (s.zero_points)
+    for (auto& z : zero.values()) z = static_cast<float>(random.uniform_index(std::uint64_t{1} << s.bits));
+  std::vector<std::int32_t> g_idx;
+  if (s.act_order) {
+    for (index_t j = 0; j < s.cols; ++j) g_idx.push_back(static_cast<std::int32_t>(j / s.group_size));
+    for (std::size_t j = g_idx.size(); j > 1; --j) std::swap(g_idx[j - 1], g_idx[random.uniform_index(j)]);
+  }
+  return {codes, op::affine_grid(s.bits, s.rows, s.cols, s.group_size, scale.view(), zero.view(), s.scale_type,
+                                 std::move(g_idx))};
+}
+std::vector<sample> samples() {
+  std::vector<sample> all;
+  for (int bits = 1; bits <= 8; ++bits)
+    for (const auto& [rows, cols, group] :
+         {std::array<index_t, 3>{16, 32, 32}, {17, 64, 32}, {33, 256, 128}, {5, 100, 48}, {40, 300, 64},
+          {16, 700, 700}, {1, 1, 1}, {31, 129, 128}}) {
+      all.push_back({.bits = bits, .rows = rows, .cols = cols, .group_size = group});
+      all.push_back({.bits = bits,
+                     .rows = rows,
+                     .cols = cols,
+                     .group_size = group,
+                     .scale_type = dtype::f16,
+                     .zero_points = true,
+                     .act_order = true});
+      all.push_back({.bits = bits,
+                     .rows = rows,
+                     .cols = cols,
+                     .group_size = group,
+                     .scale_type = dtype::bf16,
+                     .zero_points = true,
+                     .per_tensor = true});
+    }
+  return all;
+}
+matrix<float> activations(index_t tokens, index_t cols, std::uint64_t seed) {
+  random_generator random(seed);
+  matrix<float> x(tokens, cols);
+  for (auto& v : x.values()) v = static_cast<float>(random.normal());
+  return x;
+}
+/// max over outputs of |y - W x| / Σ |w x|, in double.
+double relative_error(const matrix<float>& w, const matrix<float>& x, const matrix<float>& y) {
+  double worst = 0;
+  for (index_t t = 0; t < x.rows(); ++t)
+    for (index_t r = 0; r < w.rows(); ++r) {
+      double exact = 0, size = 0;
+      for (index_t j = 0; j < w.cols(); ++j) {
+        const double p = static_cast<double>(w(r, j)) * static_cast<double>(x(t, j));
+        exact += p;
+        size += std::abs(p);
+      }
+      worst = std::max(worst, std::abs(static_cast<double>(y(t, r)) - exact) / std::max(size, 1e-30));
+    }
+  return worst;
+}
+
+TEST_CASE("prepared: restoring gives the operator back, to the bit") {
+  for (const auto& s : samples()) {
+    INFO(s);
+    const auto w = make(s, 1);
+    const auto back = op::prepared(w).restore();
+    CHECK(back.codes() == w.codes());
+    CHECK(back.grid().g_idx() == w.grid().g_idx());
+    CHECK(back.to_dense() == w.to_dense());
+    CHECK(storage_of(back).bytes() == storage_of(w).bytes());
+  }
+}
+
+TEST_CASE("prepared: products with float activations are exact to rounding") {
+  for (const auto& s : samples()) {
+    const auto w = make(s, 2);
+    const auto dense = w.to_dense();
+    for (const index_t tokens : {1, 2, 5, 16, 19}) {
+      const auto x = activations(tokens, s.cols, 3);
+      for (const target t : targets()) {
+        INFO(s << ", " << tokens << " tokens, target " << option_text<target>::format(t));
+        matrix<float> y(tokens, s.rows);
+        op::prepared(w, {.target = t}).apply(x.view(), y.view());
+        // codes and zero points are summed apart: up to 2^bits times the size of the result's terms
+        REQUIRE(relative_error(dense, x, y) <= (s.bits > 4 ? 3e-6 : 1e-6));
+      }
+    }
+  }
+}
+
+TEST_CASE("prepared: products with byte activations have the same bits on every target and number of threads") {
+  for (const auto& s : samples()) {
+    const auto w = make(s, 4);
+    const auto dense = w.to_dense();
+    for (const index_t tokens : {1, 3, 4, 17}) {
+      const auto x = activations(tokens, s.cols, 5);
+      matrix<float> expected(tokens, s.rows);
+      op::prepared(w, {.activations = activation_type::int8, .target = target::portable})
+          .apply(x.view(), expected.view());
+      // each activation is off by at most max |x| / 254 of its run
+      float top = 0;
+      for (const float v : x.values()) top = std::max(top, std::abs(v));
+      for (index_t t = 0; t < tokens; ++t)
+        for (index_t r = 0; r < s.rows; ++r) {
+          double exact = 0, bound = 1e-6;
+          for (index_t j = 0; j < s.cols; ++j) {
+            exact += static_cast<double>(dense(r, j)) * static_cast<double>(x(t, j));
+            bound += std::abs(static_cast<double>(dense(r, j))) * (static_cast<double>(top) / 253);
+          }
+          REQUIRE(std::abs(static_cast<double>(expected(t, r)) - exact) <= bound);
+        }
+      for (const target t : targets())
+        for (const int threads : {1, 3}) {
+          INFO(s << ", " << tokens << " tokens, target " << option_text<target>::format(t));
+          matrix<float> y(tokens, s.rows);
+          op::prepared(w, {.activations = activation_type::int8, .target = t})
+              .apply(x.view(), y.view(), {.threads = threads});
+          REQUIRE(y == expected);
+        }
+    }
+  }
+}
+
+TEST_CASE("prepared: the largest codes and activations do not overflow") {
+  for (const int bits : {4, 7, 8}) {
+    const sample s{.bits = bits, .rows = 20, .cols = 1024, .group_size = 1024};
+    matrix<std::uint8_t> codes(s.rows, s.cols, static_cast<std::uint8_t>((1 << bits) - 1));
+    const matrix<float> scale(s.rows, 1, 1.0F), zero(s.rows, 1, 0.0F);
+    const op::quantized w(codes, op::affine_grid(bits, s.rows, s.cols, s.group_size, scale.view(), zero.view(),
+                                                 dtype::f32));
+    for (const float sign : {1.0F, -1.0F}) {
+      const matrix<float> x(1, s.cols, 127.0F * sign);
+      for (const target t : targets()) {
+        INFO("target " << option_text<target>::format(t));
+        matrix<float> y(1, s.rows);
+        op::prepared(w, {.activations = activation_type::int8, .target = t}).apply(x.view(), y.view());
+        for (const float v : y.values())
+          CHECK(v == sign * 127.0F * static_cast<float>((1 << bits) - 1) * static_cast<float>(s.cols));
+      }
+    }
+  }
+}
+
+TEST_CASE("prepared: strided operands, empty ones, and numbers that are not finite") {
+  const auto w = make({.bits = 4, .rows = 24, .cols = 96, .group_size = 32}, 6);
+  for (const auto type : {activation_type::f32, activation_type::int8}) {
+    const op::prepared p(w, {.activations = type});
+    const auto x = activations(3, 96, 7);
+    matrix<float> expected(3, 24);
+    p.apply(x.view(), expected.view());
+    matrix<float> x_columns(96, 3), y_columns(24, 3);
+    copy(x.view(), x_columns.view().transposed());
+    p.apply(x_columns.view().transposed(), y_columns.view().transposed());
+    CHECK(copy_as<float>(y_columns.view().transposed()) == expected);
+    matrix<float> none(0, 96), nothing(0, 24);
+    p.apply(none.view(), nothing.view());
+    auto broken = x;
+    broken(1, 50) = std::numeric_limits<float>::quiet_NaN();
+    matrix<float> y(3, 24);
+    p.apply(broken.view(), y.view());
+    for (index_t r = 0; r < 24; ++r) {
+      CHECK(std::isnan(y(1, r)));
+      CHECK(y(0, r) == expected(0, r));
+    }
+    CHECK(holds(error_of([&] { p.apply(x.view(), nothing.view()); }), {"quantized", "shape of y"}));
+  }
+}
+
+TEST_CASE("prepared: an operator like others, which in files is what it was made of") {
+  const auto w = make({.bits = 3, .rows = 24, .cols = 96, .group_size = 32, .zero_points = true}, 8);
+  const op::any_operator any = op::prepared(w);
+  CHECK(any.kind() == "quantized");
+  CHECK(any.to_dense() == w.to_dense());
+  const auto x = activations(2, 24, 9);
+  matrix<float> a(2, 96), b(2, 96);
+  any.apply_transposed(x.view(), a.view());
+  w.apply_transposed(x.view(), b.view());
+  CHECK(a == b);
+}
+
+}  // namespace
+}  // namespace tersor
