@@ -24,17 +24,17 @@ struct lanes {
   static constexpr int tokens = 2;
   static constexpr int sums = 2;
 
-  static ints zero_ints() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-  static floats zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-  static floats broadcast(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
-  static ints load(const void* p) {
+  TERSOR_ALWAYS_INLINE static ints zero_ints() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  TERSOR_ALWAYS_INLINE static floats zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+  TERSOR_ALWAYS_INLINE static floats broadcast(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+  TERSOR_ALWAYS_INLINE static ints load(const void* p) {
     const auto* v = static_cast<const __m256i*>(p);
     return {_mm256_loadu_si256(v), _mm256_loadu_si256(v + 1)};
   }
-  static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+  TERSOR_ALWAYS_INLINE static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
   template <int bits>
-  static ints shift(ints v) {
+  TERSOR_ALWAYS_INLINE static ints shift(ints v) {
     if constexpr (bits > 0)
       return {_mm256_srli_epi32(v.low, bits), _mm256_srli_epi32(v.high, bits)};
     else if constexpr (bits < 0)
@@ -43,75 +43,83 @@ struct lanes {
       return v;
   }
   template <std::uint8_t mask>
-  static ints bytes_and(ints v) {
+  TERSOR_ALWAYS_INLINE static ints bytes_and(ints v) {
     if constexpr (mask == 0xff) return v;
     const __m256i m = _mm256_set1_epi8(static_cast<char>(mask));
     return {_mm256_and_si256(v.low, m), _mm256_and_si256(v.high, m)};
   }
-  static ints combine(ints a, ints b) {
+  TERSOR_ALWAYS_INLINE static ints combine(ints a, ints b) {
     return {_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)};
   }
-  static ints add(ints a, ints b) {
+  TERSOR_ALWAYS_INLINE static ints add(ints a, ints b) {
     return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)};
   }
   template <int code_bits>
-  static ints dot(ints acc, ints codes, const std::int8_t* x) {
+  TERSOR_ALWAYS_INLINE static ints dot(ints acc, ints codes, const std::int8_t* x) {
     std::int32_t four;
     std::memcpy(&four, x, sizeof four);
     const __m256i xs = _mm256_set1_epi32(four);
     return {_mm256_add_epi32(acc.low, half_dot<code_bits>(codes.low, xs)),
             _mm256_add_epi32(acc.high, half_dot<code_bits>(codes.high, xs))};
   }
-  static ints look_up_bytes(const std::uint8_t* table, ints codes) {
+  TERSOR_ALWAYS_INLINE static ints look_up_bytes(const std::uint8_t* table, ints codes) {
     const __m256i t =
         _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
     return {_mm256_shuffle_epi8(t, codes.low), _mm256_shuffle_epi8(t, codes.high)};
   }
 
-  static floats to_float(ints v) { return {_mm256_cvtepi32_ps(v.low), _mm256_cvtepi32_ps(v.high)}; }
+  TERSOR_ALWAYS_INLINE static floats to_float(ints v) { return {_mm256_cvtepi32_ps(v.low), _mm256_cvtepi32_ps(v.high)}; }
   template <int b>
-  static floats byte(ints v) {
+  TERSOR_ALWAYS_INLINE static floats byte(ints v) {
     const ints s = shift<8 * b>(v);
     if constexpr (b == 3) return to_float(s);
     const __m256i m = _mm256_set1_epi32(0xff);
     return to_float({_mm256_and_si256(s.low, m), _mm256_and_si256(s.high, m)});
   }
-  static floats add(floats a, floats b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
-  static floats multiply(floats a, floats b) {
+  TERSOR_ALWAYS_INLINE static floats add(floats a, floats b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
+  TERSOR_ALWAYS_INLINE static floats multiply(floats a, floats b) {
     return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
   }
-  static floats fma(floats a, floats b, floats c) {
+  TERSOR_ALWAYS_INLINE static floats fma(floats a, floats b, floats c) {
     return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
   }
 
   struct table {
     __m256 first, second;
-    explicit table(const float* levels) : first(_mm256_loadu_ps(levels)), second(_mm256_loadu_ps(levels + 8)) {}
+    TERSOR_ALWAYS_INLINE explicit table(const float* levels) : first(_mm256_loadu_ps(levels)), second(_mm256_loadu_ps(levels + 8)) {}
   };
   template <int first>
-  static floats look_up(const table& t, ints v) {
+  TERSOR_ALWAYS_INLINE static floats look_up(const table& t, ints v) {
     const ints at = shift<first>(v);
     return {half_look_up(t, at.low), half_look_up(t, at.high)};
   }
 
-  static floats load_f32(const void* p) {
+  template <int first>
+  TERSOR_ALWAYS_INLINE static floats nibble(const table&, ints v) {
+    const ints s = shift<first>(v);
+    if constexpr (first == 28) return to_float(s);
+    const __m256i m = _mm256_set1_epi32(15);
+    return to_float({_mm256_and_si256(s.low, m), _mm256_and_si256(s.high, m)});
+  }
+
+  TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) {
     const auto* v = static_cast<const float*>(p);
     return {_mm256_loadu_ps(v), _mm256_loadu_ps(v + 8)};
   }
-  static floats load_f16(const void* p) {
+  TERSOR_ALWAYS_INLINE static floats load_f16(const void* p) {
     const auto* v = static_cast<const __m128i*>(p);
     return {_mm256_cvtph_ps(_mm_loadu_si128(v)), _mm256_cvtph_ps(_mm_loadu_si128(v + 1))};
   }
-  static floats load_bf16(const void* p) {
+  TERSOR_ALWAYS_INLINE static floats load_bf16(const void* p) {
     const auto* v = static_cast<const __m128i*>(p);
     return {half_bf16(_mm_loadu_si128(v)), half_bf16(_mm_loadu_si128(v + 1))};
   }
-  static floats load_u8(const void* p) {
+  TERSOR_ALWAYS_INLINE static floats load_u8(const void* p) {
     const auto* v = static_cast<const char*>(p);
     return {half_u8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(v))),
             half_u8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(v + 8)))};
   }
-  static void store(float* p, floats v, index_t n) {
+  TERSOR_ALWAYS_INLINE static void store(float* p, floats v, index_t n) {
     if (n == 16) {
       _mm256_storeu_ps(p, v.low);
       _mm256_storeu_ps(p + 8, v.high);
@@ -125,7 +133,7 @@ struct lanes {
 
  private:
   template <int code_bits>
-  static __m256i half_dot(__m256i codes, __m256i x) {
+  TERSOR_ALWAYS_INLINE static __m256i half_dot(__m256i codes, __m256i x) {
     const __m256i ones = _mm256_set1_epi16(1);
     // sums of two products in 16 bits: 2 * 127 * 128 fits, 2 * 255 * 128 does not
     if constexpr (code_bits < 8) return _mm256_madd_epi16(_mm256_maddubs_epi16(codes, x), ones);
@@ -135,14 +143,14 @@ struct lanes {
     const __m256i high = _mm256_maddubs_epi16(top, x);
     return _mm256_add_epi32(_mm256_madd_epi16(low, ones), _mm256_madd_epi16(high, _mm256_set1_epi16(128)));
   }
-  static __m256 half_look_up(const table& t, __m256i at) {
+  TERSOR_ALWAYS_INLINE static __m256 half_look_up(const table& t, __m256i at) {
     return _mm256_blendv_ps(_mm256_permutevar8x32_ps(t.first, at), _mm256_permutevar8x32_ps(t.second, at),
                             _mm256_castsi256_ps(_mm256_slli_epi32(at, 28)));
   }
-  static __m256 half_bf16(__m128i v) {
+  TERSOR_ALWAYS_INLINE static __m256 half_bf16(__m128i v) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
   }
-  static __m256 half_u8(__m128i v) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(v)); }
+  TERSOR_ALWAYS_INLINE static __m256 half_u8(__m128i v) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(v)); }
 };
 
 TERSOR_END_TARGET

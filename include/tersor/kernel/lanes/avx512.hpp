@@ -21,15 +21,15 @@ struct lanes {
   static constexpr int tokens = 4;  ///< that share one decoding of the weights
   static constexpr int sums = 4;    ///< independent accumulators, to hide the latency of additions
 
-  static ints zero_ints() { return _mm512_setzero_si512(); }
-  static floats zero() { return _mm512_setzero_ps(); }
-  static floats broadcast(float x) { return _mm512_set1_ps(x); }
-  static ints load(const void* p) { return _mm512_loadu_si512(p); }
-  static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+  TERSOR_ALWAYS_INLINE static ints zero_ints() { return _mm512_setzero_si512(); }
+  TERSOR_ALWAYS_INLINE static floats zero() { return _mm512_setzero_ps(); }
+  TERSOR_ALWAYS_INLINE static floats broadcast(float x) { return _mm512_set1_ps(x); }
+  TERSOR_ALWAYS_INLINE static ints load(const void* p) { return _mm512_loadu_si512(p); }
+  TERSOR_ALWAYS_INLINE static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 
   /// Lanes shifted to the right by `bits`, to the left if negative.
   template <int bits>
-  static ints shift(ints v) {
+  TERSOR_ALWAYS_INLINE static ints shift(ints v) {
     if constexpr (bits > 0)
       return _mm512_srli_epi32(v, bits);
     else if constexpr (bits < 0)
@@ -39,60 +39,66 @@ struct lanes {
   }
   /// Of every byte the bits of `mask`.
   template <std::uint8_t mask>
-  static ints bytes_and(ints v) {
+  TERSOR_ALWAYS_INLINE static ints bytes_and(ints v) {
     return mask == 0xff ? v : _mm512_and_si512(v, _mm512_set1_epi8(static_cast<char>(mask)));
   }
-  static ints combine(ints a, ints b) { return _mm512_or_si512(a, b); }
-  static ints add(ints a, ints b) { return _mm512_add_epi32(a, b); }
+  TERSOR_ALWAYS_INLINE static ints combine(ints a, ints b) { return _mm512_or_si512(a, b); }
+  TERSOR_ALWAYS_INLINE static ints add(ints a, ints b) { return _mm512_add_epi32(a, b); }
   /// acc + Σ of four products: unsigned bytes of a lane times the signed bytes x[0 .. 4).
   template <int code_bits>
-  static ints dot(ints acc, ints codes, const std::int8_t* x) {
+  TERSOR_ALWAYS_INLINE static ints dot(ints acc, ints codes, const std::int8_t* x) {
     std::int32_t four;
     std::memcpy(&four, x, sizeof four);
     return _mm512_dpbusd_epi32(acc, codes, _mm512_set1_epi32(four));
   }
   /// Bytes looked up in a table of 16 bytes by their four low bits; the other bits must be 0.
-  static ints look_up_bytes(const std::uint8_t* table, ints codes) {
+  TERSOR_ALWAYS_INLINE static ints look_up_bytes(const std::uint8_t* table, ints codes) {
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table))),
                                codes);
   }
 
-  static floats to_float(ints v) { return _mm512_cvtepi32_ps(v); }
+  TERSOR_ALWAYS_INLINE static floats to_float(ints v) { return _mm512_cvtepi32_ps(v); }
   /// Byte `b` of every lane as a number.
   template <int b>
-  static floats byte(ints v) {
+  TERSOR_ALWAYS_INLINE static floats byte(ints v) {
     const ints shifted = shift<8 * b>(v);
     return _mm512_cvtepi32_ps(b == 3 ? shifted : _mm512_and_si512(shifted, _mm512_set1_epi32(0xff)));
   }
-  static floats add(floats a, floats b) { return _mm512_add_ps(a, b); }
-  static floats multiply(floats a, floats b) { return _mm512_mul_ps(a, b); }
+  TERSOR_ALWAYS_INLINE static floats add(floats a, floats b) { return _mm512_add_ps(a, b); }
+  TERSOR_ALWAYS_INLINE static floats multiply(floats a, floats b) { return _mm512_mul_ps(a, b); }
   /// a b + c with one rounding.
-  static floats fma(floats a, floats b, floats c) { return _mm512_fmadd_ps(a, b, c); }
+  TERSOR_ALWAYS_INLINE static floats fma(floats a, floats b, floats c) { return _mm512_fmadd_ps(a, b, c); }
 
   /// Sixteen numbers to look up.
   struct table {
     floats values;
-    explicit table(const float* levels) : values(_mm512_loadu_ps(levels)) {}
+    TERSOR_ALWAYS_INLINE explicit table(const float* levels) : values(_mm512_loadu_ps(levels)) {}
   };
   /// The table's value for the four bits of each lane from bit `first` on.
   template <int first>
-  static floats look_up(const table& t, ints v) {
+  TERSOR_ALWAYS_INLINE static floats look_up(const table& t, ints v) {
     return _mm512_permutexvar_ps(shift<first>(v), t.values);
   }
 
-  static floats load_f32(const void* p) { return _mm512_loadu_ps(p); }
-  static floats load_f16(const void* p) {
+  /// The same for a table of the numbers 0 .. 15.
+  template <int first>
+  TERSOR_ALWAYS_INLINE static floats nibble(const table& numbers, ints v) {
+    return look_up<first>(numbers, v);
+  }
+
+  TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) { return _mm512_loadu_ps(p); }
+  TERSOR_ALWAYS_INLINE static floats load_f16(const void* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
   }
-  static floats load_bf16(const void* p) {
+  TERSOR_ALWAYS_INLINE static floats load_bf16(const void* p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(
         _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p))), 16));
   }
-  static floats load_u8(const void* p) {
+  TERSOR_ALWAYS_INLINE static floats load_u8(const void* p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
   }
   /// The first n lanes, 0 <= n <= 16.
-  static void store(float* p, floats v, index_t n) {
+  TERSOR_ALWAYS_INLINE static void store(float* p, floats v, index_t n) {
     _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1U << n) - 1U), v);
   }
 };
