@@ -65,6 +65,10 @@ std::string train(tersor::model::finetuner& tuner, const options& o, const std::
       ctx.step("fine-tuning", tuner.steps(), o.run.steps);
       if (tuner.done() || (o.save_every > 0 && tuner.steps() % o.save_every == 0)) save();
     }
+  } catch (const tersor::cancelled&) {
+    save();
+    if (!o.state.empty()) command::interruption_note = "the run can go on from " + o.state;
+    throw;
   } catch (const tersor::error& e) {
     if (tuner.steps() == first) throw;
     save();
@@ -103,7 +107,8 @@ void run(options o) {
     tuner.emplace(base, started.adapters, ids, o.run, ctx, started.rule);
   }
   const auto text = description(o, static_cast<index_t>(ids.size()), before);
-  if (!o.state.empty() && fs::exists(o.state)) tuner->restore(tersor::model::load_finetune_state(o.state, text));
+  if (!o.state.empty() && fs::exists(o.state))
+    tuner->restore(tersor::model::load_finetune_state(o.state, text));
 
   const index_t trainable = tuner->trainable_count(), first = tuner->steps();
   tersor::io::ordered_json losses = tersor::io::ordered_json::array();
@@ -118,9 +123,9 @@ void run(options o) {
     tersor::io::write_peft(tersor::pipeline::to_peft(method, started, o.targets), o.out, o.force);
     tersor::model::attach(base, started.adapters);
   }
-  tersor::require(stopped.empty(), "finetune", stopped,
-                  tersor::concat("a run to the end; ", o.out, " has what was trained until step ",
-                                 tuner->steps()));
+  tersor::require(
+      stopped.empty(), "finetune", stopped,
+      tersor::concat("a run to the end; ", o.out, " has what was trained until step ", tuner->steps()));
   const double after = tersor::model::perplexity(base, held_back, windows, ctx).perplexity;
 
   if (o.json) {
@@ -139,9 +144,10 @@ void run(options o) {
                          {"losses", losses}});
     return;
   }
-  fmt::print("{}: {} trainable values, steps {} to {} in {:.1f} s, tape {:.1f} MB\nperplexity {:.4f} -> {:.4f}\n",
-             o.all_weights ? "all weights" : method.text(), trainable, first + 1, tuner->steps(), seconds,
-             static_cast<double>(tuner->peak_bytes()) / 1e6, before, after);
+  fmt::print(
+      "{}: {} trainable values, steps {} to {} in {:.1f} s, tape {:.1f} MB\nperplexity {:.4f} -> {:.4f}\n",
+      o.all_weights ? "all weights" : method.text(), trainable, first + 1, tuner->steps(), seconds,
+      static_cast<double>(tuner->peak_bytes()) / 1e6, before, after);
 }
 
 }  // namespace

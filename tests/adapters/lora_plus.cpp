@@ -33,9 +33,7 @@ TEST_CASE("lora_plus: one step of SGD moves B exactly ratio times as far, A the 
 
 TEST_CASE("lora_plus: groups", "[lora_plus]") {
   const lora_plus o{.learning_rate = 2, .ratio = 8, .embedding_learning_rate = 3, .weight_decay = 0.1};
-  const auto group = [&](parameter_kind kind) {
-    return o.group_of(kind);
-  };
+  const auto group = [&](parameter_kind kind) { return o.group_of(kind); };
   CHECK(group(parameter_kind::projection).learning_rate == 2);
   CHECK(group(parameter_kind::up_projection).learning_rate == 16);
   CHECK(group(parameter_kind::vector).learning_rate == 16);

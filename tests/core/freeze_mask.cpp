@@ -83,8 +83,7 @@ TEST_CASE("freeze_mask: scatter puts back what gather took, and nothing else") {
     for (int& v : packed.values()) v += 100;
     m.scatter(packed, x);
     for (index_t i = 0; i < 3; ++i)
-      for (index_t j = 0; j < 4; ++j)
-        CHECK(x(i, j) == numbered(3, 4)(i, j) + (m.is_frozen(i, j) ? 0 : 100));
+      for (index_t j = 0; j < 4; ++j) CHECK(x(i, j) == numbered(3, 4)(i, j) + (m.is_frozen(i, j) ? 0 : 100));
   }
 }
 

@@ -119,7 +119,7 @@ TEST_CASE("finetune: frozen elements keep every bit, under decay too") {
   const auto initial = values(adapters);
   for (auto& [name, a] : adapters) {
     a.tensors()[0].frozen.freeze_all();
-    a.tensors()[1].freeze_columns(0, 2);
+    a.tensors()[1].frozen.freeze_columns(0, 2);
   }
   auto options = quick;
   options.weight_decay = 0.1;

@@ -92,9 +92,9 @@ TEST_CASE("adapter_spec: runs with a penalty or a schedule go on from a file to 
   const model::finetune_options options{
       .steps = 8, .batch = 1, .window = 16, .learning_rate = 1e-2, .warmup = 1};
   const auto names = pipeline::target_linears(m, all);
-  for (const std::string spec :
-       {"adalora(rank=3,target_rank=1,warmup=2,final_steps=1)", "adalora(rank=3,target_rank=1,interval=3)",
-        "lamda(rank=3,freeze_share=0.6)", "aflora(rank=2,epochs=8,warmup_epochs=1,final_epochs=2,window=2)"}) {
+  for (const std::string spec : {"adalora(rank=3,target_rank=1,warmup=2,final_steps=1)",
+                                 "adalora(rank=3,target_rank=1,interval=3)", "lamda(rank=3,freeze_share=0.6)",
+                                 "aflora(rank=2,epochs=8,warmup_epochs=1,final_epochs=2,window=2)"}) {
     const auto method = pipeline::parse_adapter_spec(spec);
     const auto values = [](const pipeline::started_adapters& run) {
       std::vector<matrix<float>> v;

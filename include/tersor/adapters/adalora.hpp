@@ -295,9 +295,7 @@ class adalora_controller {
         if (pattern_[l][static_cast<std::size_t>(k)] == 0) states[l]->tensors()[1].value(k, 0) = T(0);
   }
 
-  solve::importance_options smoothing() const {
-    return {.beta1 = options_.beta1, .beta2 = options_.beta2};
-  }
+  solve::importance_options smoothing() const { return {.beta1 = options_.beta1, .beta2 = options_.beta2}; }
 
   adalora options_;
   solve::budget_schedule schedule_;

@@ -178,7 +178,8 @@ class aflora_controller {
     threshold_ = scores[static_cast<std::size_t>(k - 1)];
     for (std::size_t i = 0; i < projections.size(); ++i)
       // in the last phase the threshold is the largest score, which a mean of equal scores may reach
-      if (projections[i]->trains() && (means[i] < *threshold_ || last_phase)) projections[i]->frozen.freeze_all();
+      if (projections[i]->trains() && (means[i] < *threshold_ || last_phase))
+        projections[i]->frozen.freeze_all();
   }
 
   solve::importance_options smoothing() const {

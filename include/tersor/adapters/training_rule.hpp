@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+// No paper: what the rules of all methods share.
+
 #include <map>     // std::map
 #include <string>  // std::string
 

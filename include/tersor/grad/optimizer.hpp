@@ -288,13 +288,16 @@ class optimizer {
     for (parameter<T>* p : parameters_) p->clear_gradient();
   }
 
+  /// Brings the state in line with masks that have changed, as the next `step` would.
+  void follow_masks() {
+    for (auto& t : tensors_) follow_mask(t);
+  }
   /// One update. @param factor of every learning rate, from a schedule. A parameter without a gradient is not
   /// touched.
   void step(double factor = 1) {
-    for (auto& t : tensors_) {
-      follow_mask(t);
+    follow_masks();
+    for (auto& t : tensors_)
       if (t.of->has_gradient() && !t.of->frozen.all()) update(t, factor);
-    }
     ++steps_;
   }
 

@@ -41,7 +41,7 @@ struct finetune_options {
 
 /// What an interrupted run goes on from: with the same model, text and options the rest is the same bits.
 struct finetune_state {
-  grad::optimizer_state optimizer;  ///< with the updates so far
+  grad::optimizer_state optimizer;                             ///< with the updates so far
   std::vector<std::pair<std::string, matrix<float>>> tensors;  ///< that are trained: "linear.key", "weight"
   adapters::rule_state rule;
 };
@@ -69,8 +69,8 @@ class finetuner {
     follow_masks();
     start();
   }
-  /// @param tensors of `m` to train, by the names of `llama_graph::tensor_names`. `m` stays as it is: `store_weights` puts
-  /// what was trained into a model.
+  /// @param tensors of `m` to train, by the names of `llama_graph::tensor_names`. `m` stays as it is:
+  /// `store_weights` puts what was trained into a model.
   finetuner(const llama& m, const std::vector<std::string>& tensors, std::vector<int> ids,
             finetune_options options, context ctx = {})
       : finetuner(m, std::move(ids), options, std::move(ctx)) {
@@ -98,8 +98,9 @@ class finetuner {
   /// Bytes of the optimizer's state.
   index_t optimizer_bytes() const { return optimizer_->state_bytes(); }
 
-  /// One update; returns the loss before it, without the method's penalty. A loss or gradient that is not finite is an error that names the
-  /// step and, where it can be found, the layer; the adapters then hold the last good values.
+  /// One update; returns the loss before it, without the method's penalty. A loss or gradient that is not
+  /// finite is an error that names the step and, where it can be found, the layer; the adapters then hold the
+  /// last good values.
   double step() {
     require(!done(), "finetune: step", steps() + 1, "at most ", options_.steps);
     const auto number = concat("finetune: step ", steps() + 1);
@@ -129,13 +130,15 @@ class finetuner {
       rule_->after_step(steps(), *adapters_, gradients());
       read_values();
       follow_masks();
+      optimizer_->follow_masks();  // so that a saved state is packed by the masks it is restored with
     }
     return loss;
   }
 
   /// Puts the tensors that were trained into a model of the same shapes.
   void store_weights(llama& m) const {
-    require(adapters_ == nullptr, "finetune: store_weights", "a run of adapters", "one of the model's tensors");
+    require(adapters_ == nullptr, "finetune: store_weights", "a run of adapters",
+            "one of the model's tensors");
     for (const auto& [name, mine] : parameters_) llama_graph::store(m, name, mine.front()->value);
   }
 

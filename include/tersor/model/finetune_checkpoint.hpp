@@ -9,8 +9,8 @@
 
 namespace tersor::model {
 
-// A safetensors file: "tensor/" + name and "optimizer/" + name, f32, "rule/" + name, f64; the metadata has the
-// step, the updates of each parameter, and what the run was started with.
+// A safetensors file: "tensor/" + name and "optimizer/" + name, f32, "rule/" + name, f64; the metadata has
+// the step, the updates of each parameter, and what the run was started with.
 
 /// Writes to a temporary name first, so that an interruption leaves the state before. @param run whatever
 /// must be the same for the rest to be the same bits, as text.

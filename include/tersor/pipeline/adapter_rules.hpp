@@ -90,7 +90,8 @@ class aflora_rule final : public adapters::training_rule {
     control_.restore(saved);
     for (auto& [name, a] : adapters) {
       const auto trains = saved.find("trains " + name);
-      require(trains != saved.end() && trains->second.size() == 2, "aflora: saved state of", name, "two flags");
+      require(trains != saved.end() && trains->second.size() == 2, "aflora: saved state of", name,
+              "two flags");
       for (std::size_t i = 0; i < 2; ++i)
         if (trains->second[i] == 0) a.tensors()[i].frozen.freeze_all();
     }

@@ -56,7 +56,7 @@ inline std::vector<std::string> target_linears(const model::llama& m,
 struct started_adapters {
   adapters::adapter_map adapters;
   std::map<std::string, matrix<float>> new_base;  ///< weights that the method changes at the start
-  adapters::adapter_map initial;                     ///< the adapters of these, as they start
+  adapters::adapter_map initial;                  ///< the adapters of these, as they start
   std::shared_ptr<adapters::training_rule> rule;  ///< null: the method has no penalty and no schedule
 };
 
