@@ -34,9 +34,17 @@
 #include <tersor/linalg/triangular.hpp>
 #include <tersor/linalg/weighted_error.hpp>
 
+#include <tersor/kernel/activation_codes.hpp>
 #include <tersor/kernel/activations.hpp>
+#include <tersor/kernel/aligned_bytes.hpp>
+#include <tersor/kernel/intrinsics.hpp>
+#include <tersor/kernel/lanes/avx2.hpp>
+#include <tersor/kernel/lanes/avx512.hpp>
+#include <tersor/kernel/lanes/portable.hpp>
 #include <tersor/kernel/rotary.hpp>
 #include <tersor/kernel/target.hpp>
+#include <tersor/kernel/tile_format.hpp>
+#include <tersor/kernel/tile_product.hpp>
 
 #include <tersor/op/affine_grid.hpp>
 #include <tersor/op/any_operator.hpp>
@@ -50,6 +58,7 @@
 #include <tersor/op/operator.hpp>
 #include <tersor/op/parts.hpp>
 #include <tersor/op/permuted.hpp>
+#include <tersor/op/prepared.hpp>
 #include <tersor/op/product.hpp>
 #include <tersor/op/quantized.hpp>
 #include <tersor/op/scaled.hpp>

@@ -1,4 +1,4 @@
-// tersor - tests of op/prepared.hpp: every target, width, group and size against the operator that was prepared
+// tersor - tests of op/prepared.hpp: every target, width, group and size
 // SPDX-License-Identifier: MIT
 #include <tersor/op/prepared.hpp>
 
@@ -29,13 +29,14 @@ struct sample {
 };
 std::ostream& operator<<(std::ostream& out, const sample& s) {
   return out << s.bits << " bit, " << s.rows << " x " << s.cols << ", groups of " << s.group_size << ", "
-             << name(s.scale_type) << (s.zero_points ? ", zero points" : "") << (s.act_order ? ", act-order" : "")
-             << (s.per_tensor ? ", per tensor" : "");
+             << name(s.scale_type) << (s.zero_points ? ", zero points" : "")
+             << (s.act_order ? ", act-order" : "") << (s.per_tensor ? ", per tensor" : "");
 }
 op::quantized make(const sample& s, std::uint64_t seed) {
   random_generator random(seed);
   matrix<std::uint8_t> codes(s.rows, s.cols);
-  for (auto& q : codes.values()) q = static_cast<std::uint8_t>(random.uniform_index(std::uint64_t{1} << s.bits));
+  for (auto& q : codes.values())
+    q = static_cast<std::uint8_t>(random.uniform_index(std::uint64_t{1} << s.bits));
   const index_t groups = (s.cols + s.group_size - 1) / s.group_size, units = s.per_tensor ? 1 : s.rows;
   matrix<float> scale(units, groups), zero(units, groups, static_cast<float>(1 << (s.bits - 1)));
   for (auto& x : scale.values()) x = static_cast<float>(0.01 + 0.1 * random.uniform());
@@ -46,15 +47,20 @@ op::quantized make(const sample& s, std::uint64_t seed) {
     for (index_t j = 0; j < s.cols; ++j) g_idx.push_back(static_cast<std::int32_t>(j / s.group_size));
     for (std::size_t j = g_idx.size(); j > 1; --j) std::swap(g_idx[j - 1], g_idx[random.uniform_index(j)]);
   }
-  return {codes, op::affine_grid(s.bits, s.rows, s.cols, s.group_size, scale.view(), zero.view(), s.scale_type,
-                                 std::move(g_idx))};
+  return {codes, op::affine_grid(s.bits, s.rows, s.cols, s.group_size, scale.view(), zero.view(),
+                                 s.scale_type, std::move(g_idx))};
 }
 std::vector<sample> samples() {
   std::vector<sample> all;
   for (int bits = 1; bits <= 8; ++bits)
-    for (const auto& [rows, cols, group] :
-         {std::array<index_t, 3>{16, 32, 32}, {17, 64, 32}, {33, 256, 128}, {5, 100, 48}, {40, 300, 64},
-          {16, 700, 700}, {1, 1, 1}, {31, 129, 128}}) {
+    for (const auto& [rows, cols, group] : {std::array<index_t, 3>{16, 32, 32},
+                                            {17, 64, 32},
+                                            {33, 256, 128},
+                                            {5, 100, 48},
+                                            {40, 300, 64},
+                                            {16, 700, 700},
+                                            {1, 1, 1},
+                                            {31, 129, 128}}) {
       all.push_back({.bits = bits, .rows = rows, .cols = cols, .group_size = group});
       all.push_back({.bits = bits,
                      .rows = rows,
@@ -124,7 +130,8 @@ TEST_CASE("prepared: products with float activations are exact to rounding") {
   }
 }
 
-TEST_CASE("prepared: products with byte activations have the same bits on every target and number of threads") {
+TEST_CASE(
+    "prepared: products with byte activations have the same bits on every target and number of threads") {
   for (const auto& s : samples()) {
     const auto w = make(s, 4);
     const auto dense = w.to_dense();
@@ -162,8 +169,8 @@ TEST_CASE("prepared: the largest codes and activations do not overflow") {
     const sample s{.bits = bits, .rows = 20, .cols = 1024, .group_size = 1024};
     matrix<std::uint8_t> codes(s.rows, s.cols, static_cast<std::uint8_t>((1 << bits) - 1));
     const matrix<float> scale(s.rows, 1, 1.0F), zero(s.rows, 1, 0.0F);
-    const op::quantized w(codes, op::affine_grid(bits, s.rows, s.cols, s.group_size, scale.view(), zero.view(),
-                                                 dtype::f32));
+    const op::quantized w(
+        codes, op::affine_grid(bits, s.rows, s.cols, s.group_size, scale.view(), zero.view(), dtype::f32));
     for (const float sign : {1.0F, -1.0F}) {
       const matrix<float> x(1, s.cols, 127.0F * sign);
       for (const target t : targets()) {

@@ -38,7 +38,8 @@ struct activation_codes {
     for (const float l : poison) spoiled += l;
     const float scale = top / 127.0F;
     const float inverse = scale > 0 ? 127.0F / top : 0.0F;
-    constexpr float magic = 12582912.0F;  // 1.5 * 2^23: adding it rounds half to even, the code is the low byte
+    constexpr float magic =
+        12582912.0F;  // 1.5 * 2^23: adding it rounds half to even, the code is the low byte
     std::int32_t sums[block] = {};
     for (index_t i = 0; i < whole; i += block)
       for (index_t l = 0; l < block; ++l) {
@@ -61,8 +62,8 @@ struct activation_codes {
 
 }  // namespace detail
 
-/// Codes of x [n] to the nearest, ties to even. Where an x is not finite the codes are unspecified and the scale
-/// is NaN or infinite, so that every product with it shows.
+/// Codes of x [n] to the nearest, ties to even. Where an x is not finite the codes are unspecified and the
+/// scale is NaN or infinite, so that every product with it shows.
 inline code_run quantize_run(const float* x, index_t n, std::int8_t* codes, target t = best_target()) {
   return run<detail::activation_codes>(t, x, n, codes);
 }

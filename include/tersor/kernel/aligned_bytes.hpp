@@ -15,8 +15,8 @@
 
 namespace tersor::kernel {
 
-/// Bytes that are written once and then only read: copies share them. They are followed by 64 bytes that may be
-/// read.
+/// Bytes that are written once and then only read: copies share them. They are followed by 64 bytes that may
+/// be read.
 class aligned_bytes {
  public:
   aligned_bytes() = default;
@@ -25,13 +25,13 @@ class aligned_bytes {
     const std::size_t large = std::size_t{1} << 21;
     const std::size_t alignment = size >= large ? large : 64;
     const std::size_t whole = (size + 64 + alignment - 1) / alignment * alignment;
-    auto* p = static_cast<std::uint8_t*>(::operator new(whole, std::align_val_t{alignment}));
+    auto* p = static_cast<std::uint8_t*>(::operator new (whole, std::align_val_t{alignment}));
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     if (alignment == large) ::madvise(p, whole, MADV_HUGEPAGE);  // a wish: nothing depends on it
 #endif
     std::memset(p, 0, whole);
     data_ = std::shared_ptr<std::uint8_t>(
-        p, [alignment](std::uint8_t* q) { ::operator delete(q, std::align_val_t{alignment}); });
+        p, [alignment](std::uint8_t* q) { ::operator delete (q, std::align_val_t{alignment}); });
   }
 
   std::size_t size() const { return size_; }

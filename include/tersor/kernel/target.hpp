@@ -28,8 +28,8 @@
 #define TERSOR_ALWAYS_INLINE inline
 #endif
 
-// Between TERSOR_BEGIN_TARGET(features) and TERSOR_END_TARGET all functions are compiled for a target, so that
-// they may use its intrinsics and be inlined into each other. Lambdas are not: name a function instead.
+// Between TERSOR_BEGIN_TARGET(features) and TERSOR_END_TARGET all functions are compiled for a target, so
+// that they may use its intrinsics and be inlined into each other. Lambdas are not: name a function instead.
 #if defined(__clang__)
 #define TERSOR_PRAGMA(text) _Pragma(#text)
 #define TERSOR_BEGIN_TARGET(features) \

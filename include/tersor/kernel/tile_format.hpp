@@ -15,15 +15,15 @@
 
 namespace tersor::kernel {
 
-/// A weight [rows, columns] of b-bit codes is cut into tiles of 16 rows; a tile holds its groups of columns one
-/// after the other, each group its scales [16], its zero points [16] as bytes where it has any, and then its
-/// codes in chunks of 32 columns. The last tile is padded with rows of zeros, every group with columns of
+/// A weight [rows, columns] of b-bit codes is cut into tiles of 16 rows; a tile holds its groups of columns
+/// one after the other, each group its scales [16], its zero points [16] as bytes where it has any, and then
+/// its codes in chunks of 32 columns. The last tile is padded with rows of zeros, every group with columns of
 /// zeros to whole chunks.
 ///
-/// The bits of a code are spread over planes of 8, 4, 2 or 1 bits, the widest first and with the lowest bits: 3
-/// = 2 + 1, 5 = 4 + 1, 6 = 4 + 2, 7 = 4 + 2 + 1. A plane of w bits is w blocks of 64 bytes; bytes 4 r to 4 r + 3
-/// of a block belong to row r, and the bits [k w, (k + 1) w) of byte b to column 32 / w * block + 4 k + b. So
-/// four neighbouring columns of sixteen rows are one shift away from the four bytes that a dot-product
+/// The bits of a code are spread over planes of 8, 4, 2 or 1 bits, the widest first and with the lowest bits:
+/// 3 = 2 + 1, 5 = 4 + 1, 6 = 4 + 2, 7 = 4 + 2 + 1. A plane of w bits is w blocks of 64 bytes; bytes 4 r to 4
+/// r + 3 of a block belong to row r, and the bits [k w, (k + 1) w) of byte b to column 32 / w * block + 4 k +
+/// b. So four neighbouring columns of sixteen rows are one shift away from the four bytes that a dot-product
 /// instruction wants, and sums need no exchange between lanes.
 struct tile_format {
   static constexpr index_t tile_rows = 16;
@@ -32,15 +32,13 @@ struct tile_format {
 
   index_t rows = 0;
   int bits = 4;
-  dtype scale_type = dtype::f32;  ///< f32, f16 or bf16
-  bool zero_points = false;       ///< one for each row and group; else they are all the same
+  dtype scale_type = dtype::f32;     ///< f32, f16 or bf16
+  bool zero_points = false;          ///< one for each row and group; else they are all the same
   std::vector<std::int32_t> chunks;  ///< of each group
 
   index_t groups() const { return static_cast<index_t>(chunks.size()); }
   index_t tiles() const { return (rows + tile_rows - 1) / tile_rows; }
-  index_t header_bytes() const {
-    return tile_rows * (bits_of(scale_type) / 8 + (zero_points ? 1 : 0));
-  }
+  index_t header_bytes() const { return tile_rows * (bits_of(scale_type) / 8 + (zero_points ? 1 : 0)); }
   index_t chunk_bytes() const { return tile_rows * chunk_columns * bits / 8; }
   index_t total_chunks() const {
     index_t n = 0;

@@ -21,10 +21,10 @@ struct tile_operand {
   int bits = 4;
   dtype scale_type = dtype::f32;
   bool has_zeros = false;
-  float zero_point = 0;                        ///< of all groups that have none of their own
-  bool meaning_is_level = false;               ///< 4-bit codes only
-  const float* levels = nullptr;               ///< [16]; the numbers 0 .. 15 where codes are numbers
-  const std::uint8_t* byte_levels = nullptr;   ///< [16] for 8-bit activations, 4-bit codes only
+  float zero_point = 0;                       ///< of all groups that have none of their own
+  bool meaning_is_level = false;              ///< 4-bit codes only
+  const float* levels = nullptr;              ///< [16]; the numbers 0 .. 15 where codes are numbers
+  const std::uint8_t* byte_levels = nullptr;  ///< [16] for 8-bit activations, 4-bit codes only
 };
 
 /// Activations in the order of the tiles' columns, padded with zeros.
@@ -46,7 +46,8 @@ struct byte_activations {
   const float* sums = nullptr;  ///< [tokens, groups]: Σ of a group's scaled codes
   index_t tokens = 0, groups = 0;
   byte_activations from(index_t t) const {
-    return {codes + t * stride, stride, scales + t * segments, segments, sums + t * groups, tokens - t, groups};
+    return {codes + t * stride, stride, scales + t * segments, segments, sums + t * groups,
+            tokens - t,         groups};
   }
 };
 
@@ -69,8 +70,8 @@ TERSOR_END_TARGET
 /// y [tokens, rows] := w times the activations, of tiles [first, last) alone. With bytes all targets give the
 /// same bits; with floats the order of additions is the target's.
 template <class Activations>
-void tile_product(target t, const tile_operand& w, const Activations& a, index_t first, index_t last, float* y,
-                  index_t y_stride) {
+void tile_product(target t, const tile_operand& w, const Activations& a, index_t first, index_t last,
+                  float* y, index_t y_stride) {
 #if defined(TERSOR_X86_KERNELS)
   if (t == target::avx512) return avx512::product(w, a, first, last, y, y_stride);
   if (t == target::avx2) return avx2::product(w, a, first, last, y, y_stride);

@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <array>   // std::array
-#include <memory>  // std::shared_ptr
-#include <numeric> // std::iota
+#include <array>    // std::array
+#include <memory>   // std::shared_ptr
+#include <numeric>  // std::iota
 
 #include <tersor/kernel/activation_codes.hpp>
 #include <tersor/kernel/aligned_bytes.hpp>
@@ -77,7 +77,8 @@ class prepared {
     start(grid.bits(), grid.groups(), grid.scales().type(), grid.has_zero_points());
     zero_point_ = static_cast<float>(rows_ > 0 && grid.groups() > 0 ? grid.zero_point(0, 0) : 0);
     for (int i = 0; i < 16; ++i) levels_[static_cast<std::size_t>(i)] = static_cast<float>(i);
-    fill(w.codes(), [&](index_t r, std::span<float> scale, std::span<float> zero) { grid.row(r, scale, zero); });
+    fill(w.codes(),
+         [&](index_t r, std::span<float> scale, std::span<float> zero) { grid.row(r, scale, zero); });
   }
 
   index_t rows() const { return rows_; }
@@ -120,7 +121,8 @@ class prepared {
           scale(row + r, g) = header[0][static_cast<std::size_t>(r)];
           zero(row + r, g) = header[1][static_cast<std::size_t>(r)];
         }
-        for (index_t c = 0; c < format_.chunks[static_cast<std::size_t>(g)]; ++c, p += format_.chunk_bytes()) {
+        for (index_t c = 0; c < format_.chunks[static_cast<std::size_t>(g)];
+             ++c, p += format_.chunk_bytes()) {
           kernel::unpack_chunk(p, format_.bits, chunk.view());
           for (index_t k = 0; k < kernel::tile_format::chunk_columns; ++k, ++column) {
             const index_t from = source(column);
@@ -137,8 +139,8 @@ class prepared {
  private:
   prepared(index_t rows, index_t cols, const prepare_options& options)
       : rows_(rows), cols_(cols), options_(options) {
-    require(kernel::is_supported(options.target), "prepare: target", option_text<kernel::target>::format(options.target),
-            "one that this processor has");
+    require(kernel::is_supported(options.target), "prepare: target",
+            option_text<kernel::target>::format(options.target), "one that this processor has");
   }
   void start(int bits, index_t groups, dtype scale_type, bool zero_points) {
     auto order = detail::column_order::of(cols_, groups, group_size_, g_idx_);
@@ -174,7 +176,8 @@ class prepared {
         p += stored.bytes().size();
         if (format_.zero_points)
           for (index_t r = 0; r < high; ++r) *p++ = static_cast<std::uint8_t>(zero(r, g));
-        for (index_t c = 0; c < format_.chunks[static_cast<std::size_t>(g)]; ++c, p += format_.chunk_bytes()) {
+        for (index_t c = 0; c < format_.chunks[static_cast<std::size_t>(g)];
+             ++c, p += format_.chunk_bytes()) {
           for (index_t k = 0; k < wide; ++k, ++column) {
             const index_t from = source(column);
             for (index_t r = 0; r < high; ++r)
@@ -224,7 +227,8 @@ class prepared {
       const float* row = ordered(x, t, source_.empty() ? std::span<float>() : b.copy.row(t));
       for (index_t g = 0; g < groups; ++g) {
         const index_t n = format_.chunks[static_cast<std::size_t>(g)] * kernel::tile_format::chunk_columns;
-        b.sums[static_cast<std::size_t>(t * groups + g)] = static_cast<float>(kernel::sum(row, n, options_.target));
+        b.sums[static_cast<std::size_t>(t * groups + g)] =
+            static_cast<float>(kernel::sum(row, n, options_.target));
         row += n;
       }
     }

@@ -31,7 +31,9 @@ struct lanes {
     const auto* v = static_cast<const __m256i*>(p);
     return {_mm256_loadu_si256(v), _mm256_loadu_si256(v + 1)};
   }
-  TERSOR_ALWAYS_INLINE static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+  TERSOR_ALWAYS_INLINE static void prefetch(const void* p) {
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+  }
 
   template <int bits>
   TERSOR_ALWAYS_INLINE static ints shift(ints v) {
@@ -63,12 +65,13 @@ struct lanes {
             _mm256_add_epi32(acc.high, half_dot<code_bits>(codes.high, xs))};
   }
   TERSOR_ALWAYS_INLINE static ints look_up_bytes(const std::uint8_t* table, ints codes) {
-    const __m256i t =
-        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+    const __m256i t = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
     return {_mm256_shuffle_epi8(t, codes.low), _mm256_shuffle_epi8(t, codes.high)};
   }
 
-  TERSOR_ALWAYS_INLINE static floats to_float(ints v) { return {_mm256_cvtepi32_ps(v.low), _mm256_cvtepi32_ps(v.high)}; }
+  TERSOR_ALWAYS_INLINE static floats to_float(ints v) {
+    return {_mm256_cvtepi32_ps(v.low), _mm256_cvtepi32_ps(v.high)};
+  }
   template <int b>
   TERSOR_ALWAYS_INLINE static floats byte(ints v) {
     const ints s = shift<8 * b>(v);
@@ -76,7 +79,9 @@ struct lanes {
     const __m256i m = _mm256_set1_epi32(0xff);
     return to_float({_mm256_and_si256(s.low, m), _mm256_and_si256(s.high, m)});
   }
-  TERSOR_ALWAYS_INLINE static floats add(floats a, floats b) { return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)}; }
+  TERSOR_ALWAYS_INLINE static floats add(floats a, floats b) {
+    return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
+  }
   TERSOR_ALWAYS_INLINE static floats multiply(floats a, floats b) {
     return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
   }
@@ -86,7 +91,8 @@ struct lanes {
 
   struct table {
     __m256 first, second;
-    TERSOR_ALWAYS_INLINE explicit table(const float* levels) : first(_mm256_loadu_ps(levels)), second(_mm256_loadu_ps(levels + 8)) {}
+    TERSOR_ALWAYS_INLINE explicit table(const float* levels)
+        : first(_mm256_loadu_ps(levels)), second(_mm256_loadu_ps(levels + 8)) {}
   };
   template <int first>
   TERSOR_ALWAYS_INLINE static floats look_up(const table& t, ints v) {
@@ -150,7 +156,9 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static __m256 half_bf16(__m128i v) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
   }
-  TERSOR_ALWAYS_INLINE static __m256 half_u8(__m128i v) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(v)); }
+  TERSOR_ALWAYS_INLINE static __m256 half_u8(__m128i v) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(v));
+  }
 };
 
 TERSOR_END_TARGET

@@ -13,8 +13,8 @@ namespace tersor::kernel::avx512 {
 
 TERSOR_BEGIN_TARGET(TERSOR_FEATURES_AVX512)
 
-/// What a kernel body (kernel/*.inc) is written in: sixteen lanes, one for each row of a tile. `ints` holds 32
-/// bits a lane, which some operations see as four bytes. All targets offer the same operations.
+/// What a kernel body (kernel/*.inc) is written in: sixteen lanes, one for each row of a tile. `ints` holds
+/// 32 bits a lane, which some operations see as four bytes. All targets offer the same operations.
 struct lanes {
   using ints = __m512i;
   using floats = __m512;
@@ -25,7 +25,9 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static floats zero() { return _mm512_setzero_ps(); }
   TERSOR_ALWAYS_INLINE static floats broadcast(float x) { return _mm512_set1_ps(x); }
   TERSOR_ALWAYS_INLINE static ints load(const void* p) { return _mm512_loadu_si512(p); }
-  TERSOR_ALWAYS_INLINE static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+  TERSOR_ALWAYS_INLINE static void prefetch(const void* p) {
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+  }
 
   /// Lanes shifted to the right by `bits`, to the left if negative.
   template <int bits>
@@ -53,8 +55,8 @@ struct lanes {
   }
   /// Bytes looked up in a table of 16 bytes by their four low bits; the other bits must be 0.
   TERSOR_ALWAYS_INLINE static ints look_up_bytes(const std::uint8_t* table, ints codes) {
-    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table))),
-                               codes);
+    return _mm512_shuffle_epi8(
+        _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table))), codes);
   }
 
   TERSOR_ALWAYS_INLINE static floats to_float(ints v) { return _mm512_cvtepi32_ps(v); }
@@ -91,8 +93,8 @@ struct lanes {
     return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
   }
   TERSOR_ALWAYS_INLINE static floats load_bf16(const void* p) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(
-        _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p))), 16));
+    return _mm512_castsi512_ps(
+        _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p))), 16));
   }
   TERSOR_ALWAYS_INLINE static floats load_u8(const void* p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));

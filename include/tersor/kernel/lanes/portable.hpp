@@ -96,7 +96,9 @@ struct lanes {
 
   struct table {
     floats values;
-    TERSOR_ALWAYS_INLINE explicit table(const float* levels) { std::memcpy(values.data(), levels, sizeof values); }
+    TERSOR_ALWAYS_INLINE explicit table(const float* levels) {
+      std::memcpy(values.data(), levels, sizeof values);
+    }
   };
   template <int first>
   TERSOR_ALWAYS_INLINE static floats look_up(const table& t, ints v) {
