@@ -4,6 +4,7 @@
 
 #include <tersor/kernel/lanes/avx2.hpp>
 #include <tersor/kernel/lanes/avx512.hpp>
+#include <tersor/kernel/lanes/neon.hpp>
 #include <tersor/kernel/lanes/portable.hpp>
 #include <tersor/kernel/tile_format.hpp>
 
@@ -65,6 +66,12 @@ TERSOR_BEGIN_TARGET(TERSOR_FEATURES_AVX512)
 #include <tersor/kernel/tile_product.inc>
 TERSOR_END_TARGET
 }  // namespace avx512
+#elif defined(TERSOR_NEON_KERNELS)
+namespace neon {
+TERSOR_BEGIN_TARGET(TERSOR_FEATURES_NEON)
+#include <tersor/kernel/tile_product.inc>
+TERSOR_END_TARGET
+}  // namespace neon
 #endif
 
 /// y [tokens, rows] := w times the activations, of tiles [first, last) alone. With bytes all targets give the
@@ -75,6 +82,8 @@ void tile_product(target t, const tile_operand& w, const Activations& a, index_t
 #if defined(TERSOR_X86_KERNELS)
   if (t == target::avx512) return avx512::product(w, a, first, last, y, y_stride);
   if (t == target::avx2) return avx2::product(w, a, first, last, y, y_stride);
+#elif defined(TERSOR_NEON_KERNELS)
+  if (t == target::neon) return neon::product(w, a, first, last, y, y_stride);
 #endif
   (void)t;
   portable::product(w, a, first, last, y, y_stride);

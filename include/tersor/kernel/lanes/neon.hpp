@@ -1,0 +1,187 @@
+// tersor - sixteen lanes of 32 bits in four NEON registers
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstdint>  // std::uint8_t
+#include <cstring>  // std::memcpy
+
+#include <tersor/core/view.hpp>
+#include <tersor/kernel/intrinsics.hpp>
+
+#if defined(TERSOR_NEON_KERNELS)
+namespace tersor::kernel::neon {
+
+TERSOR_BEGIN_TARGET(TERSOR_FEATURES_NEON)
+
+/// The operations of kernel/lanes/avx512.hpp, where they are described.
+struct lanes {
+  struct ints {
+    uint32x4_t part[4];
+  };
+  struct floats {
+    float32x4_t part[4];
+  };
+  static constexpr int tokens = 2;
+  static constexpr int sums = 2;
+
+  TERSOR_ALWAYS_INLINE static ints zero_ints() {
+    const auto z = vdupq_n_u32(0);
+    return {{z, z, z, z}};
+  }
+  TERSOR_ALWAYS_INLINE static floats zero() { return broadcast(0.0F); }
+  TERSOR_ALWAYS_INLINE static floats broadcast(float x) {
+    const auto v = vdupq_n_f32(x);
+    return {{v, v, v, v}};
+  }
+  TERSOR_ALWAYS_INLINE static ints load(const void* p) {
+    const auto* b = static_cast<const std::uint8_t*>(p);
+    ints v;
+    for (int i = 0; i < 4; ++i) v.part[i] = vreinterpretq_u32_u8(vld1q_u8(b + 16 * i));
+    return v;
+  }
+  TERSOR_ALWAYS_INLINE static void prefetch(const void* p) { __builtin_prefetch(p); }
+
+  template <int bits>
+  TERSOR_ALWAYS_INLINE static ints shift(ints v) {
+    for (auto& x : v.part) {
+      if constexpr (bits > 0) x = vshrq_n_u32(x, bits);
+      if constexpr (bits < 0) x = vshlq_n_u32(x, -bits);
+    }
+    return v;
+  }
+  template <std::uint8_t mask>
+  TERSOR_ALWAYS_INLINE static ints bytes_and(ints v) {
+    if constexpr (mask == 0xff) return v;
+    const auto m = vdupq_n_u32(mask * 0x01010101U);
+    for (auto& x : v.part) x = vandq_u32(x, m);
+    return v;
+  }
+  TERSOR_ALWAYS_INLINE static ints combine(ints a, ints b) {
+    for (int i = 0; i < 4; ++i) a.part[i] = vorrq_u32(a.part[i], b.part[i]);
+    return a;
+  }
+  TERSOR_ALWAYS_INLINE static ints add(ints a, ints b) {
+    for (int i = 0; i < 4; ++i) a.part[i] = vaddq_u32(a.part[i], b.part[i]);
+    return a;
+  }
+  template <int code_bits>
+  TERSOR_ALWAYS_INLINE static ints dot(ints acc, ints codes, const std::int8_t* x) {
+    std::int32_t four;
+    std::memcpy(&four, x, sizeof four);
+    const auto xs = vreinterpretq_s8_s32(vdupq_n_s32(four));
+    for (int i = 0; i < 4; ++i) {
+      auto sum = vreinterpretq_s32_u32(acc.part[i]);
+      if constexpr (code_bits < 8) {  // below 128 unsigned bytes are signed ones
+        sum = vdotq_s32(sum, vreinterpretq_s8_u32(codes.part[i]), xs);
+      } else {  // c = (c - 128) + 128
+        const auto shifted = veorq_u32(codes.part[i], vdupq_n_u32(0x80808080U));
+        sum = vdotq_s32(sum, vreinterpretq_s8_u32(shifted), xs);
+        const auto x_sum = vdotq_s32(vdupq_n_s32(0), vdupq_n_s8(1), xs);
+        sum = vaddq_s32(sum, vshlq_n_s32(x_sum, 7));
+      }
+      acc.part[i] = vreinterpretq_u32_s32(sum);
+    }
+    return acc;
+  }
+  TERSOR_ALWAYS_INLINE static ints look_up_bytes(const std::uint8_t* table, ints codes) {
+    const auto t = vld1q_u8(table);
+    for (auto& x : codes.part) x = vreinterpretq_u32_u8(vqtbl1q_u8(t, vreinterpretq_u8_u32(x)));
+    return codes;
+  }
+
+  TERSOR_ALWAYS_INLINE static floats to_float(ints v) {
+    floats y;
+    for (int i = 0; i < 4; ++i) y.part[i] = vcvtq_f32_s32(vreinterpretq_s32_u32(v.part[i]));
+    return y;
+  }
+  template <int b>
+  TERSOR_ALWAYS_INLINE static floats byte(ints v) {
+    return masked<0xff>(shift<8 * b>(v));
+  }
+  TERSOR_ALWAYS_INLINE static floats add(floats a, floats b) {
+    for (int i = 0; i < 4; ++i) a.part[i] = vaddq_f32(a.part[i], b.part[i]);
+    return a;
+  }
+  TERSOR_ALWAYS_INLINE static floats multiply(floats a, floats b) {
+    for (int i = 0; i < 4; ++i) a.part[i] = vmulq_f32(a.part[i], b.part[i]);
+    return a;
+  }
+  TERSOR_ALWAYS_INLINE static floats fma(floats a, floats b, floats c) {
+    for (int i = 0; i < 4; ++i) c.part[i] = vfmaq_f32(c.part[i], a.part[i], b.part[i]);
+    return c;
+  }
+
+  struct table {
+    uint8x16x4_t bytes;  // of sixteen floats
+    TERSOR_ALWAYS_INLINE explicit table(const float* levels) {
+      const auto* p = reinterpret_cast<const std::uint8_t*>(levels);
+      for (int i = 0; i < 4; ++i) bytes.val[i] = vld1q_u8(p + 16 * i);
+    }
+  };
+  template <int first>
+  TERSOR_ALWAYS_INLINE static floats look_up(const table& t, ints v) {
+    const ints s = shift<first>(v);
+    floats y;
+    for (int i = 0; i < 4; ++i) {
+      // four neighbouring bytes of the table for every lane
+      const auto at = vmulq_n_u32(vandq_u32(s.part[i], vdupq_n_u32(15)), 0x04040404U);
+      const auto bytes = vaddq_u32(at, vdupq_n_u32(0x03020100U));
+      y.part[i] = vreinterpretq_f32_u8(vqtbl4q_u8(t.bytes, vreinterpretq_u8_u32(bytes)));
+    }
+    return y;
+  }
+  template <int first>
+  TERSOR_ALWAYS_INLINE static floats nibble(const table&, ints v) {
+    return masked<15>(shift<first>(v));
+  }
+
+  TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) {
+    const auto* v = static_cast<const float*>(p);
+    floats y;
+    for (int i = 0; i < 4; ++i) {
+      float four[4];
+      std::memcpy(four, v + 4 * i, sizeof four);
+      y.part[i] = vld1q_f32(four);
+    }
+    return y;
+  }
+  TERSOR_ALWAYS_INLINE static floats load_f16(const void* p) {
+    floats y;
+    for (int i = 0; i < 4; ++i) y.part[i] = vcvt_f32_f16(vreinterpret_f16_u16(load_halves(p, i)));
+    return y;
+  }
+  TERSOR_ALWAYS_INLINE static floats load_bf16(const void* p) {
+    floats y;
+    for (int i = 0; i < 4; ++i) y.part[i] = vreinterpretq_f32_u32(vshll_n_u16(load_halves(p, i), 16));
+    return y;
+  }
+  TERSOR_ALWAYS_INLINE static floats load_u8(const void* p) {
+    const auto bytes = vld1q_u8(static_cast<const std::uint8_t*>(p));
+    const auto low = vmovl_u8(vget_low_u8(bytes)), high = vmovl_u8(vget_high_u8(bytes));
+    return {{vcvtq_f32_u32(vmovl_u16(vget_low_u16(low))), vcvtq_f32_u32(vmovl_u16(vget_high_u16(low))),
+             vcvtq_f32_u32(vmovl_u16(vget_low_u16(high))), vcvtq_f32_u32(vmovl_u16(vget_high_u16(high)))}};
+  }
+  TERSOR_ALWAYS_INLINE static void store(float* p, floats v, index_t n) {
+    float all[16];
+    for (int i = 0; i < 4; ++i) vst1q_f32(all + 4 * i, v.part[i]);
+    std::memcpy(p, all, static_cast<std::size_t>(n) * sizeof(float));
+  }
+
+ private:
+  template <std::uint32_t mask>
+  TERSOR_ALWAYS_INLINE static floats masked(ints v) {
+    floats y;
+    for (int i = 0; i < 4; ++i) y.part[i] = vcvtq_f32_u32(vandq_u32(v.part[i], vdupq_n_u32(mask)));
+    return y;
+  }
+  TERSOR_ALWAYS_INLINE static uint16x4_t load_halves(const void* p, int i) {
+    std::uint16_t four[4];
+    std::memcpy(four, static_cast<const std::uint8_t*>(p) + 8 * i, sizeof four);
+    return vld1_u16(four);
+  }
+};
+
+TERSOR_END_TARGET
+
+}  // namespace tersor::kernel::neon
+#endif
