@@ -23,6 +23,7 @@ TESTED_ELSEWHERE = {
     "kernel/lanes/neon.hpp": "tests/op/prepared.cpp",
     "kernel/lanes/portable.hpp": "tests/op/prepared.cpp",
     "kernel/tile_product.hpp": "tests/op/prepared.cpp",
+    "op/tile_stream.hpp": "tests/op/prepared.cpp",
     "linalg/blas.hpp": "tests/linalg/gemm.cpp",
     "linalg/eigen_product.hpp": "tests/linalg/gemm.cpp",
     "io/operator_archive.hpp": "tests/model/llama_checkpoint.cpp",

@@ -40,6 +40,7 @@
 #include <tersor/kernel/intrinsics.hpp>
 #include <tersor/kernel/lanes/avx2.hpp>
 #include <tersor/kernel/lanes/avx512.hpp>
+#include <tersor/kernel/lanes/neon.hpp>
 #include <tersor/kernel/lanes/portable.hpp>
 #include <tersor/kernel/rotary.hpp>
 #include <tersor/kernel/target.hpp>
@@ -66,6 +67,7 @@
 #include <tersor/op/sparse_csr.hpp>
 #include <tersor/op/sparse_nm.hpp>
 #include <tersor/op/sum.hpp>
+#include <tersor/op/tile_stream.hpp>
 #include <tersor/op/w8a8.hpp>
 
 #include <tersor/grad/attention.hpp>

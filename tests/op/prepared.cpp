@@ -105,7 +105,7 @@ TEST_CASE("prepared: restoring gives the operator back, to the bit") {
   for (const auto& s : samples()) {
     INFO(s);
     const auto w = make(s, 1);
-    const auto back = op::prepared(w).restore();
+    const auto back = op::prepared_quantized(w).restore();
     CHECK(back.codes() == w.codes());
     CHECK(back.grid().g_idx() == w.grid().g_idx());
     CHECK(back.to_dense() == w.to_dense());
@@ -122,7 +122,7 @@ TEST_CASE("prepared: products with float activations are exact to rounding") {
       for (const target t : targets()) {
         INFO(s << ", " << tokens << " tokens, target " << option_text<target>::format(t));
         matrix<float> y(tokens, s.rows);
-        op::prepared(w, {.target = t}).apply(x.view(), y.view());
+        op::prepared_quantized(w, {.target = t}).apply(x.view(), y.view());
         // codes and zero points are summed apart: up to 2^bits times the size of the result's terms
         REQUIRE(relative_error(dense, x, y) <= (s.bits > 4 ? 3e-6 : 1e-6));
       }
@@ -138,7 +138,7 @@ TEST_CASE(
     for (const index_t tokens : {1, 3, 4, 17}) {
       const auto x = activations(tokens, s.cols, 5);
       matrix<float> expected(tokens, s.rows);
-      op::prepared(w, {.activations = activation_type::int8, .target = target::portable})
+      op::prepared_quantized(w, {.activations = activation_type::int8, .target = target::portable})
           .apply(x.view(), expected.view());
       // each activation is off by at most max |x| / 254 of its run
       float top = 0;
@@ -156,7 +156,7 @@ TEST_CASE(
         for (const int threads : {1, 3}) {
           INFO(s << ", " << tokens << " tokens, target " << option_text<target>::format(t));
           matrix<float> y(tokens, s.rows);
-          op::prepared(w, {.activations = activation_type::int8, .target = t})
+          op::prepared_quantized(w, {.activations = activation_type::int8, .target = t})
               .apply(x.view(), y.view(), {.threads = threads});
           REQUIRE(y == expected);
         }
@@ -176,7 +176,8 @@ TEST_CASE("prepared: the largest codes and activations do not overflow") {
       for (const target t : targets()) {
         INFO("target " << option_text<target>::format(t));
         matrix<float> y(1, s.rows);
-        op::prepared(w, {.activations = activation_type::int8, .target = t}).apply(x.view(), y.view());
+        op::prepared_quantized(w, {.activations = activation_type::int8, .target = t})
+            .apply(x.view(), y.view());
         for (const float v : y.values())
           CHECK(v == sign * 127.0F * static_cast<float>((1 << bits) - 1) * static_cast<float>(s.cols));
       }
@@ -187,7 +188,7 @@ TEST_CASE("prepared: the largest codes and activations do not overflow") {
 TEST_CASE("prepared: strided operands, empty ones, and numbers that are not finite") {
   const auto w = make({.bits = 4, .rows = 24, .cols = 96, .group_size = 32}, 6);
   for (const auto type : {activation_type::f32, activation_type::int8}) {
-    const op::prepared p(w, {.activations = type});
+    const op::prepared_quantized p(w, {.activations = type});
     const auto x = activations(3, 96, 7);
     matrix<float> expected(3, 24);
     p.apply(x.view(), expected.view());
@@ -211,7 +212,7 @@ TEST_CASE("prepared: strided operands, empty ones, and numbers that are not fini
 
 TEST_CASE("prepared: an operator like others, which in files is what it was made of") {
   const auto w = make({.bits = 3, .rows = 24, .cols = 96, .group_size = 32, .zero_points = true}, 8);
-  const op::any_operator any = op::prepared(w);
+  const op::any_operator any = op::prepared_quantized(w);
   CHECK(any.kind() == "quantized");
   CHECK(any.to_dense() == w.to_dense());
   const auto x = activations(2, 24, 9);
@@ -219,6 +220,90 @@ TEST_CASE("prepared: an operator like others, which in files is what it was made
   any.apply_transposed(x.view(), a.view());
   w.apply_transposed(x.view(), b.view());
   CHECK(a == b);
+}
+
+/// Random codes of normal or FP4 levels; blocks, and scales that are reals or codes themselves.
+op::codebook make_codebook(index_t rows, index_t cols, index_t block, std::vector<float> levels,
+                           const op::scale_rule& rule, std::uint64_t seed) {
+  random_generator random(seed);
+  matrix<std::uint8_t> codes(rows, cols);
+  for (auto& q : codes.values()) q = static_cast<std::uint8_t>(random.uniform_index(levels.size()));
+  std::vector<float> scales(static_cast<std::size_t>((rows * cols + block - 1) / block));
+  for (float& s : scales) s = static_cast<float>(0.01 + 0.1 * random.uniform());
+  return {codes, std::move(levels), block, op::block_scales(scales, rule)};
+}
+const std::vector<float> fp4{0, 0.5F, 1, 1.5F, 2, 3, 4, 6, -0.0F, -0.5F, -1, -1.5F, -2, -3, -4, -6};
+std::vector<float> uneven(std::size_t n) {
+  std::vector<float> l(n);
+  for (std::size_t i = 0; i < n; ++i) l[i] = std::sin(static_cast<float>(i) - 3.3F);
+  return l;
+}
+
+TEST_CASE("prepared: codebooks with every coding of scales equal what they were made of") {
+  for (const auto& [rows, cols, block] :
+       {std::array<index_t, 3>{16, 64, 64}, {33, 256, 64}, {20, 96, 32}, {18, 32, 64}, {7, 48, 16}})
+    for (const std::size_t levels : {std::size_t{4}, std::size_t{8}, std::size_t{16}})
+      for (const auto coding : {op::scale_coding::plain, op::scale_coding::dynamic, op::scale_coding::linear})
+        for (const dtype type : {dtype::f32, dtype::bf16}) {
+          if (block > cols && coding != op::scale_coding::plain) continue;
+          const auto w = make_codebook(rows, cols, block, uneven(levels),
+                                       {.coding = coding, .bits = 8, .block_size = 5, .type = type}, 1);
+          const auto dense = w.to_dense();
+          for (const target t : targets()) {
+            INFO(rows << " x " << cols << ", blocks of " << block << ", " << levels << " levels, target "
+                      << option_text<target>::format(t));
+            const op::prepared_codebook p(w, {.target = t});
+            CHECK(p.to_dense() == dense);
+            for (const index_t tokens : {1, 6}) {
+              const auto x = activations(tokens, cols, 2);
+              matrix<float> y(tokens, rows);
+              p.apply(x.view(), y.view());
+              REQUIRE(relative_error(dense, x, y) <= 1e-6);
+            }
+          }
+        }
+}
+
+TEST_CASE("prepared: FP4 levels are exact with byte activations too, on every target") {
+  const auto w = make_codebook(35, 160, 32, fp4, {.type = dtype::bf16}, 3);
+  const auto dense = w.to_dense();
+  // activations that are bytes already: nothing is rounded but the last sums
+  random_generator random(4);
+  matrix<float> x(5, 160);
+  for (float& v : x.values()) v = static_cast<float>(random.uniform_index(255)) - 127;
+  for (index_t t = 0; t < 5; ++t)
+    for (index_t j = 0; j < 160; j += 32) x(t, j) = 127;
+  matrix<float> expected(5, 35);
+  op::prepared_codebook(w, {.activations = activation_type::int8, .target = target::portable})
+      .apply(x.view(), expected.view());
+  CHECK(relative_error(dense, x, expected) <= 1e-6);
+  for (const target t : targets()) {
+    matrix<float> y(5, 35);
+    op::prepared_codebook(w, {.activations = activation_type::int8, .target = t}).apply(x.view(), y.view());
+    CHECK(y == expected);
+  }
+}
+
+TEST_CASE("prepared: what a layout cannot hold is refused, and left as it is in whole models") {
+  const auto eight = make_codebook(4, 64, 32, uneven(256), {}, 5),
+             ragged = make_codebook(4, 60, 32, uneven(16), {}, 6),
+             normal = make_codebook(4, 64, 32, uneven(16), {}, 7);
+  CHECK(holds(error_of([&] { op::prepared_codebook{eight}; }), {"8 bits", "2 to 4"}));
+  CHECK(holds(error_of([&] { op::prepared_codebook{ragged}; }), {"60 columns", "whole blocks"}));
+  CHECK(holds(error_of([&] { op::prepared_codebook(normal, {.activations = activation_type::int8}); }),
+              {"int8", "f32"}));
+  CHECK(op::prepare(eight).as<op::codebook>() != nullptr);
+  CHECK(op::prepare(ragged).as<op::codebook>() != nullptr);
+  const auto p = op::prepare(normal, {.activations = activation_type::int8});
+  CHECK(p.as<op::prepared_codebook>()->options().activations == activation_type::f32);
+  const op::permuted<> turned(make({.bits = 4, .rows = 16, .cols = 32, .group_size = 32}, 8), [] {
+    std::vector<std::int32_t> perm(32);
+    for (std::size_t j = 0; j < 32; ++j) perm[j] = static_cast<std::int32_t>(31 - j);
+    return perm;
+  }());
+  const auto inside = op::prepare(turned);
+  CHECK(inside.as<op::permuted<>>()->inner().as<op::prepared_quantized>() != nullptr);
+  CHECK(inside.to_dense() == turned.to_dense());
 }
 
 }  // namespace

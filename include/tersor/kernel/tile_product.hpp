@@ -13,6 +13,15 @@ namespace tersor::kernel {
 /// Tokens that pass over a tile together: its stream is read from memory once for all of them.
 inline constexpr index_t tile_tokens = 16;
 
+/// Scales that are stored as bytes: scale i = max(levels[code] * largest[i / block_size] + offset, 0), that
+/// of row r and group g being number r * groups + g.
+struct coded_scales {
+  const float* levels = nullptr;   ///< [256]
+  const float* largest = nullptr;  ///< of each block, of the rows of padding too
+  index_t block_size = 1;
+  float offset = 0;
+};
+
 /// A weight in tile format. W = scale * (value(code) - zero point), value(code) the code, or levels[code].
 struct tile_operand {
   const std::uint8_t* stream = nullptr;  ///< tile after tile
@@ -21,6 +30,8 @@ struct tile_operand {
   index_t groups = 0;
   int bits = 4;
   dtype scale_type = dtype::f32;
+  const coded_scales* coded = nullptr;  ///< null: scales are reals
+  float unit = 1;                       ///< a factor of all scales
   bool has_zeros = false;
   float zero_point = 0;                       ///< of all groups that have none of their own
   bool meaning_is_level = false;              ///< 4-bit codes only

@@ -25,6 +25,8 @@ class scaled {
   index_t rows() const { return inner_.rows(); }
   index_t cols() const { return inner_.cols(); }
   const Inner& inner() const { return inner_; }
+  const real_array& output_scale() const { return output_scale_; }
+  const real_array& input_scale() const { return input_scale_; }
   static constexpr std::string_view kind() { return "scaled"; }
 
   void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {

@@ -1,0 +1,225 @@
+// tersor - codes in tile format with their columns' order, and products with it
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <tersor/kernel/activation_codes.hpp>
+#include <tersor/kernel/aligned_bytes.hpp>
+#include <tersor/kernel/tile_product.hpp>
+#include <tersor/op/operator.hpp>
+
+namespace tersor::op {
+
+/// What the activations are in a product.
+enum class activation_type {
+  f32,  ///< as they are
+  int8  ///< quantized on the fly, one scale for at most 128 columns: |error of x| <= max |x| / 254 of its run
+};
+constexpr auto option_names(activation_type) {
+  using row = std::pair<std::string_view, activation_type>;
+  return std::array<row, 2>{{{"f32", activation_type::f32}, {"int8", activation_type::int8}}};
+}
+
+struct prepare_options {
+  activation_type activations = activation_type::f32;
+  kernel::target target = kernel::best_target();
+};
+
+/// The stream of a prepared operator. What a group's header holds beside the codes is its owner's.
+class tile_stream {
+ public:
+  static constexpr index_t tile_rows = kernel::tile_format::tile_rows;
+  static constexpr index_t chunk_columns = kernel::tile_format::chunk_columns;
+
+  tile_stream() = default;
+  /// Room for a weight [format.rows, cols] in groups of `group_size` columns, or those that `g_idx` [cols]
+  /// says.
+  tile_stream(kernel::tile_format format, index_t cols, index_t groups, index_t group_size,
+              std::span<const std::int32_t> g_idx, const prepare_options& options)
+      : format_(std::move(format)), cols_(cols), options_(options) {
+    require(kernel::is_supported(options.target), "prepare: target",
+            option_text<kernel::target>::format(options.target), "one that this processor has");
+    order_columns(groups, group_size, g_idx);
+    bytes_ = kernel::aligned_bytes(static_cast<std::size_t>(size()));
+  }
+
+  const kernel::tile_format& format() const { return format_; }
+  const prepare_options& options() const { return options_; }
+  /// Bytes that a product reads, padding included.
+  index_t size() const { return format_.tiles() * format_.tile_bytes(); }
+
+  /// Writes codes [rows, cols], and headers by write_header(first row, rows, group, where).
+  template <class Header>
+  void fill(const matrix<std::uint8_t>& codes, const Header& write_header) {
+    matrix<std::uint8_t> chunk(tile_rows, chunk_columns);
+    std::uint8_t* p = bytes_.data();
+    for (index_t row = 0; row < format_.rows; row += tile_rows) {
+      const index_t rows = std::min(tile_rows, format_.rows - row);
+      index_t column = 0;
+      for (index_t g = 0; g < format_.groups(); ++g) {
+        write_header(row, rows, g, p);
+        p += format_.header_bytes();
+        for (index_t c = 0; c < chunks(g); ++c, p += format_.chunk_bytes()) {
+          for (index_t k = 0; k < chunk_columns; ++k, ++column) {
+            const index_t from = source(column);
+            for (index_t r = 0; r < tile_rows; ++r)
+              chunk(r, k) = from < 0 || r >= rows ? std::uint8_t{0} : codes(row + r, from);
+          }
+          kernel::pack_chunk(chunk.view(), format_.bits, p);
+        }
+      }
+    }
+  }
+  /// The codes, and headers by read_header(first row, rows, group, where).
+  template <class Header>
+  matrix<std::uint8_t> read(const Header& read_header) const {
+    matrix<std::uint8_t> codes(format_.rows, cols_), chunk(tile_rows, chunk_columns);
+    const std::uint8_t* p = bytes_.data();
+    for (index_t row = 0; row < format_.rows; row += tile_rows) {
+      const index_t rows = std::min(tile_rows, format_.rows - row);
+      index_t column = 0;
+      for (index_t g = 0; g < format_.groups(); ++g) {
+        read_header(row, rows, g, p);
+        p += format_.header_bytes();
+        for (index_t c = 0; c < chunks(g); ++c, p += format_.chunk_bytes()) {
+          kernel::unpack_chunk(p, format_.bits, chunk.view());
+          for (index_t k = 0; k < chunk_columns; ++k, ++column)
+            if (const index_t from = source(column); from >= 0)
+              for (index_t r = 0; r < rows; ++r) codes(row + r, from) = chunk(r, k);
+        }
+      }
+    }
+    return codes;
+  }
+
+  /// y [tokens, rows] = x [tokens, cols] Wᵀ, rows contiguous. @param w all but the stream and its sizes.
+  void multiply(kernel::tile_operand w, matrix_view<const float> x, matrix_view<float> y,
+                const context& ctx) const {
+    w.stream = bytes_.data();
+    w.tile_bytes = format_.tile_bytes();
+    w.rows = format_.rows;
+    w.chunks = format_.chunks.data();
+    w.groups = format_.groups();
+    w.bits = format_.bits;
+    w.scale_type = format_.scale_type;
+    w.has_zeros = format_.zero_points;
+    if (options_.activations == activation_type::f32)
+      multiply(w, float_input(x), y, ctx);
+    else
+      multiply(w, byte_input(x), y, ctx);
+  }
+
+ private:
+  struct float_block {
+    matrix<float> copy;
+    std::vector<float> sums;
+    kernel::float_activations activations;
+  };
+  struct byte_block {
+    std::vector<std::int8_t> codes;
+    std::vector<float> scales, sums;
+    kernel::byte_activations activations;
+  };
+
+  index_t chunks(index_t group) const { return format_.chunks[static_cast<std::size_t>(group)]; }
+  /// The column of W at a place of the stream, -1 for padding.
+  index_t source(index_t column) const {
+    return source_.empty() ? column : source_[static_cast<std::size_t>(column)];
+  }
+  void order_columns(index_t groups, index_t group_size, std::span<const std::int32_t> g_idx) {
+    std::vector<std::vector<std::int32_t>> members(static_cast<std::size_t>(groups));
+    for (index_t j = 0; j < cols_; ++j) {
+      const index_t g = g_idx.empty() ? j / group_size : g_idx[static_cast<std::size_t>(j)];
+      members[static_cast<std::size_t>(g)].push_back(static_cast<std::int32_t>(j));
+    }
+    bool identity = true;
+    for (const auto& m : members) {
+      const auto count = static_cast<index_t>(m.size());
+      const index_t n = (count + chunk_columns - 1) / chunk_columns;
+      format_.chunks.push_back(static_cast<std::int32_t>(n));
+      for (index_t k = 0; k < n * chunk_columns; ++k) {
+        source_.push_back(k < count ? m[static_cast<std::size_t>(k)] : -1);
+        identity = identity && source_.back() == static_cast<std::int32_t>(source_.size()) - 1;
+      }
+    }
+    if (identity) source_.clear();
+  }
+
+  /// Row t of the input in the stream's order.
+  const float* ordered(matrix_view<const float> x, index_t t, std::span<float> buffer) const {
+    const float* row = x.data + t * x.strides[0];
+    if (source_.empty()) return row;
+    for (std::size_t j = 0; j < buffer.size(); ++j) buffer[j] = source_[j] < 0 ? 0.0F : row[source_[j]];
+    return buffer.data();
+  }
+  float_block float_input(matrix_view<const float> x) const {
+    const index_t width = format_.padded_columns(), groups = format_.groups();
+    float_block b;
+    if (!source_.empty()) b.copy = matrix<float>(x.rows(), width);
+    b.sums.resize(static_cast<std::size_t>(x.rows() * groups));
+    for (index_t t = 0; t < x.rows(); ++t) {
+      const float* row = ordered(x, t, source_.empty() ? std::span<float>() : b.copy.row(t));
+      for (index_t g = 0; g < groups; ++g) {
+        const index_t n = chunks(g) * chunk_columns;
+        b.sums[static_cast<std::size_t>(t * groups + g)] =
+            static_cast<float>(kernel::sum(row, n, options_.target));
+        row += n;
+      }
+    }
+    b.activations = {.values = source_.empty() ? x.data : b.copy.data(),
+                     .stride = source_.empty() ? x.strides[0] : width,
+                     .sums = b.sums.data(),
+                     .tokens = x.rows(),
+                     .groups = groups};
+    return b;
+  }
+  byte_block byte_input(matrix_view<const float> x) const {
+    const index_t width = format_.padded_columns(), groups = format_.groups(), segments = format_.segments();
+    byte_block b;
+    b.codes.resize(static_cast<std::size_t>(x.rows() * width));
+    b.scales.resize(static_cast<std::size_t>(x.rows() * segments));
+    b.sums.resize(static_cast<std::size_t>(x.rows() * groups));
+    std::vector<float> buffer(source_.size());
+    for (index_t t = 0; t < x.rows(); ++t) {
+      const float* row = ordered(x, t, buffer);
+      std::int8_t* code = b.codes.data() + t * width;
+      float* scale = b.scales.data() + t * segments;
+      for (index_t g = 0; g < groups; ++g) {
+        float& sum = b.sums[static_cast<std::size_t>(t * groups + g)];
+        for (index_t rest = chunks(g); rest > 0;) {
+          const index_t n = std::min(rest, kernel::tile_format::segment_chunks), columns = n * chunk_columns;
+          const auto run = kernel::quantize_run(row, columns, code, options_.target);
+          *scale++ = run.scale;
+          sum = std::fma(run.scale, static_cast<float>(run.sum), sum);
+          row += columns;
+          code += columns;
+          rest -= n;
+        }
+      }
+    }
+    b.activations = {.codes = b.codes.data(),
+                     .stride = width,
+                     .scales = b.scales.data(),
+                     .segments = segments,
+                     .sums = b.sums.data(),
+                     .tokens = x.rows(),
+                     .groups = groups};
+    return b;
+  }
+  template <class Block>
+  void multiply(const kernel::tile_operand& w, const Block& input, matrix_view<float> y,
+                const context& ctx) const {
+    // a task reads so much that starting it costs nothing beside
+    const index_t grain = std::max<index_t>(1, 131072 / std::max<index_t>(w.tile_bytes, 1));
+    parallel_chunks(format_.tiles(), grain, ctx, [&](index_t first, index_t last) {
+      kernel::tile_product(options_.target, w, input.activations, first, last, y.data, y.strides[0]);
+    });
+  }
+
+  kernel::tile_format format_;
+  index_t cols_ = 0;
+  prepare_options options_;
+  std::vector<std::int32_t> source_;  // [padded columns]; empty: the columns as they are
+  kernel::aligned_bytes bytes_;
+};
+
+}  // namespace tersor::op
