@@ -117,7 +117,7 @@ TEST_CASE("prepared: products with float activations are exact to rounding") {
   for (const auto& s : samples()) {
     const auto w = make(s, 2);
     const auto dense = w.to_dense();
-    for (const index_t tokens : {1, 2, 5, 16, 19}) {
+    for (const index_t tokens : {1, 2, 5, 16, 19, 40}) {
       const auto x = activations(tokens, s.cols, 3);
       for (const target t : targets()) {
         INFO(s << ", " << tokens << " tokens, target " << option_text<target>::format(t));
@@ -135,7 +135,7 @@ TEST_CASE(
   for (const auto& s : samples()) {
     const auto w = make(s, 4);
     const auto dense = w.to_dense();
-    for (const index_t tokens : {1, 3, 4, 17}) {
+    for (const index_t tokens : {1, 3, 4, 17, 29}) {
       const auto x = activations(tokens, s.cols, 5);
       matrix<float> expected(tokens, s.rows);
       op::prepared_quantized(w, {.activations = activation_type::int8, .target = target::portable})
@@ -254,7 +254,7 @@ TEST_CASE("prepared: codebooks with every coding of scales equal what they were 
                       << option_text<target>::format(t));
             const op::prepared_codebook p(w, {.target = t});
             CHECK(p.to_dense() == dense);
-            for (const index_t tokens : {1, 6}) {
+            for (const index_t tokens : {1, 6, 25}) {
               const auto x = activations(tokens, cols, 2);
               matrix<float> y(tokens, rows);
               p.apply(x.view(), y.view());

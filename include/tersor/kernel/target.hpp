@@ -41,6 +41,15 @@
 #define TERSOR_END_TARGET TERSOR_PRAGMA(GCC pop_options)
 #endif
 
+// Before a loop of a few passes whose values are to stay in registers.
+#if defined(__clang__)
+#define TERSOR_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define TERSOR_UNROLL _Pragma("GCC unroll 16")
+#else
+#define TERSOR_UNROLL
+#endif
+
 namespace tersor::kernel {
 
 enum class target {

@@ -102,10 +102,12 @@ class tile_stream {
     w.bits = format_.bits;
     w.scale_type = format_.scale_type;
     w.has_zeros = format_.zero_points;
-    if (options_.activations == activation_type::f32)
-      multiply(w, float_input(x), y, ctx);
+    const bool floats = options_.activations == activation_type::f32;
+    if (x.rows() > kernel::tile_tokens)
+      floats ? multiply(w, packed_float_input(x, ctx), y, ctx)
+             : multiply(w, packed_byte_input(x, ctx), y, ctx);
     else
-      multiply(w, byte_input(x), y, ctx);
+      floats ? multiply(w, float_input(x), y, ctx) : multiply(w, byte_input(x), y, ctx);
   }
 
  private:
@@ -205,11 +207,84 @@ class tile_stream {
                      .groups = groups};
     return b;
   }
+  struct packed_float_block {
+    std::vector<kernel::tile_segment> places;
+    std::vector<float> values;
+    kernel::packed_floats activations;
+  };
+  struct packed_byte_block {
+    std::vector<kernel::tile_segment> places;
+    std::vector<std::int8_t> codes;
+    std::vector<float> scales, sums;
+    kernel::packed_bytes activations;
+  };
+  kernel::packed_activations packing(index_t tokens, const std::vector<kernel::tile_segment>& places,
+                                     index_t bytes) const {
+    kernel::packed_activations a;
+    const index_t block = kernel::block_tokens(options_.target);
+    a.tokens = tokens;
+    a.padded_tokens = (tokens + block - 1) / block * block;
+    a.places = places.data();
+    a.segments = static_cast<index_t>(places.size());
+    constexpr index_t segment = kernel::tile_format::segment_chunks * chunk_columns;
+    a.segments_in_cache = std::max<index_t>(1, (index_t{1} << 20) / (a.padded_tokens * segment * bytes));
+    return a;
+  }
+  /// f(token, its row in the stream's order) for all tokens.
+  template <class F>
+  void for_each_token(matrix_view<const float> x, const context& ctx, const F& f) const {
+    parallel_for(x.rows(), ctx, [&](index_t t) {
+      std::vector<float> buffer(source_.size());
+      f(t, ordered(x, t, buffer));
+    });
+  }
+  packed_float_block packed_float_input(matrix_view<const float> x, const context& ctx) const {
+    packed_float_block b;
+    b.places = kernel::segments_of(format_);
+    auto& a = b.activations;
+    static_cast<kernel::packed_activations&>(a) = packing(x.rows(), b.places, 4);
+    b.values.resize(static_cast<std::size_t>(a.padded_tokens * format_.padded_columns()));
+    a.values = b.values.data();
+    const index_t block = kernel::block_tokens(options_.target);
+    for_each_token(x, ctx, [&](index_t t, const float* row) {
+      for (const auto& s : b.places) {
+        float* to = b.values.data() + a.at(s, t / block * block) + t % block;
+        for (index_t c = 0; c < s.chunks * chunk_columns; ++c) to[c * block] = row[s.column + c];
+      }
+    });
+    return b;
+  }
+  packed_byte_block packed_byte_input(matrix_view<const float> x, const context& ctx) const {
+    packed_byte_block b;
+    b.places = kernel::segments_of(format_);
+    auto& a = b.activations;
+    static_cast<kernel::packed_activations&>(a) = packing(x.rows(), b.places, 1);
+    b.codes.resize(static_cast<std::size_t>(a.padded_tokens * format_.padded_columns()));
+    b.scales.resize(static_cast<std::size_t>(a.tokens * a.segments));
+    b.sums.resize(b.scales.size());
+    a.codes = b.codes.data();
+    a.scales = b.scales.data();
+    a.sums = b.sums.data();
+    const index_t block = kernel::block_tokens(options_.target);
+    for_each_token(x, ctx, [&](index_t t, const float* row) {
+      std::array<std::int8_t, kernel::tile_format::segment_chunks * chunk_columns> codes;
+      for (const auto& s : b.places) {
+        const index_t columns = s.chunks * chunk_columns;
+        const auto run = kernel::quantize_run(row + s.column, columns, codes.data(), options_.target);
+        b.scales[static_cast<std::size_t>(t * a.segments + s.index)] = run.scale;
+        b.sums[static_cast<std::size_t>(t * a.segments + s.index)] = static_cast<float>(run.sum);
+        std::int8_t* to = b.codes.data() + a.at(s, t / block * block) + 4 * (t % block);
+        for (index_t q = 0; q < columns / 4; ++q) std::memcpy(to + q * 4 * block, codes.data() + 4 * q, 4);
+      }
+    });
+    return b;
+  }
   template <class Block>
   void multiply(const kernel::tile_operand& w, const Block& input, matrix_view<float> y,
                 const context& ctx) const {
     // a task reads so much that starting it costs nothing beside
-    const index_t grain = std::max<index_t>(1, 131072 / std::max<index_t>(w.tile_bytes, 1));
+    index_t grain = std::max<index_t>(1, 131072 / std::max<index_t>(w.tile_bytes, 1));
+    if (y.rows() > kernel::tile_tokens) grain = 8;  // tiles that share the activations in a cache
     parallel_chunks(format_.tiles(), grain, ctx, [&](index_t first, index_t last) {
       kernel::tile_product(options_.target, w, input.activations, first, last, y.data, y.strides[0]);
     });

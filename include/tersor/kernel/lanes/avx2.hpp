@@ -23,6 +23,8 @@ struct lanes {
   };
   static constexpr int tokens = 2;
   static constexpr int sums = 2;
+  static constexpr int block_tokens = 4;
+  static constexpr int block_tiles = 1;
 
   TERSOR_ALWAYS_INLINE static ints zero_ints() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
   TERSOR_ALWAYS_INLINE static floats zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
@@ -124,6 +126,11 @@ struct lanes {
     const auto* v = static_cast<const char*>(p);
     return {half_u8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(v))),
             half_u8(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(v + 8)))};
+  }
+  TERSOR_ALWAYS_INLINE static void store_ints(void* p, ints v) {
+    auto* to = static_cast<__m256i*>(p);
+    _mm256_storeu_si256(to, v.low);
+    _mm256_storeu_si256(to + 1, v.high);
   }
   TERSOR_ALWAYS_INLINE static void store(float* p, floats v, index_t n) {
     if (n == 16) {

@@ -18,8 +18,10 @@ TERSOR_BEGIN_TARGET(TERSOR_FEATURES_AVX512)
 struct lanes {
   using ints = __m512i;
   using floats = __m512;
-  static constexpr int tokens = 4;  ///< that share one decoding of the weights
-  static constexpr int sums = 4;    ///< independent accumulators, to hide the latency of additions
+  static constexpr int tokens = 4;         ///< that share one decoding of the weights
+  static constexpr int sums = 4;           ///< independent accumulators, to hide the latency of additions
+  static constexpr int block_tokens = 12;  ///< whose sums stay in registers
+  static constexpr int block_tiles = 2;
 
   TERSOR_ALWAYS_INLINE static ints zero_ints() { return _mm512_setzero_si512(); }
   TERSOR_ALWAYS_INLINE static floats zero() { return _mm512_setzero_ps(); }
@@ -99,6 +101,7 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static floats load_u8(const void* p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
   }
+  TERSOR_ALWAYS_INLINE static void store_ints(void* p, ints v) { _mm512_storeu_si512(p, v); }
   /// The first n lanes, 0 <= n <= 16.
   TERSOR_ALWAYS_INLINE static void store(float* p, floats v, index_t n) {
     _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1U << n) - 1U), v);

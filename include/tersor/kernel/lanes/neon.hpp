@@ -23,6 +23,8 @@ struct lanes {
   };
   static constexpr int tokens = 2;
   static constexpr int sums = 2;
+  static constexpr int block_tokens = 4;
+  static constexpr int block_tiles = 1;
 
   TERSOR_ALWAYS_INLINE static ints zero_ints() {
     const auto z = vdupq_n_u32(0);
@@ -160,6 +162,10 @@ struct lanes {
     const auto low = vmovl_u8(vget_low_u8(bytes)), high = vmovl_u8(vget_high_u8(bytes));
     return {{vcvtq_f32_u32(vmovl_u16(vget_low_u16(low))), vcvtq_f32_u32(vmovl_u16(vget_high_u16(low))),
              vcvtq_f32_u32(vmovl_u16(vget_low_u16(high))), vcvtq_f32_u32(vmovl_u16(vget_high_u16(high)))}};
+  }
+  TERSOR_ALWAYS_INLINE static void store_ints(void* p, ints v) {
+    for (int i = 0; i < 4; ++i)
+      vst1q_u8(static_cast<std::uint8_t*>(p) + 16 * i, vreinterpretq_u8_u32(v.part[i]));
   }
   TERSOR_ALWAYS_INLINE static void store(float* p, floats v, index_t n) {
     float all[16];
