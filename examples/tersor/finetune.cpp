@@ -149,7 +149,8 @@ tersor::pipeline::recipe recipe_for(const tersor::model::llama& m, const std::st
   for (const auto& name : adapted) {
     const auto chain = recipe.chain_of(name);
     tersor::require(chain.needs() == tersor::solve::calibration_need::none && chain.transformations().empty(),
-                    "--as: spec of " + name, chain.text(), "methods that need no calibration, such as rtn or nf4");
+                    "--as: spec of " + name, chain.text(),
+                    "methods that need no calibration, such as rtn or nf4");
   }
   return recipe;
 }
@@ -177,7 +178,8 @@ void merge(const merge_options& o) {
     if (l.relative_error > worst->relative_error) worst = &l;
   }
   tersor::model::llama_file file(std::move(m.model));
-  file.metadata("tersor.report", tersor::io::ordered_json{{"spec", recipe.text()}, {"layers", layers}}.dump());
+  file.metadata("tersor.report",
+                tersor::io::ordered_json{{"spec", recipe.text()}, {"layers", layers}}.dump());
   tersor::model::save_llama(file, o.model, out);
   out.commit();
 
@@ -191,8 +193,9 @@ void merge(const merge_options& o) {
   }
   for (const auto& l : layers)
     fmt::print("{:<42} {:>7.3f} bits {:>10} bytes  error {:.4f}  {:.1f} % of the change kept\n",
-               l["name"].get<std::string>(), l["bits_per_weight"].get<double>(), l["bytes"].get<std::size_t>(),
-               l["relative_error"].get<double>(), 100 * l["change_kept"].get<double>());
+               l["name"].get<std::string>(), l["bits_per_weight"].get<double>(),
+               l["bytes"].get<std::size_t>(), l["relative_error"].get<double>(),
+               100 * l["change_kept"].get<double>());
   fmt::print("{} bytes; largest error {:.4f}, of {}\n", file.file_size(), worst->relative_error, worst->name);
 }
 

@@ -181,8 +181,7 @@ TEST_CASE("command: merge stores dense layers, or compressed ones with their err
     }
   io::write_peft(a, adapter);
   const auto merge = [&](const std::string& out, std::initializer_list<std::string> more) {
-    return json_of(
-        with({"merge", base, "--adapter", adapter, "--out", files.beside(out), "--json"}, more));
+    return json_of(with({"merge", base, "--adapter", adapter, "--out", files.beside(out), "--json"}, more));
   };
   const auto dense = merge("dense", {});
   CHECK(dense.at("worst_relative_error") == 0.0);
@@ -222,11 +221,12 @@ TEST_CASE("command: merge stores dense layers, or compressed ones with their err
   CHECK(text.code == 0);
   CHECK(holds(text.out, {"model.layers.0.mlp.down_proj", "of the change kept", "largest error"}));
   for (const std::string spec : {"gptq", "awq|rtn"})
-    test::check_refused(run({"merge", base, "--adapter", adapter, "--out", files.beside("none"), "--as", spec}),
-                        {"--as", "q_proj", spec, "no calibration"});
-  test::check_refused(run({"merge", base, "--adapter", adapter, "--out", files.beside("none"), "--as",
-                           "nf4; *.k_proj: rtn"}),
-                      {"*.k_proj", "a pattern that matches a layer"});
+    test::check_refused(
+        run({"merge", base, "--adapter", adapter, "--out", files.beside("none"), "--as", spec}),
+        {"--as", "q_proj", spec, "no calibration"});
+  test::check_refused(
+      run({"merge", base, "--adapter", adapter, "--out", files.beside("none"), "--as", "nf4; *.k_proj: rtn"}),
+      {"*.k_proj", "a pattern that matches a layer"});
   CHECK_FALSE(std::filesystem::exists(files.beside("none")));
 }
 

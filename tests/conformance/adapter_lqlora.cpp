@@ -1,5 +1,7 @@
 // tersor - conformance: LQ-LoRA's levels, scales, weighted decompositions and allocation (HanGuo97/lq-lora)
 // SPDX-License-Identifier: MIT
+#include <numeric>  // std::accumulate
+
 #include <tersor/quant/lqlora.hpp>
 #include <tersor/solve/allocate.hpp>
 
@@ -70,51 +72,63 @@ matrix<float> plus(matrix<float> a, const matrix<float>& b, float factor = 1) {
   return a;
 }
 
-/// What a one-sided heuristic sees of F: the means of its rows, or of its columns, everywhere. The weights of
-/// the other side are then one number, which does not move the fit.
-matrix<float> one_sided(const matrix<float>& fisher, bool rows) {
-  std::vector<double> mean(static_cast<std::size_t>(rows ? fisher.rows() : fisher.cols()));
-  const auto length = static_cast<double>(rows ? fisher.cols() : fisher.rows());
-  const auto place = [&](index_t i, index_t j) -> double& {
-    return mean[static_cast<std::size_t>(rows ? i : j)];
-  };
-  matrix<float> result(fisher.rows(), fisher.cols());
-  for (index_t i = 0; i < fisher.rows(); ++i)
-    for (index_t j = 0; j < fisher.cols(); ++j) place(i, j) += static_cast<double>(fisher(i, j)) / length;
-  for (index_t i = 0; i < fisher.rows(); ++i)
-    for (index_t j = 0; j < fisher.cols(); ++j) result(i, j) = static_cast<float>(place(i, j));
-  return result;
+enum class heuristic { none, two_sided, row, column };
+
+/// √ of the means of F over its columns [out] or its rows [in].
+std::vector<float> root_means(const matrix<float>& fisher, bool of_rows) {
+  const auto f = of_rows ? fisher : tersor::copy_as<float>(fisher.view().transposed());
+  std::vector<float> roots;
+  for (index_t i = 0; i < f.rows(); ++i) {
+    const auto row = f.row(i);
+    roots.push_back(static_cast<float>(
+        std::sqrt(std::accumulate(row.begin(), row.end(), 0.0) / static_cast<double>(f.cols()))));
+  }
+  return roots;
 }
 
-enum class heuristic { none, two_sided, row, column };
+/// Errors of the decomposition after each turn. The library weighs both sides of a fit or none; the program's
+/// one-sided fits are the same loop with ones for the other side.
+std::vector<double> errors_of(const tersor::quant::lqlora& options, const matrix<float>& w,
+                              const matrix<float>& fisher, heuristic way) {
+  if (way == heuristic::none || way == heuristic::two_sided)
+    return options.decompose(w, fisher.empty() ? nullptr : &fisher).errors;
+  std::vector<float> row(static_cast<std::size_t>(w.rows()), 1),
+      column(static_cast<std::size_t>(w.cols()), 1);
+  (way == heuristic::row ? row : column) = root_means(fisher, way == heuristic::row);
+  std::vector<double> errors;
+  matrix<float> rest = w;
+  for (int i = 0; i < options.iterations; ++i) {
+    const auto l = tersor::solve::fit_low_rank(rest, options.rank, row, column, {.exact = true}).product();
+    const auto q = tersor::solve::quantize_to_levels(plus(w, l, -1), options.rule()).to_dense();
+    errors.push_back(weighted_error(w, plus(q, l), fisher));
+    if (i > 0 && errors[errors.size() - 1] > errors[errors.size() - 2]) break;
+    rest = plus(w, q, -1);
+  }
+  return errors;
+}
 
 void check_decomposition(const conformance::test_case& c) {
   const auto w = c.input("A");
   const auto options = options_of(c);
-  const auto way = c.config().at("heuristic").is_null()
-                       ? heuristic::none
-                       : c.choice<heuristic>("heuristic", "",
-                                             {{"two-sided", heuristic::two_sided},
-                                              {"row", heuristic::row},
-                                              {"col", heuristic::column}});
-  matrix<float> fisher, seen;
-  if (way != heuristic::none) {
-    fisher = c.input("F");
-    seen = way == heuristic::two_sided ? fisher : one_sided(fisher, way == heuristic::row);
-  }
+  const auto way =
+      c.config().at("heuristic").is_null()
+          ? heuristic::none
+          : c.choice<heuristic>(
+                "heuristic", "",
+                {{"two-sided", heuristic::two_sided}, {"row", heuristic::row}, {"col", heuristic::column}});
+  matrix<float> fisher;
+  if (way != heuristic::none) fisher = c.input("F");
+  const auto alone = tersor::solve::quantize_to_levels(w, options.rule()).to_dense();
+  check_near(c, "error_quantize_only",
+             std::vector<float>{static_cast<float>(weighted_error(w, alone, fisher))});
   // Q is the rounding of what L leaves: the program's own L gives the program's own Q.
   const auto l = c.output("L"), q = c.output("Q");
   const auto rounded = tersor::solve::quantize_to_levels(plus(w, l, -1), options.rule()).to_dense();
   CHECK(conformance::max_difference(rounded.values(), q.values(), conformance::max_abs(q.values())) <= 1e-5);
-  const auto alone = tersor::solve::quantize_to_levels(w, options.rule()).to_dense();
-  check_near(c, "error_quantize_only",
-             std::vector<float>{static_cast<float>(weighted_error(w, alone, fisher))});
-
-  const auto s = options.decompose(w, seen.empty() ? nullptr : &seen);
+  // The program returns the pair of its last turn. The manifest grants 0.5 per cent for codes that flip on a
+  // boundary; none does here.
   const double official = static_cast<double>(c.output_vector("error").front());
-  const double bound = c.description().at("tolerance").at("error").at("relative").get<double>();
-  const double error = weighted_error(w, plus(s.quantized.to_dense(), s.factors.product()), fisher);
-  CHECK(std::abs(error / official - 1) <= bound);
+  CHECK(std::abs(errors_of(options, w, fisher, way).back() / official - 1) <= 1e-4);
 }
 
 /// Six matrices with four configurations each: the integer program has one optimum.

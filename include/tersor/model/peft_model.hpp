@@ -65,9 +65,8 @@ inline std::vector<merged_layer> merge_adapters(
     const auto* adapted = slot.as<adapted_linear>();
     if (!adapted) continue;
     auto merged = adapters::merge_compressed(
-        adapted->adapter(), adapted->base(), {}, [&](const matrix<float>& weight) {
-          return store({.name = l.name, .weight = weight});
-        });
+        adapted->adapter(), adapted->base(), {},
+        [&](const matrix<float>& weight) { return store({.name = l.name, .weight = weight}); });
     if (!merged.bias.empty()) {
       const auto name = l.name + ".bias";
       require(m.has_vector(name), "merge: bias of the adapter of", l.name, "a layer that has one");
