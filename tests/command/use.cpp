@@ -196,8 +196,8 @@ TEST_CASE("command: merge stores dense layers, or compressed ones with their err
   CHECK(j.at("layers").size() == a.modules.size());
   const auto small = model::load_llama(files.beside("small"));
   std::map<std::string, io::json> inspected;
-  for (const auto& e : json_of({"inspect", files.beside("small"), "--json"}).at("entries"))
-    inspected[e.at("name")] = e;
+  const auto listed = json_of({"inspect", files.beside("small"), "--json"});
+  for (const auto& e : listed.at("entries")) inspected[e.at("name")] = e;
   double worst = 0;
   for (const auto& l : j.at("layers")) {
     const auto name = l.at("name").get<std::string>();
