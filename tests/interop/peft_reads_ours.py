@@ -63,8 +63,8 @@ def check(binary, spec, rate, text, plain):
     """Returns max |difference| of the logits and max |change| by the adapter."""
     with tempfile.TemporaryDirectory() as parent:
         folder = pathlib.Path(parent) / "adapter"
-        tersor(binary, "finetune", BASE, "--adapter", spec, "--data", text, "--out", folder, "--steps", 2, "--warmup", 0,
-               "--batch", 1, "--window", 32, "--learning-rate", rate, "--targets", "q_proj,o_proj,down_proj")
+        tersor(binary, "finetune", BASE, "--adapter", spec, "--data", text, "--out", folder, "--steps", 2,
+               "--warmup", 0, "--batch", 1, "--window", 32, "--learning-rate", rate, "--targets", "q_proj,o_proj,down_proj")
         ours = json.loads(tersor(binary, "logits", BASE, "--prompt", PROMPT, "--adapter", folder, "--json"))
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a missing key is one
