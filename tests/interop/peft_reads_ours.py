@@ -27,10 +27,11 @@ METHODS = {
     "lora(rank=4,alpha=8)": 0.05,
     "lora(rank=4,alpha=8,rslora=true)": 0.05,
     "lora(rank=4,value_type=bf16)": 0.05,
+    "lora(rank=4,bias=true)": 0.05,
     "dora(rank=4)": 0.05,
     "pissa(rank=4)": 0.02,
     "olora(rank=4)": 0.02,
-    "adalora(rank=4,target_rank=2)": 0.1,
+    "adalora(rank=4,target_rank=2,alpha=64)": 0.1,
     "vera(rank=16)": 0.1,
     "loha(rank=2)": 0.1,
     "lokr(rank=2)": 0.1,
@@ -67,7 +68,9 @@ def check(binary, spec, rate, text, plain):
                "--warmup", 0, "--batch", 1, "--window", 32, "--learning-rate", rate, "--targets", "q_proj,o_proj,down_proj")
         ours = json.loads(tersor(binary, "logits", BASE, "--prompt", PROMPT, "--adapter", folder, "--json"))
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a missing key is one
+            warnings.simplefilter("ignore", FutureWarning)  # between the packages
+            for kind in (UserWarning, RuntimeWarning):  # a key or field that is missing or too many
+                warnings.simplefilter("error", kind)
             model = peft.PeftModel.from_pretrained(base_model(), folder).eval()
             loaded = peft.set_peft_model_state_dict(model, peft.load_peft_weights(folder))
         assert not loaded.unexpected_keys, loaded.unexpected_keys
@@ -78,6 +81,7 @@ def check(binary, spec, rate, text, plain):
 
 
 def main(binary, chosen):
+    transformers.utils.logging.disable_progress_bar()
     failed = 0
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as text:
         text.write((BASE / "calibration.txt").read_text()[:8000])

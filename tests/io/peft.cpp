@@ -245,6 +245,7 @@ TEST_CASE("peft: errors name the key and what is nearest", "[peft]") {
   CHECK(holds(with_config("rank", "r", 3), {"[2, 6]", "[3, 6]"}));
   CHECK(holds(with_config("high", "r", 7), {"rank of model.layers.0.q = 7"}));
   CHECK(holds(with_config("nothing", "target_modules", json::array({"queue"})), {"target_modules", "queue"}));
+  CHECK(holds(with_config("later", "alora_invocation_tokens", json{5, 6}), {"alora_invocation_tokens"}));
   CHECK(with_config("unknown", "some_new_key", json{{"x", 1}}).empty());
   CHECK(read_peft(folder / "unknown", base).config.fields()["some_new_key"]["x"] == 1);
   // no file, a pickle, no numbers

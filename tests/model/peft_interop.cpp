@@ -8,6 +8,7 @@
 #include <tersor/model/peft_model.hpp>
 
 #include "catch.hpp"
+#include "io/temporary_folder.hpp"
 
 namespace tersor {
 namespace {
@@ -28,6 +29,13 @@ double difference(const model::llama& m, std::span<const int> ids, const matrix<
   return worst / largest;
 }
 
+std::set<std::string> names() {
+  std::set<std::string> found;
+  for (const auto& entry : std::filesystem::directory_iterator(folders))
+    if (entry.is_directory()) found.insert(entry.path().filename().string());
+  return found;
+}
+
 TEST_CASE("peft_interop: folders of PEFT, unmerged and merged") {
   const auto base = model::load_llama(source / "examples" / "data" / "lm");
   const auto modules = model::peft_modules(base);
@@ -36,11 +44,8 @@ TEST_CASE("peft_interop: folders of PEFT, unmerged and merged") {
   const auto plain = logits.read_matrix<float>("base");
   REQUIRE(difference(base, ids, plain) <= 1e-5);
 
-  std::set<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(folders))
-    if (entry.is_directory()) names.insert(entry.path().filename().string());
-  REQUIRE(names.size() + 2 == logits.tensors().size());
-  for (const auto& name : names) {
+  REQUIRE(names().size() + 2 == logits.tensors().size());
+  for (const auto& name : names()) {
     INFO(name);
     const auto theirs = logits.read_matrix<float>(name);
     auto m = base;
@@ -49,6 +54,28 @@ TEST_CASE("peft_interop: folders of PEFT, unmerged and merged") {
     model::merge_adapters(m);
     CHECK(difference(m, ids, theirs) <= 1e-5);
     CHECK(difference(base, ids, theirs) > 1e-2);  // it does something
+  }
+}
+
+TEST_CASE("peft_interop: written again, a folder of PEFT keeps every tensor and field") {
+  const auto modules = model::peft_modules(model::load_llama(source / "examples" / "data" / "lm"));
+  const test::temporary_folder folder;
+  for (const auto& name : names()) {
+    INFO(name);
+    io::write_peft(io::read_peft(folders / name, modules), folder / name);
+    const io::safetensors_file theirs(folders / name / "adapter_model.safetensors"),
+        ours(folder / name / "adapter_model.safetensors");
+    REQUIRE(ours.tensors().size() == theirs.tensors().size());
+    CHECK(ours.metadata() == theirs.metadata());
+    for (const auto& t : theirs.tensors()) {
+      INFO(t.name);
+      REQUIRE(ours.contains(t.name));
+      CHECK(ours.entry(t.name).dtype == t.dtype);
+      CHECK(ours.entry(t.name).shape == t.shape);
+      CHECK(std::ranges::equal(ours.bytes(t.name), theirs.bytes(t.name)));
+    }
+    CHECK(io::read_json_file(folder / name / "adapter_config.json") ==
+          io::read_json_file(folders / name / "adapter_config.json"));
   }
 }
 
