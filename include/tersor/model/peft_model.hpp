@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <functional>  // std::function
+
 #include <tersor/adapters/combine.hpp>
 #include <tersor/io/peft.hpp>
 #include <tersor/model/finetune.hpp>
@@ -69,7 +71,7 @@ inline std::vector<merged_layer> merge_adapters(
         [&](const matrix<float>& weight) { return store({.name = l.name, .weight = weight}); });
     if (!merged.bias.empty()) {
       const auto name = l.name + ".bias";
-      require(m.has_vector(name), "merge: bias of the adapter of", l.name, "a layer that has one");
+      require(m.has_vector(name), "merge: layer whose adapter has a bias", l.name, "one that has a bias too");
       auto bias = m.vector(name);
       for (std::size_t o = 0; o < bias.size(); ++o) bias[o] += merged.bias[o];
       m.set_vector(name, std::move(bias));
