@@ -1,4 +1,4 @@
-// tersor - tersor finetune and merge: adapters trained on a text, and put into the weights
+// tersor - tersor finetune: an adapter, or the weights themselves, trained on a text
 // SPDX-License-Identifier: MIT
 #include "command.hpp"
 
@@ -183,26 +183,4 @@ void command::add_finetune(CLI::App& app) {
   sub->add_flag("--json", o->json, "JSON on standard output");
   o->machine.add_to(*sub);
   sub->callback([o] { run(*o); });
-}
-
-void command::add_merge(CLI::App& app) {
-  struct options {
-    std::string model, adapter, out;
-    bool force = false;
-  };
-  auto o = std::make_shared<options>();
-  auto* sub = app.add_subcommand("merge", "Put an adapter into the weights of its base");
-  sub->add_option("MODEL", o->model, "Model folder, dense or compressed")->required();
-  sub->add_option("--adapter", o->adapter, "Folder of the adapter")->required();
-  sub->add_option("--out", o->out, "Folder for the merged model; adapted layers become dense")->required();
-  sub->add_flag("--force", o->force, "Replace that folder if it exists");
-  sub->callback([o] {
-    loaded_model m(o->model, o->adapter);
-    tersor::io::output_folder out(o->out, o->force);
-    tersor::model::merge_adapters(m.model);
-    tersor::model::llama_file file(std::move(m.model));
-    tersor::model::save_llama(file, o->model, out);
-    out.commit();
-    fmt::print("{} bytes\n", file.file_size());
-  });
 }

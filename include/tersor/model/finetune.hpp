@@ -305,12 +305,16 @@ class adapted_linear {
   adapters::any_adapter adapter_;
 };
 
-/// Puts adapters into the slots of a model, unmerged; biases that they change are changed.
+/// Puts adapters into the slots of a model, unmerged; biases that they change are changed. A bias of the
+/// adapter's own (LoRA's) is added by its slot.
 inline void attach(llama& m, const adapter_map& adapters) {
   for (const auto& [name, adapter] : adapters) {
     const std::string bias = name + ".bias";
     if (m.has_vector(bias)) {
-      auto changed = adapter.effective({m.linear(name).to_dense(), m.vector(bias)}).bias;
+      const auto weight = m.linear(name).to_dense();
+      auto changed = adapter.effective({weight, m.vector(bias)}).bias;
+      const auto own = adapter.effective({weight, {}}).bias;
+      for (std::size_t o = 0; o < own.size(); ++o) changed[o] -= own[o];
       m.set_vector(bias, std::move(changed));
     }
     m.set_linear(name, adapted_linear(m.linear(name), adapter));
