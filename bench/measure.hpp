@@ -1,0 +1,160 @@
+// tersor - how our benches measure: medians over copies that no cache holds, beside the rate of plain reading
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include <tersor/core/level_table.hpp>
+#include <tersor/core/parallel.hpp>
+#include <tersor/core/random.hpp>
+#include <tersor/kernel/aligned_bytes.hpp>
+#include <tersor/kernel/target.hpp>
+#include <tersor/linalg/gemm.hpp>
+#include <tersor/op/dense.hpp>
+#include <tersor/op/prepared.hpp>
+
+namespace bench {
+
+using tersor::index_t;
+
+inline double seconds_of(const auto& f) {
+  const auto begin = std::chrono::steady_clock::now();
+  f();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+struct timing {
+  double median = 0, best = 0;
+  index_t runs = 0;
+};
+/// f(i) for i = 0, 1, ...: at least 15 times and for at least `seconds`, after one time that does not count.
+inline timing time(const auto& f, double seconds = 0.5) {
+  f(index_t{0});
+  std::vector<double> all;
+  double sum = 0;
+  while (all.size() < 15 || (sum < seconds && all.size() < 10000)) {
+    all.push_back(seconds_of([&] { f(static_cast<index_t>(all.size()) + 1); }));
+    sum += all.back();
+  }
+  std::ranges::sort(all);
+  return {all[all.size() / 2], all.front(), static_cast<index_t>(all.size())};
+}
+
+namespace detail {
+struct reading {
+  TERSOR_ALWAYS_INLINE static std::uint64_t run(const std::uint64_t* p, index_t n) {
+    std::uint64_t lanes[64] = {};
+    for (index_t i = 0; i + 64 <= n; i += 64)
+      for (index_t l = 0; l < 64; ++l) lanes[l] += p[i + l];
+    std::uint64_t sum = 0;
+    for (const auto l : lanes) sum += l;
+    return sum;
+  }
+};
+}  // namespace detail
+
+/// Bytes a second at which `ctx.threads` threads read memory that is in no cache, each a region of its own
+/// from end to end: the median of the second half of the passes, of 512 MiB each.
+inline double streaming_rate(const tersor::context& ctx) {
+  constexpr std::size_t size = std::size_t{512} << 20;
+  static const tersor::kernel::aligned_bytes memory(size);
+  const index_t threads = ctx.thread_count(), part = static_cast<index_t>(size) / threads / 4096 * 4096;
+  std::vector<std::uint64_t> sums(static_cast<std::size_t>(threads));
+  std::vector<double> rates;
+  for (int pass = 0; pass < 9; ++pass) {
+    const double s = seconds_of([&] {
+      tersor::parallel_for(threads, ctx, [&](index_t t) {
+        const auto* p = reinterpret_cast<const std::uint64_t*>(memory.data() + t * part);
+        sums[static_cast<std::size_t>(t)] =
+            tersor::kernel::run<detail::reading>(tersor::kernel::best_target(), p, part / 8);
+      });
+    });
+    rates.push_back(static_cast<double>(part * threads) / s);
+  }
+  volatile std::uint64_t used = sums[0];  // so that the reading is not left out
+  (void)used;
+  std::ranges::sort(rates);
+  return rates[6];
+}
+
+/// One weight to be measured: what is asked for, made with random codes.
+struct weight_request {
+  std::string format = "int4";                          ///< int2 ... int8, nf4, fp4, f32
+  index_t rows = 4096, cols = 14336, group_size = 128;  ///< -1: a row
+  bool zero_points = false;
+  tersor::op::prepare_options prepare{};
+};
+
+inline tersor::op::any_operator make_weight(const weight_request& r, std::uint64_t seed) {
+  tersor::random_generator random(seed);
+  const index_t group = r.group_size < 1 ? r.cols : r.group_size;
+  const auto codes_of = [&](int bits) {
+    tersor::matrix<std::uint8_t> codes(r.rows, r.cols);
+    for (auto& c : codes.values())
+      c = static_cast<std::uint8_t>(random.uniform_index(std::uint64_t{1} << bits));
+    return codes;
+  };
+  if (r.format == "f32") {
+    tersor::matrix<float> w(r.rows, r.cols);
+    for (float& v : w.values()) v = static_cast<float>(random.uniform()) - 0.5F;
+    return tersor::op::dense(w.view());
+  }
+  if (r.format == "nf4" || r.format == "fp4") {
+    std::vector<float> levels{0, 0.5F, 1, 1.5F, 2, 3, 4, 6, -0.0F, -0.5F, -1, -1.5F, -2, -3, -4, -6};
+    if (r.format == "nf4")
+      for (std::size_t i = 0; i < levels.size(); ++i)
+        levels[i] = std::sin(static_cast<float>(i) * 0.2F - 1.6F);
+    const std::vector<float> scales(static_cast<std::size_t>(r.rows * r.cols / group), 0.01F);
+    return tersor::op::prepare(
+        tersor::op::codebook(codes_of(4), levels, group, {scales, {.type = tersor::dtype::f16}}), r.prepare);
+  }
+  const bool known =
+      r.format.size() == 4 && r.format.starts_with("int") && r.format[3] >= '1' && r.format[3] <= '8';
+  tersor::require(known, "bench: format", r.format, "int1 .. int8, nf4, fp4 or f32");
+  const int bits = r.format[3] - '0';
+  const index_t groups = (r.cols + group - 1) / group;
+  const tersor::matrix<float> scale(r.rows, groups, 0.01F);
+  tersor::matrix<float> zero(r.rows, groups, static_cast<float>(1 << (bits - 1)));
+  if (r.zero_points) zero(0, 0) = 0;
+  return tersor::op::prepare(
+      tersor::op::quantized(codes_of(bits), tersor::op::affine_grid(bits, r.rows, r.cols, group, scale.view(),
+                                                                    zero.view(), tersor::dtype::f16)),
+      r.prepare);
+}
+
+/// Bytes that a product reads of a weight.
+inline index_t bytes_read(const tersor::op::any_operator& w) {
+  if (const auto* q = w.as<tersor::op::prepared_quantized>()) return q->stream_bytes();
+  if (const auto* c = w.as<tersor::op::prepared_codebook>()) return c->stream_bytes();
+  return static_cast<index_t>(w.storage().bytes());
+}
+
+/// y = x Wᵀ over copies of a weight that together are larger than any cache.
+struct product_result {
+  timing time;
+  index_t bytes = 0;  ///< of one weight
+  double flops = 0;
+};
+inline product_result time_product(const weight_request& r, index_t tokens, const tersor::context& ctx,
+                                   double seconds = 0.5) {
+  constexpr index_t memory = index_t{384} << 20;
+  std::vector<tersor::op::any_operator> copies{make_weight(r, 1)};
+  product_result result;
+  result.bytes = bytes_read(copies.front());
+  const index_t wanted = std::clamp<index_t>(memory / std::max<index_t>(result.bytes, 1), 1, 64);
+  for (index_t i = 1; i < wanted; ++i) copies.push_back(make_weight(r, static_cast<std::uint64_t>(i) + 1));
+  tersor::random_generator random(3);
+  tersor::matrix<float> x(tokens, r.cols), y(tokens, r.rows);
+  for (float& v : x.values()) v = static_cast<float>(random.normal());
+  result.time =
+      time([&](index_t i) { copies[static_cast<std::size_t>(i % wanted)].apply(x.view(), y.view(), ctx); },
+           seconds);
+  result.flops =
+      2.0 * static_cast<double>(r.rows) * static_cast<double>(r.cols) * static_cast<double>(tokens);
+  return result;
+}
+
+}  // namespace bench
