@@ -173,7 +173,7 @@ int main(int argc, char** argv) {
     const auto split = text.begin() + static_cast<std::ptrdiff_t>(text.size() * 9 / 10);
     const std::vector<int> held_back(split, text.end());
     text.erase(split, text.end());
-    fmt::print("{} steps of {} windows of {} tokens\n\n", o.run.steps, o.run.batch, o.run.window);
+    fmt::print("{} steps, batches of {}, windows of {} tokens\n\n", o.run.steps, o.run.batch, o.run.window);
     fmt::print("| {:<8} | {:<40} | base  | trainable values | {:<20} | tape, MB | seconds |\n", "adapter",
                "spec", "perplexity");
     fmt::print("|{:-<10}|{:-<42}|-------|-----------------:|{:->21}:|---------:|--------:|\n", "", "", "");
