@@ -99,6 +99,8 @@ struct run_options {
 
 /// The signal that asked the run to end, 0 until there is one.
 inline volatile std::sig_atomic_t interruption = 0;
+/// What is said of a run that ended so.
+inline std::string interruption_note = "nothing was written";
 
 /// From here on the first SIGINT, SIGTERM or SIGHUP only sets `interruption`, and a second one ends the
 /// process. A signal that is ignored, as under nohup, stays ignored.

@@ -1,7 +1,8 @@
-// tersor - tersor finetune and merge: adapters trained on a text, and put into the weights
+// tersor - tersor finetune: an adapter, or the weights themselves, trained on a text
 // SPDX-License-Identifier: MIT
 #include "command.hpp"
 
+#include <tersor/model/finetune_checkpoint.hpp>
 #include <tersor/pipeline/adapter_spec.hpp>
 #include <tersor/pipeline/compress.hpp>
 
@@ -11,11 +12,12 @@ namespace fs = std::filesystem;
 using tersor::index_t;
 
 struct options {
-  std::string model, adapter, data, validate, base, out;
+  std::string model, adapter, data, validate, base, out, state;
   std::vector<std::string> targets{"q_proj",    "k_proj",  "v_proj",   "o_proj",
                                    "gate_proj", "up_proj", "down_proj"};
   tersor::model::finetune_options run;
-  bool no_checkpoint = false, force = false, json = false;
+  index_t save_every = 50;
+  bool all_weights = false, no_checkpoint = false, force = false, json = false;
   command::run_options machine;
 };
 
@@ -38,65 +40,114 @@ std::pair<std::vector<int>, std::vector<int>> split(const command::loaded_model&
   return {std::move(ids), std::move(held_back)};
 }
 
+/// Whatever must be the same for a saved run to go on to the same bits, as far as a text can say it.
+std::string description(const options& o, index_t tokens, double perplexity) {
+  const auto& r = o.run;
+  return fmt::format(
+      "method {}, base {}, targets {}, {} steps of {} x {} of {} tokens, warmup {}, rate {}, up_ratio {}, "
+      "weight_decay {}, max_norm {}, seed {}, perplexity {:.6g}",
+      o.all_weights ? "all weights" : o.adapter, o.base.empty() ? "dense" : o.base, fmt::join(o.targets, " "),
+      r.steps, r.batch, r.window, tokens, r.warmup, r.learning_rate, r.up_ratio, r.weight_decay, r.max_norm,
+      o.machine.seed, perplexity);
+}
+
+/// Trains to the end, or to an error after the first step, which is returned: what is trained then holds the
+/// last good values.
+std::string train(tersor::model::finetuner& tuner, const options& o, const std::string& description,
+                  const tersor::context& ctx, tersor::io::ordered_json& losses) {
+  const auto save = [&] {
+    if (!o.state.empty()) tersor::model::save_finetune_state(tuner.state(), o.state, description);
+  };
+  const index_t first = tuner.steps();
+  try {
+    while (!tuner.done()) {
+      losses.push_back(tuner.step());
+      ctx.step("fine-tuning", tuner.steps(), o.run.steps);
+      if (tuner.done() || (o.save_every > 0 && tuner.steps() % o.save_every == 0)) save();
+    }
+  } catch (const tersor::cancelled&) {
+    save();
+    if (!o.state.empty()) command::interruption_note = "the run can go on from " + o.state;
+    throw;
+  } catch (const tersor::error& e) {
+    if (tuner.steps() == first) throw;
+    save();
+    return e.what();
+  }
+  return {};
+}
+
 void run(options o) {
   command::catch_interruptions();
   auto ctx = o.machine.context();
   ctx.is_cancelled = [] { return command::interruption != 0; };
   o.run.checkpoint = !o.no_checkpoint;
-  const auto method = tersor::pipeline::parse_adapter_spec(o.adapter);
+  tersor::require(o.all_weights == o.adapter.empty(), "finetune: --adapter", o.adapter,
+                  o.all_weights ? "none with --all-weights" : "a method, or --all-weights");
   command::loaded_model m(o.model);
-  const auto [train, held_back] = split(m, o);
-  {
-    const tersor::io::output_folder writable(o.out, o.force);
-  }  // what is wrong with it shows before the work
+  const auto [ids, held_back] = split(m, o);
+  tersor::io::output_folder out(o.out, o.force);  // what is wrong with it shows before the work
 
   if (!o.base.empty())
     tersor::pipeline::compress(m.model, tersor::pipeline::recipe::parse(o.base), {}, {}, ctx);
-  const auto names = tersor::pipeline::target_linears(m.model, o.targets);
   const tersor::model::evaluation_options windows{.window = o.run.window};
   const double before = tersor::model::perplexity(m.model, held_back, windows, ctx).perplexity;
-  auto started = tersor::pipeline::start_adapters(method, m.model, names, o.run.steps, ctx);
-  auto base = m.model;
-  for (const auto& [name, w] : started.new_base) base.set_linear(name, tersor::op::dense(w.view()));
 
-  const tersor::solve::stopwatch clock;
-  tersor::model::finetuner tuner(base, started.adapters, train, o.run, ctx, started.after_step);
-  const index_t trainable = tuner.trainable_count();
-  tersor::io::ordered_json losses = tersor::io::ordered_json::array();
-  std::string stopped;
-  try {
-    while (!tuner.done()) {
-      losses.push_back(tuner.step());
-      ctx.step("fine-tuning", tuner.steps(), o.run.steps);
-    }
-  } catch (const tersor::error& e) {
-    if (tuner.steps() == 0) throw;
-    stopped = e.what();  // the adapters hold the last good values: they are saved, then the error is reported
+  tersor::pipeline::any_stage method;
+  tersor::pipeline::started_adapters started;
+  auto base = m.model;
+  std::optional<tersor::model::finetuner> tuner;
+  if (o.all_weights) {
+    tuner.emplace(base, tersor::model::llama_graph(base).tensor_names(), ids, o.run, ctx);
+  } else {
+    method = tersor::pipeline::parse_adapter_spec(o.adapter);
+    const auto names = tersor::pipeline::target_linears(m.model, o.targets);
+    started = tersor::pipeline::start_adapters(method, m.model, names, o.run.steps, ctx);
+    for (const auto& [name, w] : started.new_base) base.set_linear(name, tersor::op::dense(w.view()));
+    tuner.emplace(base, started.adapters, ids, o.run, ctx, started.rule);
   }
+  const auto text = description(o, static_cast<index_t>(ids.size()), before);
+  if (!o.state.empty() && fs::exists(o.state))
+    tuner->restore(tersor::model::load_finetune_state(o.state, text));
+
+  const index_t trainable = tuner->trainable_count(), first = tuner->steps();
+  tersor::io::ordered_json losses = tersor::io::ordered_json::array();
+  const tersor::solve::stopwatch clock;
+  const auto stopped = train(*tuner, o, text, ctx, losses);
   const double seconds = clock.seconds();
-  tersor::io::write_peft(tersor::pipeline::to_peft(method, started, o.targets), o.out, o.force);
-  tersor::require(stopped.empty(), "finetune", stopped,
-                  tersor::concat("a run to the end; ", o.out, " has the adapter after step ", tuner.steps()));
-  tersor::model::attach(base, started.adapters);
+  if (o.all_weights) {
+    tuner->store_weights(base);
+    tersor::model::save_llama(tersor::model::llama_file(base), o.model, out);
+    out.commit();
+  } else {
+    tersor::io::write_peft(tersor::pipeline::to_peft(method, started, o.targets), o.out, o.force);
+    tersor::model::attach(base, started.adapters);
+  }
+  tersor::require(
+      stopped.empty(), "finetune", stopped,
+      tersor::concat("a run to the end; ", o.out, " has what was trained until step ", tuner->steps()));
   const double after = tersor::model::perplexity(base, held_back, windows, ctx).perplexity;
 
   if (o.json) {
-    command::print_json({{"adapter", method.text()},
+    command::print_json({{"adapter", o.all_weights ? "all weights" : method.text()},
                          {"base", o.base.empty() ? "dense" : o.base},
                          {"trainable", trainable},
-                         {"trainable_at_end", tuner.trainable_count()},
-                         {"steps", tuner.steps()},
+                         {"trainable_at_end", tuner->trainable_count()},
+                         {"first_step", first + 1},
+                         {"steps", tuner->steps()},
                          {"perplexity_before", before},
                          {"perplexity_after", after},
                          {"seconds", seconds},
-                         {"tape_bytes", tuner.peak_bytes()},
+                         {"tape_bytes", tuner->peak_bytes()},
+                         {"optimizer_bytes", tuner->optimizer_bytes()},
                          {"peak_rss_bytes", command::peak_rss_bytes()},
                          {"losses", losses}});
     return;
   }
-  fmt::print("{}: {} trainable values, {} steps in {:.1f} s, tape {:.1f} MB\nperplexity {:.4f} -> {:.4f}\n",
-             method.text(), trainable, tuner.steps(), seconds, static_cast<double>(tuner.peak_bytes()) / 1e6,
-             before, after);
+  fmt::print(
+      "{}: {} trainable values, steps {} to {} in {:.1f} s, tape {:.1f} MB\nperplexity {:.4f} -> {:.4f}\n",
+      o.all_weights ? "all weights" : method.text(), trainable, first + 1, tuner->steps(), seconds,
+      static_cast<double>(tuner->peak_bytes()) / 1e6, before, after);
 }
 
 }  // namespace
@@ -105,10 +156,12 @@ void command::add_finetune(CLI::App& app) {
   auto o = std::make_shared<options>();
   auto* sub = app.add_subcommand("finetune", "Train an adapter of a model on a text");
   sub->add_option("MODEL", o->model, "Model folder")->required();
-  sub->add_option("--adapter", o->adapter, "Method, e.g. \"lora(rank=8,alpha=16)\"")->required();
+  sub->add_option("--adapter", o->adapter, "Method, e.g. \"lora(rank=8,alpha=16)\"");
+  sub->add_flag("--all-weights", o->all_weights, "Train the model itself instead; --out gets a model");
   sub->add_option("--data", o->data, "Text to train on")->required();
   sub->add_option("--validate", o->validate, "Text to validate with; without it the last tenth of the data");
   sub->add_option("--out", o->out, "Folder for the adapter, in PEFT's layout")->required();
+  sub->add_option("--state", o->state, "File to save the run in; if it exists, the run goes on from it");
   sub->add_option("--base", o->base, "Compress the frozen weights first, without data, e.g. \"nf4\"");
   sub->add_option("--targets", o->targets, "Linears, by the end of their names")->delimiter(',');
   const auto count = [&](const char* name, index_t& value, const char* help) {
@@ -117,6 +170,7 @@ void command::add_finetune(CLI::App& app) {
   count("--steps", o->run.steps, "Updates");
   count("--batch", o->run.batch, "Random windows for each update");
   count("--window", o->run.window, "Tokens of a window");
+  count("--save-every", o->save_every, "Updates between two savings of the state; 0: at the end");
   count("--warmup", o->run.warmup, "Updates until the full learning rate, which then falls to 0");
   sub->add_option("--learning-rate", o->run.learning_rate, "Of AdamW")->capture_default_str();
   sub->add_option("--up-ratio", o->run.up_ratio, "Rate of B and of vectors over that of A (LoRA+)")
@@ -129,26 +183,4 @@ void command::add_finetune(CLI::App& app) {
   sub->add_flag("--json", o->json, "JSON on standard output");
   o->machine.add_to(*sub);
   sub->callback([o] { run(*o); });
-}
-
-void command::add_merge(CLI::App& app) {
-  struct options {
-    std::string model, adapter, out;
-    bool force = false;
-  };
-  auto o = std::make_shared<options>();
-  auto* sub = app.add_subcommand("merge", "Put an adapter into the weights of its base");
-  sub->add_option("MODEL", o->model, "Model folder, dense or compressed")->required();
-  sub->add_option("--adapter", o->adapter, "Folder of the adapter")->required();
-  sub->add_option("--out", o->out, "Folder for the merged model; adapted layers become dense")->required();
-  sub->add_flag("--force", o->force, "Replace that folder if it exists");
-  sub->callback([o] {
-    loaded_model m(o->model, o->adapter);
-    tersor::io::output_folder out(o->out, o->force);
-    tersor::model::merge_adapters(m.model);
-    tersor::model::llama_file file(std::move(m.model));
-    tersor::model::save_llama(file, o->model, out);
-    out.commit();
-    fmt::print("{} bytes\n", file.file_size());
-  });
 }

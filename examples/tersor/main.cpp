@@ -48,7 +48,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return app.exit(e);
   } catch (const tersor::cancelled&) {
-    return report("interrupted, nothing was written", 128 + command::interruption);
+    return report("interrupted, " + command::interruption_note, 128 + command::interruption);
   } catch (const std::filesystem::filesystem_error& e) {
     return report(tersor::concat(e.path1().string(), ": ", e.code().message()));
   } catch (const std::bad_alloc&) {

@@ -33,6 +33,7 @@
 #include <tersor/model/llama_graph.hpp>
 #include <tersor/model/peft_model.hpp>
 
+#include <tersor/pipeline/adapter_rules.hpp>
 #include <tersor/pipeline/adapter_spec.hpp>
 #include <tersor/pipeline/any_stage.hpp>
 #include <tersor/pipeline/cache_spec.hpp>

@@ -10,6 +10,7 @@
 #include <tersor/core/error_statistics.hpp>
 #include <tersor/core/float16.hpp>
 #include <tersor/core/float8.hpp>
+#include <tersor/core/freeze_mask.hpp>
 #include <tersor/core/level_table.hpp>
 #include <tersor/core/matrix.hpp>
 #include <tersor/core/nearest.hpp>
@@ -63,7 +64,6 @@
 #include <tersor/grad/cross_entropy.hpp>
 #include <tersor/grad/dual.hpp>
 #include <tersor/grad/elementwise.hpp>
-#include <tersor/grad/freeze.hpp>
 #include <tersor/grad/hessian.hpp>
 #include <tersor/grad/loops.hpp>
 #include <tersor/grad/memory.hpp>
@@ -116,6 +116,7 @@
 #include <tersor/adapters/square_inverse.hpp>
 #include <tersor/adapters/state.hpp>
 #include <tersor/adapters/torch_random.hpp>
+#include <tersor/adapters/training_rule.hpp>
 #include <tersor/adapters/tucker.hpp>
 #include <tersor/adapters/vera.hpp>
 

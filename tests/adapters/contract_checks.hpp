@@ -166,7 +166,7 @@ void check_contract(State state, index_t tokens, std::uint64_t seed, const contr
   for (std::size_t k = 0; k < state.tensors().size(); ++k) {
     if (!state.tensors()[k].trains()) continue;
     auto frozen = state;
-    frozen.tensors()[k].freeze();
+    frozen.tensors()[k].frozen.freeze_all();
     auto fewer = frozen.make_gradients();
     CHECK(fewer[k].empty());
     CHECK(frozen.trainable_count() == state.trainable_count() - state.tensors()[k].trainable_count());
@@ -179,33 +179,34 @@ void check_contract(State state, index_t tokens, std::uint64_t seed, const contr
   for (auto& p : trained.tensors()) {
     matrix<std::uint8_t> mask(p.value.rows(), p.value.cols());
     for (auto& m : mask.values()) m = choice.uniform() < 0.5;
-    p.freeze_elements(mask.view());
+    p.frozen.freeze_elements(mask);
   }
-  std::vector<std::vector<double>> first(trained.tensors().size()), second(trained.tensors().size());
+  std::vector<matrix<double>> first(trained.tensors().size()), second(trained.tensors().size());
   for (int t = 1; t <= 10; ++t) {
     auto step_gradients = trained.make_gradients();
     trained.backward(layer, x.view(), gy.view(), {}, step_gradients);
     for (std::size_t k = 0; k < step_gradients.size(); ++k) {
       auto& p = trained.tensors()[k];
       if (!p.trains()) continue;
-      auto values = p.gather(p.value);
-      const auto slope = p.gather(step_gradients[k]);
-      first[k].resize(values.size());
-      second[k].resize(values.size());
-      for (std::size_t i = 0; i < values.size(); ++i) {
-        first[k][i] = 0.9 * first[k][i] + 0.1 * slope[i];
-        second[k][i] = 0.999 * second[k][i] + 0.001 * slope[i] * slope[i];
-        const double m = first[k][i] / (1 - std::pow(0.9, t)), v = second[k][i] / (1 - std::pow(0.999, t));
-        values[i] -= 1e-3 * (m / (std::sqrt(v) + 1e-8) + 0.1 * values[i]);
+      auto values = p.frozen.gather(p.value);
+      const auto slope = p.frozen.gather(step_gradients[k]);
+      if (first[k].empty()) first[k] = second[k] = matrix<double>(values.rows(), values.cols());
+      for (std::size_t i = 0; i < values.values().size(); ++i) {
+        const double x = slope.values()[i];
+        double &mean = first[k].values()[i], &square = second[k].values()[i], &w = values.values()[i];
+        mean = 0.9 * mean + 0.1 * x;
+        square = 0.999 * square + 0.001 * x * x;
+        const double m = mean / (1 - std::pow(0.9, t)), v = square / (1 - std::pow(0.999, t));
+        w -= 1e-3 * (m / (std::sqrt(v) + 1e-8) + 0.1 * w);
       }
-      p.scatter(values);
+      p.frozen.scatter(values, p.value);
     }
   }
   for (std::size_t k = 0; k < g.size(); ++k) {
     const auto &before = state.tensors()[k], &after = trained.tensors()[k];
     for (index_t i = 0; i < after.value.rows(); ++i)
       for (index_t j = 0; j < after.value.cols(); ++j)
-        if (after.frozen(i, j)) REQUIRE(after.value(i, j) == before.value(i, j));
+        if (after.frozen.is_frozen(i, j)) REQUIRE(after.value(i, j) == before.value(i, j));
   }
 }
 

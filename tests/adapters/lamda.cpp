@@ -52,7 +52,7 @@ TEST_CASE("lamda: columns of B freeze in order, and none moves after that", "[la
   for (index_t step = 1; step <= 100; ++step) {
     f.after_step(step, s);
     REQUIRE(s.trainable_count() == 16 + (4 - f.frozen(step, 4)) * 6);
-    for (index_t k = 0; k < 4; ++k) REQUIRE(s.tensors()[2].frozen(3, k) == (k < f.frozen(step, 4)));
+    for (index_t k = 0; k < 4; ++k) REQUIRE(s.tensors()[2].frozen.is_frozen(3, k) == (k < f.frozen(step, 4)));
   }
   CHECK(s.make_gradients()[2].empty());
   CHECK(lamda{.rank = 4, .freeze_share = 0}.init<double>(random_matrix(6, 8, 1)).state.trainable_count() ==

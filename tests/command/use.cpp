@@ -2,8 +2,10 @@
 // SPDX-License-Identifier: MIT
 #include "command/program.hpp"
 
+#include <tersor/adapters/lora.hpp>
 #include <tersor/model/evaluate.hpp>
 #include <tersor/model/generate.hpp>
+#include <tersor/model/peft_model.hpp>
 
 namespace tersor {
 namespace {
@@ -161,6 +163,71 @@ TEST_CASE("command: a model is replaced in its place with --force only") {
   CHECK(report.at("bytes_after") == std::filesystem::file_size(files.weights()));
   CHECK(run(files.eval(files.model())).code == 0);
   CHECK(files.folder().count() == 2);  // the model and the text
+}
+
+TEST_CASE("command: merge stores dense layers, or compressed ones with their errors") {
+  const small_model files;
+  const auto base = files.beside("base"), adapter = files.beside("adapter");
+  json_of(files.compress("rtn(bits=8,group_size=8)", {"--out", base, "--json"}));
+  const auto m = model::load_llama(base);
+  const adapters::lora method{.rank = 2, .alpha = 4};
+  io::peft_adapter a{.config = io::make_peft_config(method, {"q_proj", "down_proj"}), .modules = {}};
+  random_generator random(5);
+  for (const auto& l : m.linear_shapes())
+    if (l.name.ends_with("q_proj") || l.name.ends_with("down_proj")) {
+      auto state = method.init<float>(m.linear(l.name), random);
+      for (float& v : state.tensors()[1].value.values()) v = static_cast<float>(0.1 * random.normal());
+      a.modules.emplace(l.name, std::move(state));
+    }
+  io::write_peft(a, adapter);
+  const auto merge = [&](const std::string& out, std::initializer_list<std::string> more) {
+    return json_of(with({"merge", base, "--adapter", adapter, "--out", files.beside(out), "--json"}, more));
+  };
+  const auto dense = merge("dense", {});
+  CHECK(dense.at("worst_relative_error") == 0.0);
+  CHECK(dense.at("layers").size() == a.modules.size());
+  const auto unmerged = json_of(with(files.eval(base), {"--adapter", adapter, "--json"}));
+  const auto merged = json_of(with(files.eval(files.beside("dense")), {"--json"}));
+  CHECK(std::abs(merged.at("perplexity").get<double>() / unmerged.at("perplexity").get<double>() - 1) < 1e-4);
+
+  const auto j = merge("small", {"--as", "rtn(bits=8,group_size=8); *.down_proj: rtn(bits=3,group_size=8)"});
+  CHECK(j.at("bytes") == std::filesystem::file_size(files.beside("small") + "/model.safetensors"));
+  CHECK(j.at("bytes") < dense.at("bytes"));
+  CHECK(j.at("layers").size() == a.modules.size());
+  const auto small = model::load_llama(files.beside("small"));
+  std::map<std::string, io::json> inspected;
+  const auto listed = json_of({"inspect", files.beside("small"), "--json"});
+  for (const auto& e : listed.at("entries")) inspected[e.at("name")] = e;
+  double worst = 0;
+  for (const auto& l : j.at("layers")) {
+    const auto name = l.at("name").get<std::string>();
+    INFO(name);
+    // the errors are those of the weights in the file
+    const auto whole = a.modules.at(name).effective({m.linear(name).to_dense(), {}}).weight;
+    error_statistics errors;
+    errors.add(whole, small.linear(name).to_dense());
+    CHECK(std::abs(l.at("relative_error").get<double>() - errors.relative_frobenius()) <= 1e-6);
+    CHECK(l.at("change_kept").get<double>() < 1);
+    CHECK(l.at("form") == small.linear(name).kind());
+    CHECK(inspected.at(name).at("relative_error") == l.at("relative_error"));
+    worst = std::max(worst, errors.relative_frobenius());
+  }
+  CHECK(j.at("worst_layer").get<std::string>().ends_with("down_proj"));
+  CHECK(std::abs(j.at("worst_relative_error").get<double>() - worst) <= 1e-6);
+  // layers without an adapter stay what they were
+  CHECK(small.linear("model.layers.0.self_attn.k_proj").to_dense() ==
+        m.linear("model.layers.0.self_attn.k_proj").to_dense());
+  const auto text = run({"merge", base, "--adapter", adapter, "--out", files.beside("more"), "--as", "nf4"});
+  CHECK(text.code == 0);
+  CHECK(holds(text.out, {"model.layers.0.mlp.down_proj", "of the change kept", "largest error"}));
+  for (const std::string spec : {"gptq", "awq|rtn"})
+    test::check_refused(
+        run({"merge", base, "--adapter", adapter, "--out", files.beside("none"), "--as", spec}),
+        {"--as", "q_proj", spec, "no calibration"});
+  test::check_refused(
+      run({"merge", base, "--adapter", adapter, "--out", files.beside("none"), "--as", "nf4; *.k_proj: rtn"}),
+      {"*.k_proj", "a pattern that matches a layer"});
+  CHECK_FALSE(std::filesystem::exists(files.beside("none")));
 }
 
 }  // namespace

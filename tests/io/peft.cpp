@@ -204,7 +204,12 @@ TEST_CASE("peft: errors name the key and what is nearest", "[peft]") {
               {q, "did you mean \"base_model.model.model.layers.0.q.lora_A.wieght\""}));
   CHECK(holds(
       changed("prefix", [&](const std::string& n) { return n == q ? "model.layers.0.q.lora_A.weight" : n; }),
-      {"model.layers.0.q.lora_A.weight", "base_model.model."}));
+      {"a key that begins with base_model.model.", "did you mean \"" + q + "\"?"}));
+  // a part of the path is missing, as where the model was saved without its head
+  CHECK(holds(
+      changed("short",
+              [&](const std::string& n) { return n == q ? "base_model.model.layers.0.q.lora_A.weight" : n; }),
+      {q, "did you mean \"base_model.model.layers.0.q.lora_A.weight\"?"}));
   CHECK(holds(changed("named",
                       [&](const std::string& n) {
                         return n == q ? "base_model.model.model.layers.0.q.lora_A.default.weight" : n;
@@ -240,6 +245,7 @@ TEST_CASE("peft: errors name the key and what is nearest", "[peft]") {
   CHECK(holds(with_config("rank", "r", 3), {"[2, 6]", "[3, 6]"}));
   CHECK(holds(with_config("high", "r", 7), {"rank of model.layers.0.q = 7"}));
   CHECK(holds(with_config("nothing", "target_modules", json::array({"queue"})), {"target_modules", "queue"}));
+  CHECK(holds(with_config("later", "alora_invocation_tokens", json{5, 6}), {"alora_invocation_tokens"}));
   CHECK(with_config("unknown", "some_new_key", json{{"x", 1}}).empty());
   CHECK(read_peft(folder / "unknown", base).config.fields()["some_new_key"]["x"] == 1);
   // no file, a pickle, no numbers

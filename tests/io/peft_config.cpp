@@ -94,6 +94,9 @@ TEST_CASE("peft config: the text keeps unknown fields and adds those that every 
                    "\"zeta\": {\n    \"a\": [\n      2,\n      3\n    ],\n    \"b\": 1\n  }\n}", "\\u00e9"}));
   CHECK(peft_config(tersor::io::parse_json(text, "text")).text() == text);
   CHECK(text.find("\"bias\"") < text.find("\"r\""));
+  // PEFT's configurations of these methods have no such field, and it warns of those that it does not know
+  for (const char* type : {"LOHA", "LOKR", "IA3"})
+    CHECK(peft_config(json{{"peft_type", type}}).text().find("\"bias\"") == std::string::npos);
 }
 
 TEST_CASE("peft config: errors name the field and what is nearest", "[peft_config]") {

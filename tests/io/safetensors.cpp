@@ -259,8 +259,18 @@ TEST_CASE("safetensors reader: conversions and unaligned data") {
   CHECK(open("U8", 2, "\xff\x01").read_vector<float>("x") == std::vector<float>{255, 1});
   CHECK(open("I8", 2, "\xff\x01").read_vector<float>("x") == std::vector<float>{-1, 1});
   CHECK(open("U16", 1, "\xff\xff").read_vector<int>("x") == std::vector<int>{65535});
-  CHECK(holds(error_of([&] { open("F8_E4M3", 2, "12").read_vector<float>("x"); }), {"x", "F8_E4M3"}));
-  CHECK(open("F8_E4M3", 2, "12").bytes("x").size() == 2);
+  // 2^-9, 1, -448, a NaN and 2^-16, 1, -57344, an infinity
+  const std::string e4m3("\x01\x38\xfe\x7f"), e5m2("\x01\x3c\xfb\x7c");
+  const auto small = open("F8_E4M3", 4, e4m3).read_vector<float>("x");
+  CHECK(std::vector(small.begin(), small.begin() + 3) == std::vector<float>{0x1p-9F, 1, -448});
+  CHECK(std::isnan(small[3]));
+  CHECK(open("F8_E5M2", 4, e5m2).read_vector<double>("x") ==
+        std::vector<double>{0x1p-16, 1, -57344, std::numeric_limits<double>::infinity()});
+  CHECK(open("F8_E5M2", 4, e5m2).read_vector<bf16>("x")[2].bits == bf16(-57344.0F).bits);
+  CHECK(open("F8_E4M3", 4, e4m3).read_vector<f8_e4m3>("x")[2].bits == 0xfe);
+  CHECK(holds(error_of([&] { open("F8_E4M3", 4, e4m3).read_vector<int>("x"); }), {"x", "F8_E4M3"}));
+  CHECK(holds(error_of([&] { open("F8_E8M0", 2, "12").read_vector<float>("x"); }), {"x", "F8_E8M0"}));
+  CHECK(open("F8_E8M0", 2, "12").bytes("x").size() == 2);
 }
 
 TEST_CASE("safetensors reader: names, ranks, nearest name") {

@@ -118,8 +118,8 @@ TEST_CASE("finetune: frozen elements keep every bit, under decay too") {
   auto adapters = start(m, adapters::lora{.rank = 4, .alpha = 8});
   const auto initial = values(adapters);
   for (auto& [name, a] : adapters) {
-    a.tensors()[0].freeze();
-    a.tensors()[1].freeze_columns(0, 2);
+    a.tensors()[0].frozen.freeze_all();
+    a.tensors()[1].frozen.freeze_columns(0, 2);
   }
   auto options = quick;
   options.weight_decay = 0.1;
@@ -138,6 +138,37 @@ TEST_CASE("finetune: frozen elements keep every bit, under decay too") {
       }
     CHECK(moved);
   }
+}
+
+TEST_CASE("finetune: all weights of a model train, and an interruption changes no bit") {
+  const auto m = tiny_llama();
+  const auto names = model::llama_graph(m).tensor_names();
+  const auto ids = pattern(300);
+  auto options = quick;
+  options.learning_rate = 3e-3;
+  finetuner whole(m, names, ids, options);
+  CHECK(whole.trainable_count() == m.embedding().rows() * m.embedding().cols() + [&] {
+    index_t n = 0;
+    for (const auto& l : m.linear_shapes()) n += l.out * l.in;
+    for (const auto& [name, length] : m.vector_shapes()) n += length;
+    return n + (m.config().tie_word_embeddings ? 0 : m.head().rows() * m.head().cols());
+  }());
+  train(whole);
+  auto trained = m;
+  whole.store_weights(trained);
+  CHECK(model::perplexity(trained, ids, {.window = 16}).perplexity <
+        0.7 * model::perplexity(m, ids, {.window = 16}).perplexity);
+
+  finetuner part(m, names, ids, options), rest(m, names, ids, options);
+  for (int i = 0; i < 5; ++i) part.step();
+  rest.restore(part.state());
+  train(rest);
+  for (const auto& [name, value] : rest.state().tensors) {
+    INFO(name);
+    CHECK(value == model::llama_graph(trained).value(name));
+  }
+  CHECK(holds(error_of([&] { finetuner(m, std::vector<std::string>{"model.nrm.weight"}, ids, options); }),
+              {"model.nrm.weight", "model.norm.weight"}));
 }
 
 TEST_CASE("finetune: LoRA+ moves B faster by the ratio") {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include <tersor/adapters/lora.hpp>
 #include <tersor/model/peft_model.hpp>
+#include <tersor/quant/rtn.hpp>
 
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"
@@ -44,6 +45,69 @@ TEST_CASE("peft_model: an adapter from a folder, attached and merged, gives the 
     REQUIRE(std::abs(logits.data()[i] - expected.data()[i]) <= 1e-4F);
   CHECK(merged.linear("model.layers.0.self_attn.q_proj").as<op::dense>() != nullptr);
   CHECK(attached.linear("model.layers.0.self_attn.q_proj").as<model::adapted_linear>() != nullptr);
+}
+
+TEST_CASE("peft_model: biases of adapters are added once, and merged where the model has some") {
+  auto config = tiny_config();
+  config["attention_bias"] = true;
+  const auto m = tiny_llama(1, config);
+  const adapters::lora method{.rank = 2, .alpha = 4, .bias = true};
+  model::adapter_map map;
+  random_generator random(4);
+  const auto add = [&](const std::string& name) {
+    auto state = method.init<float>(m.linear(name), random);
+    for (auto& t : state.tensors())
+      for (float& v : t.value.values()) v = static_cast<float>(0.2 * random.normal());
+    map.emplace(name, std::move(state));
+  };
+  const std::string k = "model.layers.1.self_attn.k_proj";
+  add(k);
+  auto expected = m;  // by the definition: W + s B A and b + s bias
+  const auto whole = map.at(k).effective({m.linear(k).to_dense(), m.vector(k + ".bias")});
+  expected.set_linear(k, op::dense(whole.weight.view()));
+  expected.set_vector(k + ".bias", whole.bias);
+  const auto ids = random_ids(20, 50);
+  const auto logits = expected.logits(expected.forward(ids).view());
+  auto model = m;
+  attach(model, map);
+  const auto unmerged = model.logits(model.forward(ids).view());
+  model::merge_adapters(model);
+  const auto merged = model.logits(model.forward(ids).view());
+  for (index_t i = 0; i < logits.size(); ++i) {
+    REQUIRE(std::abs(unmerged.data()[i] - logits.data()[i]) <= 1e-4F);
+    REQUIRE(std::abs(merged.data()[i] - logits.data()[i]) <= 1e-4F);
+  }
+  // a linear without a bias takes one in its slot, but has no place for it once merged
+  add("model.layers.0.mlp.up_proj");
+  auto other = m;
+  attach(other, map);
+  CHECK(holds(error_of([&] { model::merge_adapters(other); }), {"merge", "bias", "up_proj"}));
+}
+
+TEST_CASE("peft_model: merged layers are stored as asked, with what that costs") {
+  const auto m = tiny_llama();
+  auto attached = m;
+  model::attach(attached, random_lora(m, {"q_proj", "down_proj"}));
+  auto dense = attached;
+  for (const auto& l : model::merge_adapters(dense)) {
+    CHECK(l.relative_error == 0);
+    CHECK(l.change_kept == 1);
+  }
+  const quant::rtn coarse{.bits = 3, .group_size = 4};
+  const auto layers = model::merge_adapters(attached, [&](const solve::layer& l) {
+    return l.name.ends_with("q_proj") ? model::store_dense(l) : coarse.compress(l);
+  });
+  REQUIRE(layers.size() == 4);
+  for (const auto& l : layers) {
+    INFO(l.name);
+    const bool whole = l.name.ends_with("q_proj");
+    CHECK(attached.linear(l.name).kind() == (whole ? "dense" : "quantized"));
+    error_statistics errors;
+    errors.add(dense.linear(l.name).to_dense(), attached.linear(l.name).to_dense());
+    CHECK(l.relative_error == errors.relative_frobenius());
+    CHECK((l.relative_error == 0) == whole);
+    CHECK((l.change_kept < 1) == !whole);
+  }
 }
 
 TEST_CASE("peft_model: adapters of another base, and what slots cannot hold") {

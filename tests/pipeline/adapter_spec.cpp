@@ -1,5 +1,6 @@
 // tersor - tests of pipeline/adapter_spec.hpp
 // SPDX-License-Identifier: MIT
+#include <tersor/model/finetune_checkpoint.hpp>
 #include <tersor/pipeline/adapter_spec.hpp>
 
 #include "catch.hpp"
@@ -70,7 +71,7 @@ TEST_CASE("adapter_spec: every method starts at the model, trains, and comes bac
     model::attach(attached, run.adapters);
     CHECK(worst(attached.logits(attached.forward(std::span(ids).first(16)).view()), whole) <= 1e-3F);
 
-    model::finetuner tuner(base, run.adapters, ids, options, {}, run.after_step);
+    model::finetuner tuner(base, run.adapters, ids, options, {}, run.rule);
     while (!tuner.done()) tuner.step();
     attached = base;
     model::attach(attached, run.adapters);
@@ -83,6 +84,72 @@ TEST_CASE("adapter_spec: every method starts at the model, trains, and comes bac
     model::attach(again, io::read_peft(folder.path() / "adapter", model::peft_modules(m)));
     CHECK(worst(again.logits(again.forward(std::span(ids).first(16)).view()), trained) <= 2e-3F);
   }
+}
+
+TEST_CASE("adapter_spec: runs with a penalty or a schedule go on from a file to the same bits") {
+  const auto m = tiny_llama();
+  const auto ids = random_ids(200, 50);
+  const model::finetune_options options{
+      .steps = 8, .batch = 1, .window = 16, .learning_rate = 1e-2, .warmup = 1};
+  const auto names = pipeline::target_linears(m, all);
+  for (const std::string spec : {"adalora(rank=3,target_rank=1,warmup=2,final_steps=1)",
+                                 "adalora(rank=3,target_rank=1,interval=3)", "lamda(rank=3,freeze_share=0.6)",
+                                 "aflora(rank=2,epochs=8,warmup_epochs=1,final_epochs=2,window=2)"}) {
+    const auto method = pipeline::parse_adapter_spec(spec);
+    const auto values = [](const pipeline::started_adapters& run) {
+      std::vector<matrix<float>> v;
+      std::vector<freeze_mask> masks;
+      for (const auto& [name, a] : run.adapters)
+        for (const auto& t : a.tensors()) {
+          v.push_back(t.value);
+          masks.push_back(t.frozen);
+        }
+      return std::pair(std::move(v), std::move(masks));
+    };
+    auto whole = pipeline::start_adapters(method, m, names, options.steps);
+    model::finetuner uninterrupted(m, whole.adapters, ids, options, {}, whole.rule);
+    while (!uninterrupted.done()) uninterrupted.step();
+    for (const index_t stop : {1, 4, 7}) {
+      INFO(spec << ", interrupted after step " << stop);
+      const test::temporary_folder folder;
+      const auto path = folder.path() / "state.safetensors";
+      {
+        auto part = pipeline::start_adapters(method, m, names, options.steps);
+        model::finetuner tuner(m, part.adapters, ids, options, {}, part.rule);
+        while (tuner.steps() < stop) tuner.step();
+        model::save_finetune_state(tuner.state(), path, "run");
+      }
+      auto rest = pipeline::start_adapters(method, m, names, options.steps);
+      model::finetuner tuner(m, rest.adapters, ids, options, {}, rest.rule);
+      tuner.restore(model::load_finetune_state(path, "run"));
+      REQUIRE(tuner.steps() == stop);
+      while (!tuner.done()) tuner.step();
+      CHECK(values(rest) == values(whole));
+    }
+  }
+}
+
+TEST_CASE("adapter_spec: AdaLoRA's penalty keeps its factors nearer to orthogonal") {
+  const auto m = tiny_llama();
+  const auto ids = random_ids(200, 50);
+  const model::finetune_options options{
+      .steps = 40, .batch = 1, .window = 16, .learning_rate = 2e-2, .warmup = 1};
+  const auto distance = [&](const std::string& spec) {
+    const auto names = pipeline::target_linears(m, all);
+    auto run = pipeline::start_adapters(pipeline::parse_adapter_spec(spec), m, names, options.steps);
+    model::finetuner tuner(m, run.adapters, ids, options, {}, run.rule);
+    while (!tuner.done()) tuner.step();
+    double sum = 0;
+    for (const auto& [name, a] : run.adapters) {
+      const auto& rows = a.tensors()[0].value;
+      const auto gram = linalg::multiply(rows.view(), rows.view().transposed());
+      for (index_t i = 0; i < gram.rows(); ++i)
+        for (index_t j = 0; j < gram.cols(); ++j) sum += std::pow(gram(i, j) - (i == j ? 1.0F : 0.0F), 2.0);
+    }
+    return std::sqrt(sum);
+  };
+  CHECK(distance("adalora(rank=3,target_rank=2,orthogonality=50)") <
+        0.7 * distance("adalora(rank=3,target_rank=2,orthogonality=0)"));
 }
 
 }  // namespace

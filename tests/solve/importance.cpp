@@ -48,6 +48,24 @@ TEST_CASE("importance: windows move the smoothed values when the next one begins
   CHECK(late.mean()[0] == 1.5);
 }
 
+TEST_CASE("importance: a tracker goes on from its state", "[importance]") {
+  for (const tersor::index_t window : {1, 3}) {
+    const tersor::solve::importance_options options{.window = window, .first_step = 1};
+    importance_tracker whole(options), rest(options), none(options);
+    none.restore(importance_tracker(options).state());
+    CHECK(none.size() == 0);
+    for (int i = 0; i < 11; ++i) {
+      const std::vector<double> raw{std::sin(i), 2.0 + i};
+      whole.add(raw);
+      if (i >= 5) rest.add(raw);
+      if (i == 4) rest.restore(whole.state());
+    }
+    CHECK(rest.state() == whole.state());
+    CHECK(rest.score(1) == whole.score(1));
+  }
+  CHECK_THROWS_AS(importance_tracker().restore(std::vector<double>{1, 5, 2}), tersor::error);
+}
+
 TEST_CASE("importance: raw values and errors", "[importance]") {
   const std::vector<float> p{2, -3}, g{-4, 0};
   CHECK(tersor::solve::sensitivity<float>(p, g) == std::vector<double>{8, 0});

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <tersor/adapters/lora.hpp>
+#include <tersor/adapters/training_rule.hpp>
 #include <tersor/solve/allocate.hpp>
 #include <tersor/solve/budget_schedule.hpp>
 #include <tersor/solve/importance.hpp>
@@ -220,8 +221,7 @@ class adalora_controller {
     }
     if (step < last) {
       require(g.size() == states.size(), "adalora: gradients", g.size(), states.size());
-      trackers_.resize(3 * states.size(),
-                       solve::importance_tracker({.beta1 = options_.beta1, .beta2 = options_.beta2}));
+      trackers_.resize(3 * states.size(), solve::importance_tracker(smoothing()));
       for (std::size_t l = 0; l < states.size(); ++l)
         for (std::size_t k = 0; k < 3; ++k) {
           const matrix<T>& p = states[l]->tensors()[k].value;
@@ -239,6 +239,19 @@ class adalora_controller {
 
   /// The pattern of the last selection; empty before the first.
   const pattern& live() const { return pattern_; }
+
+  rule_state state() const {
+    auto s = tracker_states(trackers_);
+    for (std::size_t l = 0; l < pattern_.size(); ++l)
+      s[concat("live ", l)].assign(pattern_[l].begin(), pattern_[l].end());
+    return s;
+  }
+  void restore(const rule_state& s) {
+    trackers_ = restored_trackers(s, smoothing());
+    pattern_.clear();
+    for (auto at = s.find("live 0"); at != s.end(); at = s.find(concat("live ", pattern_.size())))
+      pattern_.emplace_back(at->second.begin(), at->second.end());
+  }
 
  private:
   template <std::floating_point T>
@@ -281,6 +294,8 @@ class adalora_controller {
       for (index_t k = 0; k < options_.rank; ++k)
         if (pattern_[l][static_cast<std::size_t>(k)] == 0) states[l]->tensors()[1].value(k, 0) = T(0);
   }
+
+  solve::importance_options smoothing() const { return {.beta1 = options_.beta1, .beta2 = options_.beta2}; }
 
   adalora options_;
   solve::budget_schedule schedule_;

@@ -6,8 +6,8 @@
 #include <optional>   // std::optional
 
 #include <tersor/adapters/lora.hpp>
+#include <tersor/adapters/training_rule.hpp>
 #include <tersor/solve/budget_schedule.hpp>
-#include <tersor/solve/importance.hpp>
 
 namespace tersor::adapters {
 
@@ -114,7 +114,7 @@ struct aflora {
                           matrix<T>(1, rank, T(0.1)), matrix<T>(1, out));
     state.for_each_tensor([&](parameter<T>& p) { p.stored_type = value_type; });
     if (out == in)
-      for (std::size_t k = 0; k < 2; ++k) state.tensors()[k].freeze();
+      for (std::size_t k = 0; k < 2; ++k) state.tensors()[k].frozen.freeze_all();
     return state;
   }
 };
@@ -138,6 +138,10 @@ class aflora_controller {
   /// Of the last selection; empty if there was none in the last step.
   std::optional<double> threshold() const { return threshold_; }
 
+  /// Of the trackers; which projections are frozen is the caller's to keep.
+  rule_state state() const { return tracker_states(trackers_); }
+  void restore(const rule_state& s) { trackers_ = restored_trackers(s, smoothing()); }
+
   /// To be called after each step of the optimiser. @param projections the A and B of all layers, always in
   /// the same order, those frozen already included. @param g their gradients; not read where a projection is
   /// frozen.
@@ -145,10 +149,7 @@ class aflora_controller {
   void after_step(index_t step, std::span<parameter<T>* const> projections,
                   std::span<const matrix<T>* const> g) {
     require(g.size() == projections.size(), "aflora: gradients", g.size(), projections.size());
-    trackers_.resize(
-        projections.size(),
-        solve::importance_tracker(
-            {.beta1 = options_.beta1, .beta2 = options_.beta2, .window = options_.window, .first_step = 1}));
+    trackers_.resize(projections.size(), solve::importance_tracker(smoothing()));
     for (std::size_t i = 0; i < projections.size(); ++i)
       if (projections[i]->trains()) trackers_[i].add(solve::magnitude<T>(g[i]->values()));
     threshold_.reset();
@@ -177,7 +178,12 @@ class aflora_controller {
     threshold_ = scores[static_cast<std::size_t>(k - 1)];
     for (std::size_t i = 0; i < projections.size(); ++i)
       // in the last phase the threshold is the largest score, which a mean of equal scores may reach
-      if (projections[i]->trains() && (means[i] < *threshold_ || last_phase)) projections[i]->freeze();
+      if (projections[i]->trains() && (means[i] < *threshold_ || last_phase))
+        projections[i]->frozen.freeze_all();
+  }
+
+  solve::importance_options smoothing() const {
+    return {.beta1 = options_.beta1, .beta2 = options_.beta2, .window = options_.window, .first_step = 1};
   }
 
   aflora options_;

@@ -21,7 +21,7 @@ class lamda_state : public additive_state<lamda_state<T>, T> {
     require(r > 0 && b.cols() == r, "lamda: columns of B", b.cols(), r, ", the rows of A, and at least 1");
     require_shape(core.view(), r, r, "lamda: core");
     parameter<T> down("lamda_A", parameter_kind::projection, std::move(a));
-    down.freeze();
+    down.frozen.freeze_all();
     this->add_tensor(std::move(down));
     this->add_tensor({"lamda_S", parameter_kind::projection, std::move(core)});
     this->add_tensor({"lamda_B", parameter_kind::up_projection, std::move(b)});
@@ -29,7 +29,7 @@ class lamda_state : public additive_state<lamda_state<T>, T> {
 
   index_t rank() const { return this->tensor(1).value.rows(); }
   double scale() const { return scale_; }
-  void freeze_columns(index_t count) { this->tensor(2).freeze_columns(0, count); }
+  void freeze_columns(index_t count) { this->tensor(2).frozen.freeze_columns(0, count); }
 
   void add_delta(matrix_view<const T> x, matrix_view<T> y, const context& ctx = {}) const {
     this->check_forward(x, y);

@@ -20,7 +20,7 @@ struct parameter_group {
 /// embeddings at a rate of their own; biases and vectors of norms have no decay.
 ///
 ///     const tersor::adapters::lora_plus groups{.learning_rate = 2e-4, .ratio = 16};
-///     for (const auto& p : adapter.tensors()) update(p, groups.group_of(p));
+///     for (const auto& p : adapter.tensors()) update(p, groups.group_of(p.kind));
 struct lora_plus {
   double learning_rate = 1e-4;
   double ratio = 16;
@@ -47,13 +47,12 @@ struct lora_plus {
   }
   void validate() const { validate_options(*this, info.id); }
 
-  template <class T>
-  parameter_group group_of(const parameter<T>& p) const {
+  parameter_group group_of(parameter_kind tensor) const {
     validate();
     const double fast = learning_rate * ratio;
-    if (p.kind == parameter_kind::embedding) return {embedding_learning_rate, weight_decay};
-    if (p.kind == parameter_kind::bias) return {fast, 0};
-    const bool is_fast = p.kind == parameter_kind::up_projection || p.kind == parameter_kind::vector;
+    if (tensor == parameter_kind::embedding) return {embedding_learning_rate, weight_decay};
+    if (tensor == parameter_kind::bias) return {fast, 0};
+    const bool is_fast = tensor == parameter_kind::up_projection || tensor == parameter_kind::vector;
     return {is_fast ? fast : learning_rate, weight_decay};
   }
 };

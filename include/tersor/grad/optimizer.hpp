@@ -288,13 +288,16 @@ class optimizer {
     for (parameter<T>* p : parameters_) p->clear_gradient();
   }
 
+  /// Brings the state in line with masks that have changed, as the next `step` would.
+  void follow_masks() {
+    for (auto& t : tensors_) follow_mask(t);
+  }
   /// One update. @param factor of every learning rate, from a schedule. A parameter without a gradient is not
   /// touched.
   void step(double factor = 1) {
-    for (auto& t : tensors_) {
-      follow_mask(t);
+    follow_masks();
+    for (auto& t : tensors_)
       if (t.of->has_gradient() && !t.of->frozen.all()) update(t, factor);
-    }
     ++steps_;
   }
 
@@ -410,8 +413,7 @@ class optimizer {
         return forget(t);
       const matrix<T> packed = take(s);
       matrix<T> whole(mask.rows(), mask.cols());
-      const T* in = packed.data();
-      before.for_each_trainable([&](index_t i, index_t j) { whole(i, j) = *in++; });
+      before.scatter(packed, whole);
       s.rows = mask.packed_rows();
       s.cols = mask.packed_cols();
       store(t, s, mask.gather(whole));
@@ -454,9 +456,7 @@ class optimizer {
     matrix<T> gathered = partial ? t.mask.gather(p.value) : matrix<T>();
     matrix<T>& w = partial ? gathered : p.value;
     detail::map(w.size(), ctx_, w.data(), move, std::as_const(w).data(), std::as_const(direction).data());
-    if (!partial) return;
-    const T* moved = w.data();
-    t.mask.for_each_trainable([&](index_t i, index_t j) { p.value(i, j) = *moved++; });
+    if (partial) t.mask.scatter(gathered, p.value);
   }
 
   std::vector<parameter_group<T>> groups_;

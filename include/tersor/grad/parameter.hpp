@@ -5,7 +5,7 @@
 #include <string>   // std::string
 #include <utility>  // std::exchange
 
-#include <tersor/grad/freeze.hpp>
+#include <tersor/core/freeze_mask.hpp>
 #include <tersor/grad/loops.hpp>
 
 namespace tersor::grad {

@@ -110,11 +110,7 @@ class peft_reader {
   peft_adapter read() {
     peft_adapter a{.config = config_, .modules = {}};
     const auto targets = config_.targets(base_);
-    for (const auto name : file_.names()) {
-      require(name.starts_with("base_model."), where(name), "", "a key that begins with ",
-              peft_adapter::model_prefix);
-      unread_.insert(std::string(name));
-    }
+    for (const auto name : file_.names()) unread_.insert(std::string(name));
     if (config_.type() == "VERA") a.shared.vera = read_vera(targets);
     for (const auto& m : base_) {
       if (std::find(targets.begin(), targets.end(), m.name) == targets.end()) continue;
@@ -127,6 +123,11 @@ class peft_reader {
     }
     std::vector<std::string> expected;
     for_each_peft_tensor(a, [&](const std::string& key, auto&) { expected.push_back(key); });
+    for (const auto& name : unread_)
+      if (!name.starts_with("base_model."))
+        fail(where(name), "",
+             concat("a key that begins with ", peft_adapter::model_prefix,
+                    suggestion(concat(peft_adapter::model_prefix, name), expected)));
     for (const auto& key : expected)
       if (!file_.contains(key)) {
         std::vector<std::string> surplus;

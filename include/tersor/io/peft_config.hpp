@@ -171,14 +171,12 @@ class peft_config {
 
   /// The file: sorted keys, indented by 2, and the fields that every file has.
   std::string text() const {
-    json all = {{"auto_mapping", nullptr},
-                {"base_model_name_or_path", nullptr},
-                {"bias", "none"},
-                {"inference_mode", true},
-                {"modules_to_save", nullptr},
-                {"peft_version", layout_version},
-                {"revision", nullptr},
+    json all = {{"auto_mapping", nullptr},    {"base_model_name_or_path", nullptr}, {"inference_mode", true},
+                {"modules_to_save", nullptr}, {"peft_version", layout_version},     {"revision", nullptr},
                 {"task_type", nullptr}};
+    const std::string t = type();
+    if (t != "LOHA" && t != "LOKR" && t != "IA3")
+      all["bias"] = "none";  // PEFT warns of fields it does not know
     all.update(fields_);
     all["inference_mode"] = true;
     return all.dump(2, ' ', true);

@@ -28,6 +28,9 @@ inline constexpr std::array<std::string_view, 9> peft_types{"LORA", "ADALORA", "
 namespace detail {
 
 inline adapters::any_adapter lora_of(const peft_config& c, const peft_module& m) {
+  const auto invocation = c.fields().find("alora_invocation_tokens");
+  require(invocation == c.fields().end() || invocation->is_null(),
+          c.where() + ": \"alora_invocation_tokens\"", "a list", "null: this LoRA works at every token");
   const index_t r = c.rank(m.name), in = m.in * m.places();
   require(r <= std::min(m.out, in), concat(c.where(), ": rank of ", m.name), r, "at most min(", m.out, ", ",
           in, ")");

@@ -151,6 +151,8 @@ void read_elements(const tensor_entry& entry, std::span<const std::byte> bytes, 
       return with(std::uint64_t{});
     case dtype::i64:
       return with(std::int64_t{});
+    case dtype::f8_e4m3:
+    case dtype::f8_e5m2:
     case dtype::f16:
     case dtype::bf16:
     case dtype::f32:
@@ -158,13 +160,18 @@ void read_elements(const tensor_entry& entry, std::span<const std::byte> bytes, 
       if constexpr (std::is_integral_v<T>)
         fail(concat(where, ": ", entry.name), name(entry.dtype),
              concat("an integer type to read as ", name(dtype_of<T>)));
+      else if (entry.dtype == dtype::f8_e4m3)
+        return with(f8_e4m3{});
+      else if (entry.dtype == dtype::f8_e5m2)
+        return with(f8_e5m2{});
       else
         return with_float_type(entry.dtype, entry.name, with);
     default:
       break;
   }
   fail(concat(where, ": ", entry.name), name(entry.dtype),
-       "a type that can be read as numbers: BOOL, U8 to U64, I8 to I64, F16, BF16, F32 or F64");
+       "a type that can be read as numbers: BOOL, U8 to U64, I8 to I64, F8_E4M3, F8_E5M2, F16, BF16, F32 or "
+       "F64");
 }
 
 }  // namespace detail
@@ -220,7 +227,8 @@ class safetensors_file {
   std::shared_ptr<const void> mapping() const { return file_; }
 
   /// All values in row-major order, any rank. T is float, double, bf16, f16 or an integer type. Floats
-  /// convert by rounding, integers to integers only if they fit, floats to integers never.
+  /// convert by rounding, integers to integers only if they fit, floats to integers never. Values of 8 bits
+  /// are as stored: scales that belong to them are tensors of their own.
   template <class T>
   std::vector<T> read_tensor(std::string_view name) const {
     const tensor_entry& e = entry(name);

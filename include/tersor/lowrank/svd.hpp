@@ -8,10 +8,10 @@
 #include <span>       // std::span
 #include <tuple>      // std::tuple
 
-#include <tersor/linalg/svd.hpp>
 #include <tersor/lowrank/whitening.hpp>
 #include <tersor/op/dense.hpp>
 #include <tersor/op/low_rank.hpp>
+#include <tersor/solve/low_rank_fit.hpp>
 #include <tersor/solve/stage.hpp>
 
 namespace tersor::lowrank {
@@ -291,15 +291,9 @@ struct svd {
   template <class T>
   static void split(svd_factors& f, const linalg::svd_result<T>& d, index_t r) {
     f.singular.assign(d.s.begin(), d.s.begin() + r);
-    f.a = matrix<float>(d.u.rows(), r);
-    f.b = matrix<float>(r, d.vt.cols());
-    for (index_t k = 0; k < r; ++k) {
-      const double root = std::sqrt(f.singular[static_cast<std::size_t>(k)]);
-      for (index_t i = 0; i < f.a.rows(); ++i)
-        f.a(i, k) = static_cast<float>(static_cast<double>(d.u(i, k)) * root);
-      for (index_t j = 0; j < f.b.cols(); ++j)
-        f.b(k, j) = static_cast<float>(root * static_cast<double>(d.vt(k, j)));
-    }
+    auto factors = solve::balanced_factors(d, r);
+    f.a = std::move(factors.a);
+    f.b = std::move(factors.b);
   }
   bool fits(matrix_view<const float> x) const {
     for (index_t i = 0; i < x.rows(); ++i)

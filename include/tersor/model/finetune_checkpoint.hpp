@@ -9,15 +9,15 @@
 
 namespace tersor::model {
 
-// A safetensors file: "adapter/" + name, f32, and "optimizer/" + name, f32; the metadata has the step, the
-// updates of each parameter, and what the run was started with.
+// A safetensors file: "tensor/" + name and "optimizer/" + name, f32, "rule/" + name, f64; the metadata has
+// the step, the updates of each parameter, and what the run was started with.
 
 /// Writes to a temporary name first, so that an interruption leaves the state before. @param run whatever
 /// must be the same for the rest to be the same bits, as text.
 inline void save_finetune_state(const finetune_state& s, const std::filesystem::path& path,
                                 const std::string& run) {
   io::safetensors_writer file;
-  file.metadata("tersor.step", std::to_string(s.step));
+  file.metadata("tersor.step", std::to_string(s.optimizer.steps));
   file.metadata("tersor.run", run);
   io::json updates = io::json::object();
   for (const auto& [name, n] : s.optimizer.updates) updates[name] = n;
@@ -27,10 +27,15 @@ inline void save_finetune_state(const finetune_state& s, const std::filesystem::
     file.add(name, dtype::f32, {rows, cols}, std::vector<std::byte>(bytes.begin(), bytes.end()));
   };
   for (const auto& [name, value] : s.tensors)
-    add("adapter/" + name, value.rows(), value.cols(), std::as_bytes(value.values()));
+    add("tensor/" + name, value.rows(), value.cols(), std::as_bytes(value.values()));
   for (const auto& t : s.optimizer.tensors) {
     require(t.type == "f32", concat("state of ", t.name), t.type, "f32");
     add("optimizer/" + t.name, t.rows, t.cols, t.bytes);
+  }
+  for (const auto& [name, values] : s.rule) {
+    const auto bytes = std::as_bytes(std::span(values));
+    file.add("rule/" + name, dtype::f64, {static_cast<index_t>(values.size())},
+             std::vector<std::byte>(bytes.begin(), bytes.end()));
   }
   auto temporary = path;
   temporary += ".new";
@@ -52,22 +57,30 @@ inline finetune_state load_finetune_state(const std::filesystem::path& path, con
   finetune_state s;
   const auto step = option_text<index_t>::parse(field("tersor.step"));
   require(step && *step >= 0, concat(path.string(), ": step"), field("tersor.step"), "a whole number");
-  s.step = s.optimizer.steps = *step;
+  s.optimizer.steps = *step;
   const auto updates = io::parse_json(field("tersor.updates"), path.string());
   for (const auto& [name, n] : updates.items())
     s.optimizer.updates.emplace_back(name, io::json_as<index_t>::from(n, path.string()));
   for (const auto name : file.names()) {
     const auto& e = file.entry(name);
+    if (name.starts_with("rule/")) {
+      require(e.dtype == dtype::f64 && e.shape.size() == 1, concat(path.string(), ": ", name),
+              tersor::name(e.dtype), "a list of F64");
+      auto& values = s.rule[std::string(name.substr(5))];
+      values.resize(static_cast<std::size_t>(e.shape[0]));
+      std::ranges::copy(file.bytes(name), std::as_writable_bytes(std::span(values)).begin());
+      continue;
+    }
     require(e.dtype == dtype::f32 && e.shape.size() == 2, concat(path.string(), ": ", name),
             tersor::name(e.dtype), "a matrix of F32");
     const auto bytes = file.bytes(name);
     if (name.starts_with("optimizer/")) {
       s.optimizer.tensors.push_back(
           {std::string(name.substr(10)), "f32", e.shape[0], e.shape[1], {bytes.begin(), bytes.end()}});
-    } else if (name.starts_with("adapter/")) {
+    } else if (name.starts_with("tensor/")) {
       matrix<float> value(e.shape[0], e.shape[1]);
       std::ranges::copy(file.read_tensor<float>(name), value.values().begin());
-      s.tensors.emplace_back(name.substr(8), std::move(value));
+      s.tensors.emplace_back(name.substr(7), std::move(value));
     }
   }
   return s;

@@ -37,6 +37,31 @@ class llama_graph {
     if (!m.config().tie_word_embeddings) names_.emplace_back(head_name);
   }
 
+  /// What `train` takes: linears, vectors, embedding, and the head if it is not tied to it.
+  const std::vector<std::string>& tensor_names() const { return names_; }
+  /// A tensor's values as `train` wants them.
+  matrix<float> value(const std::string& name) const {
+    check_name(name);
+    if (name == embedding_name) return model_->embedding().to_dense();
+    if (name == head_name) return model_->head().to_dense();
+    if (!model_->has_vector(name)) return model_->linear(name).to_dense();
+    const auto& v = model_->vector(name);
+    matrix<float> row(1, static_cast<index_t>(v.size()));
+    std::ranges::copy(v, row.values().begin());
+    return row;
+  }
+  /// Puts such values into a model.
+  static void store(llama& m, const std::string& name, const matrix<float>& value) {
+    if (name == embedding_name)
+      m.set_embedding(op::dense(value.view()));
+    else if (name == head_name)
+      m.set_head(op::dense(value.view()));
+    else if (m.has_vector(name))
+      m.set_vector(name, {value.values().begin(), value.values().end()});
+    else
+      m.set_linear(name, op::dense(value.view()));
+  }
+
   static constexpr const char* embedding_name = "model.embed_tokens.weight";
   static constexpr const char* head_name = "lm_head.weight";
 
@@ -103,10 +128,7 @@ class llama_graph {
   }
   variable vector(tape& t, const std::string& name) const {
     if (auto* p = trained(name)) return t.use(*p);
-    const auto& v = model_->vector(name);
-    matrix<float> row(1, static_cast<index_t>(v.size()));
-    std::ranges::copy(v, row.values().begin());
-    return t.constant(std::move(row));
+    return t.constant(value(name));
   }
   variable linear(tape& t, const std::string& name, const variable& x) const {
     if (const auto node = nodes_.find(name); node != nodes_.end()) return node->second(x);

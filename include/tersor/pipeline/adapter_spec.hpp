@@ -2,14 +2,11 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <tersor/adapters/adalora.hpp>
-#include <tersor/adapters/aflora.hpp>
 #include <tersor/adapters/bat.hpp>
 #include <tersor/adapters/bone.hpp>
 #include <tersor/adapters/combine.hpp>
 #include <tersor/adapters/dora.hpp>
 #include <tersor/adapters/ia3.hpp>
-#include <tersor/adapters/lamda.hpp>
 #include <tersor/adapters/loha.hpp>
 #include <tersor/adapters/lokr.hpp>
 #include <tersor/adapters/oft.hpp>
@@ -17,6 +14,7 @@
 #include <tersor/adapters/pissa.hpp>
 #include <tersor/adapters/vera.hpp>
 #include <tersor/model/peft_model.hpp>
+#include <tersor/pipeline/adapter_rules.hpp>
 #include <tersor/pipeline/recipe.hpp>
 
 namespace tersor::pipeline {
@@ -56,20 +54,13 @@ inline std::vector<std::string> target_linears(const model::llama& m,
 
 /// Adapters at their start, and what a run needs to know of their method.
 struct started_adapters {
-  model::adapter_map adapters;
+  adapters::adapter_map adapters;
   std::map<std::string, matrix<float>> new_base;  ///< weights that the method changes at the start
-  model::adapter_map initial;                     ///< the adapters of these, as they start
-  model::finetuner::controller after_step;        ///< null: nothing follows a schedule
+  adapters::adapter_map initial;                  ///< the adapters of these, as they start
+  std::shared_ptr<adapters::training_rule> rule;  ///< null: the method has no penalty and no schedule
 };
 
 namespace detail {
-
-template <class State>
-std::vector<State*> states_of(model::adapter_map& adapters) {
-  std::vector<State*> states;
-  for (auto& [name, a] : adapters) states.push_back(a.template as<State>());
-  return states;
-}
 
 /// IA3 rescales what the second linear of a feed-forward block reads, as PEFT does for this family of models,
 /// and what the others return.
@@ -117,37 +108,14 @@ void start_method(const Method& method, const model::llama& m, const std::vector
       out.adapters.emplace(name, std::move(start));
     }
   }
-  if constexpr (std::is_same_v<Method, adapters::adalora>) {
-    auto options = method;
-    options.total_steps = steps;
-    auto control =
-        std::make_shared<adapters::adalora_controller>(options, static_cast<index_t>(names.size()));
-    out.after_step = [control](index_t step, model::adapter_map& adapters, const auto& gradients) {
-      const auto states = states_of<adapters::adalora_state<float>>(adapters);
-      std::vector<const adapters::gradients<float>*> g;
-      for (const auto& [name, a] : adapters) g.push_back(&gradients.at(name));
-      control->template after_step<float>(step, states, g);
-    };
-  } else if constexpr (std::is_same_v<Method, adapters::lamda>) {
-    out.after_step = [freezing = method.freezing(steps)](index_t step, model::adapter_map& adapters,
-                                                         const auto&) {
-      for (auto* s : states_of<adapters::lamda_state<float>>(adapters)) freezing.after_step(step, *s);
-    };
-  } else if constexpr (std::is_same_v<Method, adapters::aflora>) {
-    auto options = method;
-    options.total_steps = steps;
-    auto control = std::make_shared<adapters::aflora_controller>(options);
-    out.after_step = [control](index_t step, model::adapter_map& adapters, const auto& gradients) {
-      std::vector<adapters::parameter<float>*> projections;
-      std::vector<const matrix<float>*> g;
-      for (auto& [name, a] : adapters)
-        for (std::size_t i = 0; i < 2; ++i) {
-          projections.push_back(&a.tensors()[i]);
-          g.push_back(&gradients.at(name)[i]);
-        }
-      control->template after_step<float>(step, projections, g);
-    };
-  }
+  auto scheduled = method;
+  if constexpr (requires { scheduled.total_steps; }) scheduled.total_steps = steps;
+  if constexpr (std::is_same_v<Method, adapters::adalora>)
+    out.rule = std::make_shared<adalora_rule>(scheduled, static_cast<index_t>(names.size()));
+  else if constexpr (std::is_same_v<Method, adapters::lamda>)
+    out.rule = std::make_shared<lamda_rule>(method.freezing(steps));
+  else if constexpr (std::is_same_v<Method, adapters::aflora>)
+    out.rule = std::make_shared<aflora_rule>(scheduled);
 }
 
 }  // namespace detail

@@ -60,6 +60,26 @@ class importance_tracker {
   std::span<const double> mean() const { return mean_; }
   std::span<const double> variation() const { return variation_; }
 
+  /// All that the next steps depend on, as plain numbers, and back; the options are not among them.
+  std::vector<double> state() const {
+    std::vector<double> s{static_cast<double>(steps_), static_cast<double>(mean_.size())};
+    for (const auto* part : {&mean_, &variation_, &window_}) s.insert(s.end(), part->begin(), part->end());
+    return s;
+  }
+  void restore(std::span<const double> s) {
+    const std::size_t n = s.size() < 2 ? 0 : static_cast<std::size_t>(s[1]);
+    const std::size_t window = options_.window > 1 ? n : 0, expected = 2 + 2 * n + window;
+    require(s.size() == expected, "importance: values of a state", s.size(), expected);
+    steps_ = static_cast<index_t>(s[0]);
+    const auto part = [&](std::size_t first, std::size_t count) {
+      const auto values = s.subspan(2 + first, count);
+      return std::vector<double>(values.begin(), values.end());
+    };
+    mean_ = part(0, n);
+    variation_ = part(n, n);
+    window_ = part(2 * n, window);
+  }
+
  private:
   void smooth(std::span<const double> raw) {
     for (std::size_t i = 0; i < raw.size(); ++i) {

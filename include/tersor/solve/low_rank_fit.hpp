@@ -14,6 +14,20 @@ struct low_rank_factors {
   matrix<float> product(const context& ctx = {}) const { return linalg::multiply(a, b, ctx); }
 };
 
+/// U √Σ and √Σ Vᵀ of the first `rank` triples.
+template <class T>
+low_rank_factors balanced_factors(const linalg::svd_result<T>& d, index_t rank) {
+  low_rank_factors f{matrix<float>(d.u.rows(), rank), matrix<float>(rank, d.vt.cols())};
+  for (index_t k = 0; k < rank; ++k) {
+    const double root = std::sqrt(static_cast<double>(d.s[static_cast<std::size_t>(k)]));
+    for (index_t i = 0; i < f.a.rows(); ++i)
+      f.a(i, k) = static_cast<float>(static_cast<double>(d.u(i, k)) * root);
+    for (index_t j = 0; j < f.b.cols(); ++j)
+      f.b(k, j) = static_cast<float>(root * static_cast<double>(d.vt(k, j)));
+  }
+  return f;
+}
+
 /// How the singular vectors are found.
 struct low_rank_rule {
   bool exact = false;  ///< by the Gram matrix in double: O(out in min(out, in)); else by a random sketch
@@ -27,32 +41,22 @@ inline low_rank_factors fit_low_rank(matrix<float> r, index_t rank, const low_ra
                                      const context& ctx = {}) {
   require(rank >= 0 && rank <= std::min(r.rows(), r.cols()), "rank", rank, "0 .. min(", r.rows(), ", ",
           r.cols(), ")");
-  low_rank_factors f{matrix<float>(r.rows(), rank), matrix<float>(rank, r.cols())};
-  const auto split = [&](const auto& u, const auto& s, const auto& rows, bool rows_are_scaled) {
-    for (index_t k = 0; k < rank; ++k) {
-      const auto sigma = static_cast<double>(s[static_cast<std::size_t>(k)]);
-      const double left = std::sqrt(sigma), right = !rows_are_scaled ? left : left > 0 ? 1 / left : 0;
-      for (index_t i = 0; i < r.rows(); ++i)
-        f.a(i, k) = static_cast<float>(static_cast<double>(u(i, k)) * left);
-      for (index_t j = 0; j < r.cols(); ++j)
-        f.b(k, j) = static_cast<float>(static_cast<double>(rows(k, j)) * right);
-    }
-  };
-  if (rule.exact) {
-    const auto wide = copy_as<double>(std::as_const(r).view());
-    auto d = linalg::left_singular(wide, rank, ctx);
-    const auto rows = linalg::multiply(d.u.view().transposed(), wide, ctx);  // Σ Vᵀ
-    for (double& s : d.s)
-      if (s <= 1e-7 * d.s.front()) s = 0;  // noise of the Gram matrix
-    split(d.u, d.s, rows, true);
-  } else {
-    const auto d = linalg::randomized_svd<float>(
-        std::as_const(r).view(), rank,
-        {.oversampling = rule.oversampling, .power_iterations = rule.power_iterations, .seed = ctx.seed},
-        ctx);
-    split(d.u, d.s, d.vt, false);
+  if (!rule.exact)
+    return balanced_factors(
+        linalg::randomized_svd<float>(
+            std::as_const(r).view(), rank,
+            {.oversampling = rule.oversampling, .power_iterations = rule.power_iterations, .seed = ctx.seed},
+            ctx),
+        rank);
+  const auto wide = copy_as<double>(std::as_const(r).view());
+  auto d = linalg::left_singular(wide, rank, ctx);
+  auto vt = linalg::multiply(d.u.view().transposed(), wide, ctx);  // Σ Vᵀ until it is divided
+  for (index_t k = 0; k < rank; ++k) {
+    double& s = d.s[static_cast<std::size_t>(k)];
+    if (s <= 1e-7 * d.s.front()) s = 0;  // noise of the Gram matrix
+    for (double& v : vt.row(k)) v = s > 0 ? v / s : 0;
   }
-  return f;
+  return balanced_factors(linalg::svd_result<double>{std::move(d.u), std::move(d.s), std::move(vt)}, rank);
 }
 
 /// The same in the coordinates diag(row) R diag(column): the best factors where the weight of entry (i, j) is

@@ -7,7 +7,7 @@
 
 #include <tersor/core/matrix.hpp>
 
-namespace tersor::grad {
+namespace tersor {
 
 /// The elements of a tensor [rows, cols] that are frozen: all of it, whole rows and columns, or single
 /// elements. A frozen element gets no gradient, no momentum and no decay: not one of its bits changes. (A
@@ -65,6 +65,14 @@ class freeze_mask {
     for_each_trainable([&](index_t i, index_t j) { *out++ = x(i, j); });
     return y;
   }
+  /// Writes what `gather` packed back to the trainable elements of x.
+  template <class T>
+  void scatter(const matrix<T>& packed, matrix<T>& x) const {
+    require_shape(x.view(), rows_, cols_, "freeze_mask: tensor");
+    require_shape(packed.view(), packed_rows(), packed_cols(), "freeze_mask: packed elements");
+    const T* in = packed.data();
+    for_each_trainable([&](index_t i, index_t j) { x(i, j) = *in++; });
+  }
   /// f(i, j) for every trainable element, in row-major order.
   template <class F>
   void for_each_trainable(const F& f) const {
@@ -104,4 +112,4 @@ class freeze_mask {
   flags row_, column_, element_;  // 1: frozen; empty: none of them
 };
 
-}  // namespace tersor::grad
+}  // namespace tersor

@@ -1,13 +1,11 @@
-// tersor - tests of grad/freeze.hpp
+// tersor - tests of core/freeze_mask.hpp
 // SPDX-License-Identifier: MIT
-#include <tersor/grad/freeze.hpp>
+#include <tersor/core/freeze_mask.hpp>
 
 #include "catch.hpp"
 
 namespace tersor {
 namespace {
-
-using grad::freeze_mask;
 
 matrix<int> numbered(index_t rows, index_t cols) {
   matrix<int> x(rows, cols);
@@ -15,7 +13,7 @@ matrix<int> numbered(index_t rows, index_t cols) {
   return x;
 }
 
-TEST_CASE("freeze: nothing, all, rows, columns, elements") {
+TEST_CASE("freeze_mask: nothing, all, rows, columns, elements") {
   freeze_mask m(3, 4);
   CHECK(m.none());
   CHECK_FALSE(m.all());
@@ -48,7 +46,7 @@ TEST_CASE("freeze: nothing, all, rows, columns, elements") {
   CHECK(m.packed_rows() == 0);
 }
 
-TEST_CASE("freeze: all rows, all columns, and empty tensors") {
+TEST_CASE("freeze_mask: all rows, all columns, and empty tensors") {
   freeze_mask rows(3, 4), columns(3, 4);
   rows.freeze_rows(0, 3);
   columns.freeze_columns(0, 4);
@@ -61,7 +59,7 @@ TEST_CASE("freeze: all rows, all columns, and empty tensors") {
   CHECK(rows.trainable_count() == 0);
 }
 
-TEST_CASE("freeze: equal masks") {
+TEST_CASE("freeze_mask: equal masks") {
   freeze_mask a(3, 4), b(3, 4);
   CHECK(a == b);
   a.freeze_rows(0, 1);
@@ -72,7 +70,24 @@ TEST_CASE("freeze: equal masks") {
   CHECK_FALSE(freeze_mask(2, 2) == freeze_mask(2, 3));
 }
 
-TEST_CASE("freeze: errors") {
+TEST_CASE("freeze_mask: scatter puts back what gather took, and nothing else") {
+  freeze_mask ranges(3, 4), elements(3, 4);
+  ranges.freeze_rows(1, 1);
+  ranges.freeze_columns(0, 2);
+  matrix<int> bitmap(3, 4);
+  bitmap(2, 3) = bitmap(0, 0) = 1;
+  elements.freeze_elements(bitmap);
+  for (const auto& m : {ranges, elements}) {
+    auto x = numbered(3, 4);
+    auto packed = m.gather(x);
+    for (int& v : packed.values()) v += 100;
+    m.scatter(packed, x);
+    for (index_t i = 0; i < 3; ++i)
+      for (index_t j = 0; j < 4; ++j) CHECK(x(i, j) == numbered(3, 4)(i, j) + (m.is_frozen(i, j) ? 0 : 100));
+  }
+}
+
+TEST_CASE("freeze_mask: errors") {
   freeze_mask m(3, 4);
   CHECK_THROWS_AS(m.freeze_rows(2, 2), tersor::error);
   CHECK_THROWS_AS(m.freeze_rows(-1, 1), tersor::error);
@@ -80,6 +95,9 @@ TEST_CASE("freeze: errors") {
   CHECK_THROWS_AS(m.freeze_columns(1, -1), tersor::error);
   CHECK_THROWS_AS(m.freeze_elements(matrix<int>(4, 3)), tersor::error);
   CHECK_THROWS_AS(m.gather(matrix<int>(4, 3)), tersor::error);
+  matrix<int> x(3, 4), other(4, 3);
+  CHECK_THROWS_AS(m.scatter(matrix<int>(2, 4), x), tersor::error);
+  CHECK_THROWS_AS(m.scatter(matrix<int>(3, 4), other), tersor::error);
 }
 
 }  // namespace
