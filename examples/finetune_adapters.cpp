@@ -76,7 +76,7 @@ pipeline::started_adapters start_lamda_pp(const model::llama& m, const std::vect
     const tersor::adapters::lamda method{.rank = ranks[i], .alpha = static_cast<double>(ranks[i])};
     auto one = pipeline::start_adapters(method, m, {names[i]}, o.run.steps, o.ctx);
     all.adapters.merge(one.adapters);
-    all.after_step = std::move(one.after_step);  // freezes columns of all layers, whatever their ranks
+    all.rule = std::move(one.rule);  // freezes columns of all layers, whatever their ranks
   }
   return all;
 }
@@ -110,7 +110,7 @@ void run(const trial& t, const model::llama& dense, bool nf4, const std::vector<
   recipe.learning_rate = t.learning_rate;
   recipe.up_ratio = t.up_ratio;
   const tersor::solve::stopwatch clock;
-  model::finetuner tuner(base, started.adapters, text, recipe, o.ctx, started.after_step);
+  model::finetuner tuner(base, started.adapters, text, recipe, o.ctx, started.rule);
   const index_t trainable = tuner.trainable_count();
   while (!tuner.done()) tuner.step();
   const double seconds = clock.seconds();

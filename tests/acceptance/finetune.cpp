@@ -30,8 +30,8 @@ struct texts {
 double perplexity_of(const model::llama& m, const texts& t) {
   return model::perplexity(m, t.held_back, {.window = 256, .max_windows = 8}).perplexity;
 }
-model::adapter_map start(const std::string& spec, const model::llama& m,
-                         const std::vector<std::string>& targets = all) {
+adapters::adapter_map start(const std::string& spec, const model::llama& m,
+                            const std::vector<std::string>& targets = all) {
   return pipeline::start_adapters(pipeline::parse_adapter_spec(spec), m, pipeline::target_linears(m, targets),
                                   200)
       .adapters;
@@ -104,7 +104,7 @@ TEST_CASE("finetune: AdaLoRA's ranks come down to the budget") {
   auto run = pipeline::start_adapters(pipeline::parse_adapter_spec("adalora(rank=12,target_rank=8)"), m,
                                       pipeline::target_linears(m, all), steps);
   model::finetuner tuner(m, run.adapters, t.train, {.steps = steps, .batch = 1, .window = 64, .warmup = 0},
-                         {}, run.after_step);
+                         {}, run.rule);
   while (!tuner.done()) tuner.step();
   index_t ranks = 0;
   for (const auto& [name, a] : run.adapters)
