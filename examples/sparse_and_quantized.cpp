@@ -1,14 +1,26 @@
 // tersor - example: two methods in a row, of which the second stores only what the first one kept
 // SPDX-License-Identifier: MIT
 //
-// Shows: SparseGPT to 2:4 and then GPTQ to 4 bits on the kept weights, as one call; the positions that are
-// stored; bits per weight with everything counted, next to plain 3-bit GPTQ of nearly the same size. Alone:
+// Shows: a 2:4 layer and its bytes; SparseGPT to 2:4 and then GPTQ to 4 bits on the kept weights, as one
+// call; bits per weight with everything counted, next to plain 3-bit GPTQ of nearly the same size. Alone:
 //   g++ -std=c++20 -O2 -pthread -I include -I /usr/include/eigen3 examples/sparse_and_quantized.cpp &&
 //   ./a.out
 #include <cstdio>
 
 #include <tersor/prune/sparsegpt.hpp>
 #include <tersor/quant/gptq.hpp>
+
+namespace {
+
+template <class Result>
+void print(const char* name, const Result& result) {
+  std::printf("%-36s %.4f bits per weight, error %.3f\n", name, result.report.bits_per_weight,
+              *result.report.weighted_error);
+  for (const auto& part : result.op.storage().parts)
+    std::printf("    %-10s %6zu bytes\n", part.name.c_str(), part.bytes);
+}
+
+}  // namespace
 
 int main() {
   using tersor::index_t;
@@ -23,17 +35,14 @@ int main() {
   tersor::calib::statistics inputs(in);
   inputs.add(x);
 
-  const auto method = tersor::prune::sparsegpt{.pattern = {2, 4}} | tersor::quant::gptq{.bits = 4};
-  const auto both = method(w, inputs);
-  const auto three_bits = tersor::quant::gptq{.bits = 3}(w, inputs);
-  std::printf("gptq(bits=3)                             %.4f bits per weight, error %.3f\n",
-              three_bits.report.bits_per_weight, *three_bits.report.weighted_error);
-  std::printf("sparsegpt(pattern=2:4)|gptq(bits=4)      %.4f bits per weight, error %.3f\n",
-              both.report.bits_per_weight, *both.report.weighted_error);
-
-  // 2 of 4 positions in 4 bits, two codes of 4 bits; 16 + 4 bits of scale and zero point for each 128 inputs.
-  for (const auto& part : both.op.storage().parts)
-    std::printf("  %-10s %6zu bytes\n", part.name.c_str(), part.bytes);
+  // 2 of 4 weights in bf16, and 2 bits for the place of each; with GPTQ, codes of 4 bits in the place of
+  // bf16, and 16 + 4 bits of scale and zero point for each 128 inputs.
+  const tersor::prune::sparsegpt two_of_four{.pattern = {2, 4}};
+  const auto pruned = two_of_four(w, inputs);
+  print("sparsegpt(pattern=2:4)", pruned);
+  const auto both = (two_of_four | tersor::quant::gptq{.bits = 4})(w, inputs);
+  print("sparsegpt(pattern=2:4)|gptq(bits=4)", both);
+  print("gptq(bits=3)", tersor::quant::gptq{.bits = 3}(w, inputs));
 
   // The kept positions are stored exactly, whatever a kept weight was rounded to.
   const auto* sparse = both.op.as<tersor::op::sparse_nm>();

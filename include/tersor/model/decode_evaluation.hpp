@@ -13,6 +13,7 @@ struct decode_options {
   index_t prompt = 768;     ///< tokens of a window that are the prompt; the others are decoded one by one
   index_t max_windows = 0;  ///< 0: all
   decoded_tokens later = decoded_tokens::keep;
+  bool attention_error = true;  ///< compare with exact caches at every step, for about the same time again
 
   index_t windows(std::size_t tokens, index_t positions) const {
     const index_t n = evaluation_options{window, max_windows}.windows(tokens, positions);
@@ -27,10 +28,11 @@ struct decode_result {
   index_t tokens = 0;                  ///< predictions that were scored: windows * (window - prompt)
   std::vector<double> nll_per_window;  ///< mean negative log-likelihood of each window's predictions
   // of the compressed prompt, the mean over windows
-  double kv_bytes = 0;                ///< of all caches
-  double kv_bytes_f16 = 0;            ///< of caches that hold every token in f16
-  double kept_tokens = 0;             ///< mean over layers and heads
-  double attention_output_error = 0;  ///< ‖o - o_exact‖ / ‖o_exact‖ over all layers and decode steps
+  double kv_bytes = 0;      ///< of all caches
+  double kv_bytes_f16 = 0;  ///< of caches that hold every token in f16
+  double kept_tokens = 0;   ///< mean over layers and heads
+  double attention_output_error =
+      0;  ///< ‖o - o_exact‖ / ‖o_exact‖ over all layers and decode steps; 0 if not measured
 
   /// Stored bits for each key and value element of the prompt; 16 without compression.
   double kv_bits_per_element() const { return kv_bytes_f16 > 0 ? 16 * kv_bytes / kv_bytes_f16 : 0; }
@@ -54,9 +56,12 @@ inline decode_result decode_perplexity(const llama& m, std::span<const int> ids,
   index_t done = 0;
   std::mutex lock;
   parallel_for(windows, ctx, [&](index_t w) {
-    const context single{.threads = 1, .seed = ctx.seed, .is_cancelled = ctx.is_cancelled};
+    // another seed for each window, so that no single draw decides
+    const context single{.threads = 1,
+                         .seed = random_generator(ctx.seed).fork(static_cast<std::uint64_t>(w))(),
+                         .is_cancelled = ctx.is_cancelled};
     const auto window = ids.subspan(static_cast<std::size_t>(w * n), static_cast<std::size_t>(n));
-    layer_caches caches(m.config(), policy, options.later, true);
+    layer_caches caches(m.config(), policy, options.later, options.attention_error);
     auto hidden = m.forward(window.first(static_cast<std::size_t>(options.prompt)), &caches, single);
     auto& measures = of_window[static_cast<std::size_t>(w)];
     measures = {static_cast<double>(caches.bytes()),
