@@ -56,10 +56,7 @@ inline decode_result decode_perplexity(const llama& m, std::span<const int> ids,
   index_t done = 0;
   std::mutex lock;
   parallel_for(windows, ctx, [&](index_t w) {
-    // another seed for each window, so that no single draw decides
-    const context single{.threads = 1,
-                         .seed = random_generator(ctx.seed).fork(static_cast<std::uint64_t>(w))(),
-                         .is_cancelled = ctx.is_cancelled};
+    const context single{.threads = 1, .seed = ctx.seed, .is_cancelled = ctx.is_cancelled};
     const auto window = ids.subspan(static_cast<std::size_t>(w * n), static_cast<std::size_t>(n));
     layer_caches caches(m.config(), policy, options.later, options.attention_error);
     auto hidden = m.forward(window.first(static_cast<std::size_t>(options.prompt)), &caches, single);
