@@ -30,12 +30,12 @@ struct timing {
   double median = 0, best = 0;
   index_t runs = 0;
 };
-/// f(i) for i = 0, 1, ...: at least 15 times and for at least `seconds`, after one time that does not count.
+/// f(i) for i = 0, 1, ...: at least 5 times and for at least `seconds`, after one time that does not count.
 inline timing time(const auto& f, double seconds = 0.5) {
   f(index_t{0});
   std::vector<double> all;
   double sum = 0;
-  while (all.size() < 15 || (sum < seconds && all.size() < 10000)) {
+  while (all.size() < 5 || (sum < seconds && all.size() < 10000)) {
     all.push_back(seconds_of([&] { f(static_cast<index_t>(all.size()) + 1); }));
     sum += all.back();
   }
@@ -56,29 +56,39 @@ struct reading {
 };
 }  // namespace detail
 
-/// Bytes a second at which `ctx.threads` threads read memory that is in no cache, each a region of its own
-/// from end to end: the median of the second half of the passes, of 512 MiB each.
-inline double streaming_rate(const tersor::context& ctx) {
-  constexpr std::size_t size = std::size_t{512} << 20;
-  static const tersor::kernel::aligned_bytes memory(size);
-  const index_t threads = ctx.thread_count(), part = static_cast<index_t>(size) / threads / 4096 * 4096;
-  std::vector<std::uint64_t> sums(static_cast<std::size_t>(threads));
-  std::vector<double> rates;
-  for (int pass = 0; pass < 9; ++pass) {
-    const double s = seconds_of([&] {
-      tersor::parallel_for(threads, ctx, [&](index_t t) {
-        const auto* p = reinterpret_cast<const std::uint64_t*>(memory.data() + t * part);
-        sums[static_cast<std::size_t>(t)] =
-            tersor::kernel::run<detail::reading>(tersor::kernel::best_target(), p, part / 8);
+/// Reads memory that is in no cache with `ctx.threads` threads, each a region of its own from end to end.
+class memory_reader {
+ public:
+  explicit memory_reader(const tersor::context& ctx)
+      : ctx_(ctx),
+        part_(static_cast<index_t>(memory().size()) / passes / ctx.thread_count() / 4096 * 4096),
+        sums_(static_cast<std::size_t>(ctx.thread_count())) {}
+  /// Bytes a second of one pass over the next 128 MiB.
+  double pass() {
+    const index_t threads = ctx_.thread_count();
+    const auto* first = memory().data() + pass_++ % passes * static_cast<index_t>(memory().size()) / passes;
+    const double seconds = seconds_of([&] {
+      tersor::parallel_for(threads, ctx_, [&](index_t t) {
+        sums_[static_cast<std::size_t>(t)] = tersor::kernel::run<detail::reading>(
+            tersor::kernel::best_target(), reinterpret_cast<const std::uint64_t*>(first + t * part_),
+            part_ / 8);
       });
     });
-    rates.push_back(static_cast<double>(part * threads) / s);
+    sum_ = sum_ + sums_[0];
+    return static_cast<double>(part_ * threads) / seconds;
   }
-  volatile std::uint64_t used = sums[0];  // so that the reading is not left out
-  (void)used;
-  std::ranges::sort(rates);
-  return rates[6];
-}
+
+ private:
+  static constexpr index_t passes = 4;
+  static const tersor::kernel::aligned_bytes& memory() {
+    static const tersor::kernel::aligned_bytes m(std::size_t{512} << 20);
+    return m;
+  }
+  tersor::context ctx_;
+  index_t part_, pass_ = 0;
+  std::vector<std::uint64_t> sums_;
+  volatile std::uint64_t sum_ = 0;  // so that the reading is not left out
+};
 
 /// One weight to be measured: what is asked for, made with random codes.
 struct weight_request {
@@ -132,11 +142,14 @@ inline index_t bytes_read(const tersor::op::any_operator& w) {
   return static_cast<index_t>(w.storage().bytes());
 }
 
-/// y = x Wᵀ over copies of a weight that together are larger than any cache.
+/// y = x Wᵀ over copies of a weight that together are larger than any cache, in turns with plain reading: on
+/// a machine that is shared the rate of memory changes from second to second.
 struct product_result {
   timing time;
   index_t bytes = 0;  ///< of one weight
   double flops = 0;
+  double stream = 0;  ///< bytes a second of reading, the median of the turns
+  double ratio = 0;   ///< to reading: the median of the turns
 };
 inline product_result time_product(const weight_request& r, index_t tokens, const tersor::context& ctx,
                                    double seconds = 0.5) {
@@ -149,9 +162,34 @@ inline product_result time_product(const weight_request& r, index_t tokens, cons
   tersor::random_generator random(3);
   tersor::matrix<float> x(tokens, r.cols), y(tokens, r.rows);
   for (float& v : x.values()) v = static_cast<float>(random.normal());
-  result.time =
-      time([&](index_t i) { copies[static_cast<std::size_t>(i % wanted)].apply(x.view(), y.view(), ctx); },
-           seconds);
+
+  constexpr index_t turns = 11;
+  memory_reader reader(ctx);
+  index_t next = 0;
+  std::vector<timing> products;
+  std::vector<double> streams, ratios;
+  for (index_t turn = 0; turn <= turns; ++turn) {
+    const double before = reader.pass();
+    const auto t = time(
+        [&](index_t) { copies[static_cast<std::size_t>(next++ % wanted)].apply(x.view(), y.view(), ctx); },
+        seconds / turns);
+    const double after = reader.pass();
+    if (turn == 0) continue;  // memory is mapped, threads are started
+    products.push_back(t);
+    streams.push_back((before + after) / 2);
+    ratios.push_back(static_cast<double>(result.bytes) / t.median / streams.back());
+    result.time.runs += t.runs;
+  }
+  const auto median = [](auto values) {
+    std::ranges::sort(values);
+    return values[values.size() / 2];
+  };
+  std::vector<double> medians;
+  for (const auto& t : products) medians.push_back(t.median);
+  result.time.median = median(medians);
+  result.time.best = std::ranges::min(products, {}, &timing::best).best;
+  result.stream = median(streams);
+  result.ratio = median(ratios);
   result.flops =
       2.0 * static_cast<double>(r.rows) * static_cast<double>(r.cols) * static_cast<double>(tokens);
   return result;

@@ -41,11 +41,12 @@
 #include <tersor/kernel/lanes/avx2.hpp>
 #include <tersor/kernel/lanes/avx512.hpp>
 #include <tersor/kernel/lanes/neon.hpp>
-#include <tersor/kernel/lanes/portable.hpp>
 #include <tersor/kernel/rotary.hpp>
 #include <tersor/kernel/target.hpp>
 #include <tersor/kernel/tile_format.hpp>
+#include <tersor/kernel/tile_operand.hpp>
 #include <tersor/kernel/tile_product.hpp>
+#include <tersor/kernel/tile_product_portable.hpp>
 
 #include <tersor/op/affine_grid.hpp>
 #include <tersor/op/any_operator.hpp>

@@ -5,6 +5,7 @@
 #include <algorithm>           // std::min
 #include <atomic>              // std::atomic
 #include <condition_variable>  // std::condition_variable
+#include <cstdint>             // std::uint64_t
 #include <exception>           // std::exception_ptr
 #include <functional>          // std::function
 #include <mutex>               // std::mutex
@@ -29,8 +30,18 @@ struct parallel_scope {
   parallel_scope& operator=(const parallel_scope&) = delete;
 };
 
-/// Threads that are started once and sleep between loops. Starting threads anew costs more than a small loop,
-/// and threads that spin while they wait (as OpenMP's do) slow down whatever else the machine runs.
+/// Tells the processor that this thread is waiting in a loop.
+inline void spin_pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+/// Threads that are started once. Between loops they wait awake for some tens of microseconds, since waking a
+/// sleeping thread takes longer than a small product, and then sleep: threads that spin without end (as
+/// OpenMP's may) slow down whatever else the machine runs.
 class thread_pool {
  public:
   static thread_pool& instance() {
@@ -42,17 +53,21 @@ class thread_pool {
   bool run(index_t helpers, const std::function<void()>& work) {
     const std::unique_lock<std::mutex> owner(in_use_, std::try_to_lock);
     if (!owner) return false;
+    bool wake = false;
     {
       const std::lock_guard<std::mutex> guard(lock_);
       while (static_cast<index_t>(threads_.size()) < helpers) threads_.emplace_back([this] { serve(); });
       work_ = &work;
       wanted_ = helpers;
-      unfinished_ = helpers;
+      unfinished_.store(helpers, std::memory_order_relaxed);
+      posted_.fetch_add(1, std::memory_order_release);
+      wake = sleeping_ > 0;
     }
-    wake_.notify_all();
+    if (wake) wake_.notify_all();
     work();
+    for (int i = 0; i < patience && unfinished_.load(std::memory_order_acquire) > 0; ++i) spin_pause();
     std::unique_lock<std::mutex> guard(lock_);
-    done_.wait(guard, [&] { return unfinished_ == 0; });
+    done_.wait(guard, [&] { return unfinished_.load(std::memory_order_acquire) == 0; });
     work_ = nullptr;
     return true;
   }
@@ -60,35 +75,47 @@ class thread_pool {
   thread_pool& operator=(const thread_pool&) = delete;
 
  private:
+  static constexpr int patience = 4000;  // pauses: about 50 us
+
   thread_pool() = default;
   ~thread_pool() {
     {
       const std::lock_guard<std::mutex> guard(lock_);
       stopping_ = true;
+      posted_.fetch_add(1, std::memory_order_release);
     }
     wake_.notify_all();
     for (auto& t : threads_) t.join();
   }
   void serve() {
+    std::uint64_t seen = 0;
     for (;;) {
+      for (int i = 0; i < patience && posted_.load(std::memory_order_acquire) == seen; ++i) spin_pause();
       const std::function<void()>* work = nullptr;
       {
         std::unique_lock<std::mutex> guard(lock_);
+        ++sleeping_;
         wake_.wait(guard, [&] { return stopping_ || wanted_ > 0; });
+        --sleeping_;
         if (stopping_) return;
         --wanted_;
         work = work_;
+        seen = posted_.load(std::memory_order_relaxed);
       }
       (*work)();
-      const std::lock_guard<std::mutex> guard(lock_);
-      if (--unfinished_ == 0) done_.notify_one();
+      if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+        const std::lock_guard<std::mutex> guard(lock_);
+        done_.notify_one();
+      }
     }
   }
   std::mutex in_use_, lock_;
   std::condition_variable wake_, done_;
   std::vector<std::thread> threads_;
   const std::function<void()>* work_ = nullptr;
-  index_t wanted_ = 0, unfinished_ = 0;
+  index_t wanted_ = 0, sleeping_ = 0;
+  std::atomic<index_t> unfinished_{0};
+  std::atomic<std::uint64_t> posted_{0};  // loops so far
   bool stopping_ = false;
 };
 

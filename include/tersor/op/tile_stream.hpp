@@ -282,9 +282,11 @@ class tile_stream {
   template <class Block>
   void multiply(const kernel::tile_operand& w, const Block& input, matrix_view<float> y,
                 const context& ctx) const {
-    // a task reads so much that starting it costs nothing beside
-    index_t grain = std::max<index_t>(1, 131072 / std::max<index_t>(w.tile_bytes, 1));
-    if (y.rows() > kernel::tile_tokens) grain = 8;  // tiles that share the activations in a cache
+    // A task of few tokens reads half a megabyte: starting it, and the wait for its first lines, cost nothing
+    // beside. Tiles of a task of many tokens share the activations in a cache.
+    const index_t grain = y.rows() > kernel::tile_tokens
+                              ? 8
+                              : std::max<index_t>(1, (index_t{1} << 19) / std::max<index_t>(w.tile_bytes, 1));
     parallel_chunks(format_.tiles(), grain, ctx, [&](index_t first, index_t last) {
       kernel::tile_product(options_.target, w, input.activations, first, last, y.data, y.strides[0]);
     });
