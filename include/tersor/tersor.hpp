@@ -46,6 +46,9 @@
 #include <tersor/kernel/tile_format.hpp>
 #include <tersor/kernel/tile_operand.hpp>
 #include <tersor/kernel/tile_product.hpp>
+#include <tersor/kernel/tile_product_avx2.hpp>
+#include <tersor/kernel/tile_product_avx512.hpp>
+#include <tersor/kernel/tile_product_neon.hpp>
 #include <tersor/kernel/tile_product_portable.hpp>
 
 #include <tersor/op/affine_grid.hpp>

@@ -61,7 +61,7 @@ constexpr int widest_plane(int bits) { return bits >= 8 ? 8 : bits >= 4 ? 4 : bi
 
 /// Writes one chunk. @param codes [16, 32]. @param out 64 * bits bytes.
 inline void pack_chunk(matrix_view<const std::uint8_t> codes, int bits, std::uint8_t* out) {
-  std::memset(out, 0, static_cast<std::size_t>(64 * bits));
+  std::memset(out, 0, static_cast<std::size_t>(bits) * 64);
   for (int low = 0; low < bits;) {
     const int w = widest_plane(bits - low);
     for (index_t r = 0; r < tile_format::tile_rows; ++r)
@@ -71,7 +71,7 @@ inline void pack_chunk(matrix_view<const std::uint8_t> codes, int bits, std::uin
         std::uint8_t& byte = out[64 * block + 4 * r + b];
         byte = static_cast<std::uint8_t>(byte | (part << (k * w)));
       }
-    out += 64 * w;
+    out += index_t{64} * w;
     low += w;
   }
 }
@@ -85,7 +85,7 @@ inline void unpack_chunk(const std::uint8_t* in, int bits, matrix_view<std::uint
         const int w = widest_plane(bits - low);
         const index_t in_block = 32 / w, block = c / in_block, k = c % in_block / 4, b = c % 4;
         code |= ((static_cast<unsigned>(plane[64 * block + 4 * r + b]) >> (k * w)) & ((1U << w) - 1U)) << low;
-        plane += 64 * w;
+        plane += index_t{64} * w;
         low += w;
       }
       codes(r, c) = static_cast<std::uint8_t>(code);

@@ -2,48 +2,15 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <type_traits>  // std::is_base_of_v
-
-#include <tersor/kernel/lanes/avx2.hpp>
-#include <tersor/kernel/lanes/avx512.hpp>
-#include <tersor/kernel/lanes/neon.hpp>
+#include <tersor/kernel/tile_product_avx2.hpp>
+#include <tersor/kernel/tile_product_avx512.hpp>
+#include <tersor/kernel/tile_product_neon.hpp>
 #include <tersor/kernel/tile_product_portable.hpp>
 
 namespace tersor::kernel {
 
-#if defined(TERSOR_X86_KERNELS)
-namespace avx2 {
-TERSOR_BEGIN_TARGET(TERSOR_FEATURES_AVX2)
-#include <tersor/kernel/tile_product.inc>
-//
-#include <tersor/kernel/tile_gemm.inc>
-//
-#include <tersor/kernel/tile_dispatch.inc>
-TERSOR_END_TARGET
-}  // namespace avx2
-namespace avx512 {
-TERSOR_BEGIN_TARGET(TERSOR_FEATURES_AVX512)
-#include <tersor/kernel/tile_product.inc>
-//
-#include <tersor/kernel/tile_gemm.inc>
-//
-#include <tersor/kernel/tile_dispatch.inc>
-TERSOR_END_TARGET
-}  // namespace avx512
-#elif defined(TERSOR_NEON_KERNELS)
-namespace neon {
-TERSOR_BEGIN_TARGET(TERSOR_FEATURES_NEON)
-#include <tersor/kernel/tile_product.inc>
-//
-#include <tersor/kernel/tile_gemm.inc>
-//
-#include <tersor/kernel/tile_dispatch.inc>
-TERSOR_END_TARGET
-}  // namespace neon
-#endif
-
 /// Tokens that the products of a target take at a time where there are many.
-inline int block_tokens(target t) {
+inline index_t block_tokens(target t) {
 #if defined(TERSOR_X86_KERNELS)
   if (t == target::avx512) return avx512::lanes::block_tokens;
   if (t == target::avx2) return avx2::lanes::block_tokens;

@@ -10,7 +10,7 @@
 namespace tersor::kernel::portable {
 
 /// Tokens of a block of packed activations.
-inline constexpr int block_tokens = 4;
+inline constexpr index_t block_tokens = 4;
 
 /// The tiles of one weight. Formulas and the order of additions of byte products are those of the other
 /// targets, so that the results are the same bits.
@@ -67,7 +67,7 @@ class tiles {
     lanes scale, minus_zero;
   };
 
-  index_t chunk_bytes() const { return 64 * w_.bits; }
+  index_t chunk_bytes() const { return index_t{64} * w_.bits; }
   index_t rows_at(index_t row) const { return std::min(tile_format::tile_rows, w_.rows - row); }
 
   header read_header(index_t row, index_t group, const std::uint8_t* p) const {
@@ -99,14 +99,14 @@ class tiles {
       const int width = widest_plane(w_.bits - low), in_block = 8 / width;
       const unsigned mask = (1U << width) - 1U;
       for (int quad = 0; quad < 8; ++quad) {
-        const std::uint8_t* plane = p + 64 * (quad / in_block);
+        const std::uint8_t* plane = p + index_t{64} * (quad / in_block);
         const int place = quad % in_block * width;
-        std::uint8_t* out = codes.data() + 64 * quad;
+        std::uint8_t* out = codes.data() + index_t{64} * quad;
         for (int i = 0; i < 64; ++i)
           out[i] = static_cast<std::uint8_t>(out[i] |
                                              (((static_cast<unsigned>(plane[i]) >> place) & mask) << low));
       }
-      p += 64 * width;
+      p += index_t{64} * width;
       low += width;
     }
     return codes;

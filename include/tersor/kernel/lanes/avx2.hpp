@@ -21,10 +21,10 @@ struct lanes {
   struct floats {
     __m256 low, high;
   };
-  static constexpr int tokens = 2;
-  static constexpr int sums = 2;
-  static constexpr int block_tokens = 4;
-  static constexpr int block_tiles = 1;
+  static constexpr index_t tokens = 2;
+  static constexpr index_t sums = 2;
+  static constexpr index_t block_tokens = 4;
+  static constexpr index_t block_tiles = 1;
 
   TERSOR_ALWAYS_INLINE static ints zero_ints() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
   TERSOR_ALWAYS_INLINE static floats zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }

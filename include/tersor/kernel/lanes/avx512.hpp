@@ -18,10 +18,10 @@ TERSOR_BEGIN_TARGET(TERSOR_FEATURES_AVX512)
 struct lanes {
   using ints = __m512i;
   using floats = __m512;
-  static constexpr int tokens = 4;         ///< that share one decoding of the weights
-  static constexpr int sums = 4;           ///< independent accumulators, to hide the latency of additions
-  static constexpr int block_tokens = 12;  ///< whose sums stay in registers
-  static constexpr int block_tiles = 2;
+  static constexpr index_t tokens = 4;         ///< that share one decoding of the weights
+  static constexpr index_t sums = 4;           ///< independent accumulators, to hide the latency of additions
+  static constexpr index_t block_tokens = 12;  ///< whose sums stay in registers
+  static constexpr index_t block_tiles = 2;
 
   TERSOR_ALWAYS_INLINE static ints zero_ints() { return _mm512_setzero_si512(); }
   TERSOR_ALWAYS_INLINE static floats zero() { return _mm512_setzero_ps(); }

@@ -21,10 +21,10 @@ struct lanes {
   struct floats {
     float32x4_t part[4];
   };
-  static constexpr int tokens = 2;
-  static constexpr int sums = 2;
-  static constexpr int block_tokens = 4;
-  static constexpr int block_tiles = 1;
+  static constexpr index_t tokens = 2;
+  static constexpr index_t sums = 2;
+  static constexpr index_t block_tokens = 4;
+  static constexpr index_t block_tiles = 1;
 
   TERSOR_ALWAYS_INLINE static ints zero_ints() {
     const auto z = vdupq_n_u32(0);
