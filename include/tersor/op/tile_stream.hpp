@@ -230,14 +230,6 @@ class tile_stream {
     a.segments_in_cache = std::max<index_t>(1, (index_t{1} << 20) / (a.padded_tokens * segment * bytes));
     return a;
   }
-  /// f(token, its row in the stream's order) for all tokens.
-  template <class F>
-  void for_each_token(matrix_view<const float> x, const context& ctx, const F& f) const {
-    parallel_for(x.rows(), ctx, [&](index_t t) {
-      std::vector<float> buffer(source_.size());
-      f(t, ordered(x, t, buffer));
-    });
-  }
   packed_float_block packed_float_input(matrix_view<const float> x, const context& ctx) const {
     packed_float_block b;
     b.places = kernel::segments_of(format_);
@@ -246,10 +238,14 @@ class tile_stream {
     b.values.resize(static_cast<std::size_t>(a.padded_tokens * format_.padded_columns()));
     a.values = b.values.data();
     const index_t block = kernel::block_tokens(options_.target);
-    for_each_token(x, ctx, [&](index_t t, const float* row) {
+    parallel_chunks(x.rows(), block, ctx, [&](index_t first, index_t last) {
+      matrix<float> buffers(block, static_cast<index_t>(source_.size()));
+      std::vector<const float*> rows;
+      for (index_t t = first; t < last; ++t) rows.push_back(ordered(x, t, buffers.row(t - first)));
       for (const auto& s : b.places) {
-        float* to = b.values.data() + a.at(s, t / block * block) + t % block;
-        for (index_t c = 0; c < s.chunks * chunk_columns; ++c) to[c * block] = row[s.column + c];
+        float* to = b.values.data() + a.at(s, first);
+        for (index_t c = s.column; c < s.column + s.chunks * chunk_columns; ++c, to += block)
+          for (std::size_t t = 0; t < rows.size(); ++t) to[t] = rows[t][c];
       }
     });
     return b;
@@ -266,7 +262,9 @@ class tile_stream {
     a.scales = b.scales.data();
     a.sums = b.sums.data();
     const index_t block = kernel::block_tokens(options_.target);
-    for_each_token(x, ctx, [&](index_t t, const float* row) {
+    parallel_for(x.rows(), ctx, [&](index_t t) {
+      std::vector<float> buffer(source_.size());
+      const float* row = ordered(x, t, buffer);
       std::array<std::int8_t, kernel::tile_format::segment_chunks * chunk_columns> codes;
       for (const auto& s : b.places) {
         const index_t columns = s.chunks * chunk_columns;
