@@ -135,18 +135,24 @@ inline tersor::op::any_operator make_weight(const weight_request& r, std::uint64
       r.prepare);
 }
 
-/// Bytes that a product reads of a weight.
-inline index_t bytes_read(const tersor::op::any_operator& w) {
-  if (const auto* q = w.as<tersor::op::prepared_quantized>()) return q->stream_bytes();
-  if (const auto* c = w.as<tersor::op::prepared_codebook>()) return c->stream_bytes();
-  return static_cast<index_t>(w.storage().bytes());
+/// What a product with a weight reads of it, and what it does with activations.
+struct weight_facts {
+  index_t bytes = 0;
+  tersor::op::activation_type activations = tersor::op::activation_type::f32;
+};
+inline weight_facts facts_of(const tersor::op::any_operator& w) {
+  if (const auto* q = w.as<tersor::op::prepared_quantized>())
+    return {q->stream_bytes(), q->options().activations};
+  if (const auto* c = w.as<tersor::op::prepared_codebook>())
+    return {c->stream_bytes(), c->options().activations};
+  return {static_cast<index_t>(w.storage().bytes())};
 }
 
 /// y = x Wᵀ over copies of a weight that together are larger than any cache, in turns with plain reading: on
 /// a machine that is shared the rate of memory changes from second to second.
 struct product_result {
   timing time;
-  index_t bytes = 0;  ///< of one weight
+  weight_facts weight;
   double flops = 0;
   double stream = 0;  ///< bytes a second of reading, the median of the turns
   double ratio = 0;   ///< to reading: the median of the turns
@@ -156,8 +162,8 @@ inline product_result time_product(const weight_request& r, index_t tokens, cons
   constexpr index_t memory = index_t{384} << 20;
   std::vector<tersor::op::any_operator> copies{make_weight(r, 1)};
   product_result result;
-  result.bytes = bytes_read(copies.front());
-  const index_t wanted = std::clamp<index_t>(memory / std::max<index_t>(result.bytes, 1), 1, 64);
+  result.weight = facts_of(copies.front());
+  const index_t wanted = std::clamp<index_t>(memory / std::max<index_t>(result.weight.bytes, 1), 1, 64);
   for (index_t i = 1; i < wanted; ++i) copies.push_back(make_weight(r, static_cast<std::uint64_t>(i) + 1));
   tersor::random_generator random(3);
   tersor::matrix<float> x(tokens, r.cols), y(tokens, r.rows);
@@ -177,7 +183,7 @@ inline product_result time_product(const weight_request& r, index_t tokens, cons
     if (turn == 0) continue;  // memory is mapped, threads are started
     products.push_back(t);
     streams.push_back((before + after) / 2);
-    ratios.push_back(static_cast<double>(result.bytes) / t.median / streams.back());
+    ratios.push_back(static_cast<double>(result.weight.bytes) / t.median / streams.back());
     result.time.runs += t.runs;
   }
   const auto median = [](auto values) {

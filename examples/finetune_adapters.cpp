@@ -50,9 +50,9 @@ const trial trials[] = {
     {"oft", "oft(block_size=16)", 1e-2},
     {"bone", "bone(rank=16)", 2e-3},
     {"bat", "bat(rank=16)", 2e-3},
-    {"lamda", "lamda(rank=32,alpha=32)", 2e-3},
-    {"lamda_pp", "lamda(rank=16..48,alpha=rank)", 2e-3},
-    {"aflora", "aflora(rank=4)", 1e-2},
+    {"lamda", "lamda(rank=64,alpha=64)", 5e-3},
+    {"lamda_pp", "lamda(rank=32..96,alpha=rank)", 5e-3},
+    {"aflora", "aflora(rank=16)", 2e-2},
 };
 
 struct options {
@@ -70,7 +70,7 @@ pipeline::started_adapters start_lamda_pp(const model::llama& m, const std::vect
     const auto s = tersor::linalg::svd(m.linear(name).to_dense(), o.ctx).s;
     spectra.emplace_back(s.begin(), s.end());
   }
-  const auto ranks = tersor::adapters::lamda_pp{.min_rank = 16, .max_rank = 48}.ranks(spectra);
+  const auto ranks = tersor::adapters::lamda_pp{.min_rank = 32, .max_rank = 96}.ranks(spectra);
   pipeline::started_adapters all;
   for (std::size_t i = 0; i < names.size(); ++i) {
     const tersor::adapters::lamda method{.rank = ranks[i], .alpha = static_cast<double>(ranks[i])};

@@ -39,7 +39,9 @@ void run(kernel_options o) {
     return bench::time_product(r, o.tokens, ctx, o.seconds);
   }();
   const auto product = bench::time_product(o.weight, o.tokens, ctx, o.seconds);
-  const double seconds = product.time.median, rate = static_cast<double>(product.bytes) / seconds;
+  const auto activations =
+      tersor::option_text<tersor::op::activation_type>::format(product.weight.activations);
+  const double seconds = product.time.median, rate = static_cast<double>(product.weight.bytes) / seconds;
   const tersor::io::ordered_json row{
       {"op", o.op},
       {"format", o.weight.format},
@@ -49,12 +51,12 @@ void run(kernel_options o) {
       {"cols", o.weight.cols},
       {"tokens", o.tokens},
       {"threads", ctx.thread_count()},
-      {"activations", o.activations},
+      {"activations", activations},
       {"path", tersor::option_text<tersor::kernel::target>::format(prepare.target)},
       {"runs", product.time.runs},
       {"seconds_median", seconds},
       {"seconds_best", product.time.best},
-      {"bytes", product.bytes},
+      {"bytes", product.weight.bytes},
       {"gb_per_s", rate / 1e9},
       {"stream_gb_per_s", product.stream / 1e9},
       {"ratio_to_stream", product.ratio},
@@ -65,7 +67,7 @@ void run(kernel_options o) {
   fmt::print(
       "{} {} x {} {}, group {}, {} activations, {} tokens, {} threads, {}: {:.3f} ms, {:.1f} GB/s, {:.2f} of "
       "reading ({:.1f} GB/s), {:.1f} GFLOP/s, {:.2f} x f32\n",
-      o.op, o.weight.rows, o.weight.cols, o.weight.format, o.weight.group_size, o.activations, o.tokens,
+      o.op, o.weight.rows, o.weight.cols, o.weight.format, o.weight.group_size, activations, o.tokens,
       ctx.thread_count(), row["path"].get<std::string>(), 1e3 * seconds, rate / 1e9, product.ratio,
       product.stream / 1e9, product.flops / seconds / 1e9, dense.time.median / seconds);
 }

@@ -1,0 +1,48 @@
+// tersor - tests of `tersor bench`: what a row says; speed itself is no test
+// SPDX-License-Identifier: MIT
+#include "command/program.hpp"
+
+namespace tersor {
+namespace {
+
+using test::check_refused;
+using test::json_of;
+using test::run;
+
+TEST_CASE("command: bench kernel prints one row whose numbers agree with each other") {
+  for (const std::string format : {"int4", "int3", "nf4", "f32"})
+    for (const std::string activations : {"f32", "int8"}) {
+      INFO(format << ", " << activations);
+      const auto j = json_of({"bench", "kernel", "--format", format, "--group-size", "64", "--rows", "48",
+                              "--cols", "256", "--activations", activations, "--path", "portable",
+                              "--threads", "2", "--seconds", "0.001", "--json"});
+      CHECK(j.at("path") == "portable");
+      CHECK(j.at("threads") == 2);
+      // NF4's levels have no common step, and f32 no codes: their activations stay floats
+      CHECK(j.at("activations") == (format.starts_with("int") ? activations : "f32"));
+      const double seconds = j.at("seconds_median"), bytes = j.at("bytes");
+      CHECK(seconds >= j.at("seconds_best").get<double>());
+      CHECK(std::abs(j.at("gb_per_s").get<double>() * 1e9 * seconds / bytes - 1) < 1e-9);
+      CHECK(std::abs(j.at("gflop_s").get<double>() * 1e9 * seconds / (2.0 * 48 * 256) - 1) < 1e-9);
+      CHECK(j.at("ratio_to_stream").get<double>() > 0);
+      const double bits = format == "int3" ? 3 : format == "f32" ? 32 : 4;
+      CHECK(bytes ==
+            48 * 256 * bits / 8 + (format == "f32" ? 0 : 48 * 4 * 2));  // f16 scales of 4 groups a row
+    }
+}
+
+TEST_CASE("command: bench kernel names what it does not know") {
+  const auto bench = [](std::initializer_list<std::string> more) {
+    std::vector<std::string> arguments{"bench", "kernel", "--rows", "16", "--cols", "32"};
+    arguments.insert(arguments.end(), more);
+    return run(arguments);
+  };
+  check_refused(bench({"--format", "int9"}), {"format", "int9", "nf4"});
+  check_refused(bench({"--activations", "f64"}), {"--activations", "f64", "int8"});
+  check_refused(bench({"--path", "sse"}), {"--path", "sse", "avx2"});
+  check_refused(bench({"--op", "matvecs"}), {"--op", "matvec"});
+  check_refused(bench({"--tokens", "17"}), {"--tokens", "17", "matmul"});
+}
+
+}  // namespace
+}  // namespace tersor
