@@ -23,7 +23,8 @@ endif()
 # of a header (BLAS) is public here, so that all of a program agrees.
 if(TERSOR_BUILD_PRECOMPILED AND EXISTS ${PROJECT_SOURCE_DIR}/src/precompiled.cpp)
   add_library(tersor_precompiled STATIC
-    ${PROJECT_SOURCE_DIR}/src/precompiled.cpp ${PROJECT_SOURCE_DIR}/src/standard_catalog.cpp)
+    ${PROJECT_SOURCE_DIR}/src/kernels.cpp ${PROJECT_SOURCE_DIR}/src/precompiled.cpp
+    ${PROJECT_SOURCE_DIR}/src/standard_catalog.cpp)
   add_library(tersor::precompiled ALIAS tersor_precompiled)
   set_target_properties(tersor_precompiled PROPERTIES EXPORT_NAME precompiled POSITION_INDEPENDENT_CODE ON)
   target_link_libraries(tersor_precompiled PUBLIC tersor)
