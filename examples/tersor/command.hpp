@@ -45,11 +45,7 @@ struct loaded_model {
   tersor::io::tokenizer tokenizer;
 
   /// @param adapter folder of a PEFT adapter for its slots, or empty.
-  explicit loaded_model(const std::filesystem::path& path, const std::filesystem::path& adapter = {})
-      : model(tersor::model::load_llama(path)), tokenizer(folder_of(path) / "tokenizer.json") {
-    if (!adapter.empty())
-      tersor::model::attach(model, tersor::io::read_peft(adapter, tersor::model::peft_modules(model)));
-  }
+  explicit loaded_model(const std::filesystem::path& path, const std::filesystem::path& adapter = {});
 
   static std::filesystem::path folder_of(const std::filesystem::path& path) {
     return std::filesystem::is_directory(path) ? path : path.parent_path();
