@@ -7,7 +7,7 @@ if(NOT TARGET tersor_precompiled)
 endif()
 
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/tersor DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
-  FILES_MATCHING PATTERN "*.hpp")
+  FILES_MATCHING PATTERN "*.hpp" PATTERN "*.inc")
 foreach(name tersor tersor_all tersor_precompiled)
   if(TARGET ${name})
     install(TARGETS ${name} EXPORT ${name}Targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
