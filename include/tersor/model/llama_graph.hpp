@@ -38,7 +38,7 @@ class llama_graph {
   }
 
   /// What `train` takes: linears, vectors, embedding, and the head if it is not tied to it.
-  const std::vector<std::string>& tensor_names() const { return names_; }
+  std::vector<std::string> tensor_names() const { return names_; }
   /// A tensor's values as `train` wants them.
   matrix<float> value(const std::string& name) const {
     check_name(name);
