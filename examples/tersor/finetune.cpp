@@ -84,7 +84,11 @@ void run(options o) {
   o.run.checkpoint = !o.no_checkpoint;
   tersor::require(o.all_weights == o.adapter.empty(), "finetune: --adapter", o.adapter,
                   o.all_weights ? "none with --all-weights" : "a method, or --all-weights");
+  tersor::pipeline::any_stage method;
+  if (!o.all_weights) method = tersor::pipeline::parse_adapter_spec(o.adapter);
   command::loaded_model m(o.model);
+  std::vector<std::string> names;
+  if (!o.all_weights) names = tersor::pipeline::target_linears(m.model, o.targets);
   const auto [ids, held_back] = split(m, o);
   tersor::io::output_folder out(o.out, o.force);  // what is wrong with it shows before the work
 
@@ -93,15 +97,12 @@ void run(options o) {
   const tersor::model::evaluation_options windows{.window = o.run.window};
   const double before = tersor::model::perplexity(m.model, held_back, windows, ctx).perplexity;
 
-  tersor::pipeline::any_stage method;
   tersor::pipeline::started_adapters started;
   auto base = m.model;
   std::optional<tersor::model::finetuner> tuner;
   if (o.all_weights) {
     tuner.emplace(base, tersor::model::llama_graph(base).tensor_names(), ids, o.run, ctx);
   } else {
-    method = tersor::pipeline::parse_adapter_spec(o.adapter);
-    const auto names = tersor::pipeline::target_linears(m.model, o.targets);
     started = tersor::pipeline::start_adapters(method, m.model, names, o.run.steps, ctx);
     for (const auto& [name, w] : started.new_base) base.set_linear(name, tersor::op::dense(w.view()));
     tuner.emplace(base, started.adapters, ids, o.run, ctx, started.rule);

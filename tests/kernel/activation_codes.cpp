@@ -3,6 +3,7 @@
 #include <tersor/kernel/activation_codes.hpp>
 
 #include "catch.hpp"
+#include "kernel/targets.hpp"
 
 #include <tersor/core/random.hpp>
 
@@ -10,13 +11,7 @@ namespace tersor {
 namespace {
 
 using kernel::target;
-
-std::vector<target> targets() {
-  std::vector<target> supported;
-  for (const auto& [name, t] : option_names(target{}))
-    if (kernel::is_supported(t)) supported.push_back(t);
-  return supported;
-}
+using test::targets;
 
 TEST_CASE("activation_codes: nearest codes, half a step off at most, and their sum") {
   for (const target t : targets())

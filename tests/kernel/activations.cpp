@@ -3,6 +3,7 @@
 #include <tersor/kernel/activations.hpp>
 
 #include "catch.hpp"
+#include "kernel/targets.hpp"
 
 #include <tersor/core/random.hpp>
 
@@ -10,13 +11,8 @@ namespace tersor {
 namespace {
 
 using kernel::target;
+using test::targets;
 
-std::vector<target> targets() {
-  std::vector<target> supported;
-  for (const auto& [name, t] : option_names(target{}))
-    if (kernel::is_supported(t)) supported.push_back(t);
-  return supported;
-}
 /// Lengths around the width of registers, empty tails and long ones.
 const std::vector<std::size_t> lengths{1, 2, 7, 15, 16, 17, 31, 32, 33, 100, 1000};
 

@@ -4,6 +4,7 @@
 
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"
+#include "kernel/targets.hpp"
 
 #include <tersor/core/random.hpp>
 
@@ -14,13 +15,8 @@ using kernel::target;
 using op::activation_type;
 using test::error_of;
 using test::holds;
+using test::targets;
 
-std::vector<target> targets() {
-  std::vector<target> supported;
-  for (const auto& [name, t] : option_names(target{}))
-    if (kernel::is_supported(t)) supported.push_back(t);
-  return supported;
-}
 struct sample {
   int bits = 4;
   index_t rows = 0, cols = 0, group_size = 0;
