@@ -33,7 +33,8 @@ int main() {
   const auto w = normal(out, in, 0.1F, random);
   // The layer that is to be learned differs from W by a matrix of rank 4.
   auto target = w;
-  tersor::linalg::gemm<float>(1.0F, normal(out, 4, 0.1F, random), normal(4, in, 0.3F, random), 1.0F, target);
+  const auto left = normal(out, 4, 0.1F, random), right = normal(4, in, 0.3F, random);
+  tersor::linalg::gemm<float>(1.0F, left, right, 1.0F, target);
 
   const auto base = tersor::quant::nf4{}(w);
   const auto frozen = base.op.to_dense();
