@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <string>
 #include <vector>
@@ -89,6 +90,9 @@ class memory_reader {
   std::vector<std::uint64_t> sums_;
   volatile std::uint64_t sum_ = 0;  // so that the reading is not left out
 };
+
+/// The formats that `make_weight` knows.
+inline constexpr std::array formats{"int8", "int6", "int5", "int4", "int3", "int2", "nf4", "fp4"};
 
 /// One weight to be measured: what is asked for, made with random codes.
 struct weight_request {

@@ -19,15 +19,22 @@ if(nlohmann_json_FOUND AND fmt_FOUND)
   target_link_libraries(tersor_all INTERFACE tersor nlohmann_json::nlohmann_json fmt::fmt)
 endif()
 
-# What is slow to compile, compiled once: factorizations for float and double, the catalog of all techniques; optional. What changes the meaning
-# of a header (BLAS) is public here, so that all of a program agrees.
+# What is slow to compile, compiled once: factorizations for float and double, kernels, the catalog of all techniques, reading of
+# files; optional. What changes the meaning of a header (BLAS) is public here, so that all of a program agrees.
 if(TERSOR_BUILD_PRECOMPILED AND EXISTS ${PROJECT_SOURCE_DIR}/src/precompiled.cpp)
-  add_library(tersor_precompiled STATIC
-    ${PROJECT_SOURCE_DIR}/src/kernels.cpp ${PROJECT_SOURCE_DIR}/src/precompiled.cpp
-    ${PROJECT_SOURCE_DIR}/src/standard_catalog.cpp)
+  set(tersor_precompiled_sources kernels operators precompiled standard_catalog)
+  if(nlohmann_json_FOUND)
+    list(APPEND tersor_precompiled_sources adapters json)
+  endif()
+  list(TRANSFORM tersor_precompiled_sources REPLACE "(.+)" "${PROJECT_SOURCE_DIR}/src/\\1.cpp")
+  add_library(tersor_precompiled STATIC ${tersor_precompiled_sources})
   add_library(tersor::precompiled ALIAS tersor_precompiled)
   set_target_properties(tersor_precompiled PROPERTIES EXPORT_NAME precompiled POSITION_INDEPENDENT_CODE ON)
   target_link_libraries(tersor_precompiled PUBLIC tersor)
+  if(nlohmann_json_FOUND)  # without becoming a dependency of users
+    target_include_directories(tersor_precompiled SYSTEM PRIVATE
+      $<TARGET_PROPERTY:nlohmann_json::nlohmann_json,INTERFACE_INCLUDE_DIRECTORIES>)
+  endif()
   target_compile_definitions(tersor_precompiled PUBLIC TERSOR_PRECOMPILED)
   if(BLAS_FOUND)
     target_link_libraries(tersor_precompiled PUBLIC BLAS::BLAS)

@@ -9,6 +9,11 @@
 
 #include <tersor/io/operator_archive.hpp>
 #include <tersor/lowrank/svd.hpp>
+#include <tersor/op/permuted.hpp>
+#include <tersor/op/product.hpp>
+#include <tersor/op/scaled.hpp>
+#include <tersor/op/sparse_csr.hpp>
+#include <tersor/op/sum.hpp>
 #include <tersor/quant/rtn.hpp>
 
 namespace {

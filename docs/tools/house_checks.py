@@ -22,7 +22,6 @@ TESTED_ELSEWHERE = {
     "kernel/lanes/avx512.hpp": "tests/op/prepared.cpp",
     "kernel/lanes/neon.hpp": "tests/op/prepared.cpp",
     "kernel/tile_operand.hpp": "tests/op/prepared.cpp",
-    "kernel/tile_product.hpp": "tests/op/prepared.cpp",
     "kernel/tile_product_avx2.hpp": "tests/op/prepared.cpp",
     "kernel/tile_product_avx512.hpp": "tests/op/prepared.cpp",
     "kernel/tile_product_neon.hpp": "tests/op/prepared.cpp",
@@ -39,6 +38,15 @@ TESTED_ELSEWHERE = {
     "solve/codebook.hpp": "tests/quant/nf4.cpp",
     "solve/low_rank_fit.hpp": "tests/quant/lqlora.cpp",
     "solve/report.hpp": "tests/solve/layer.cpp",
+    "io/json_parser.hpp": "tests/io/json.cpp",
+    "io/json_value.hpp": "tests/io/json.cpp",
+    "io/pattern.hpp": "tests/io/peft_config.cpp",
+    "io/peft_adapter.hpp": "tests/io/peft.cpp",
+    "io/peft_folder.hpp": "tests/io/peft.cpp",
+    "io/regex_pattern.hpp": "tests/io/peft_config.cpp",
+    "op/every_operator.hpp": "tests/op/load.cpp",
+    "pipeline/every_adapter.hpp": "tests/pipeline/adapter_spec.cpp",
+    "pipeline/started_adapters.hpp": "tests/pipeline/adapter_spec.cpp",
 }
 DATA = ("data", "vectors")
 breaches = []

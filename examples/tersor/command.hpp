@@ -8,14 +8,10 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
-#include <filesystem>
 #include <string>
-#include <vector>
 
 #include <tersor/core/context.hpp>
-#include <tersor/model/evaluate.hpp>
-#include <tersor/model/llama_checkpoint.hpp>
-#include <tersor/model/peft_model.hpp>
+#include <tersor/io/json.hpp>
 
 namespace command {
 
@@ -28,6 +24,7 @@ void add_inspect(CLI::App& app);
 void add_finetune(CLI::App& app);
 void add_merge(CLI::App& app);
 void add_bench(CLI::App& app);
+void add_bench_model(CLI::App& bench);
 
 /// Checks the text of a number: CLI11 itself would wrap "-1" round and cut off what is too large.
 inline CLI::Validator whole_number() {
@@ -38,38 +35,6 @@ inline CLI::Validator whole_number() {
           },
           ""};
 }
-
-/// A model folder, or a weight file in one, with its tokenizer.
-struct loaded_model {
-  tersor::model::llama model;
-  tersor::io::tokenizer tokenizer;
-
-  /// @param adapter folder of a PEFT adapter for its slots, or empty.
-  explicit loaded_model(const std::filesystem::path& path, const std::filesystem::path& adapter = {});
-
-  static std::filesystem::path folder_of(const std::filesystem::path& path) {
-    return std::filesystem::is_directory(path) ? path : path.parent_path();
-  }
-
-  /// [bos] + BPE(text).
-  std::vector<int> encode(std::string_view text, bool bos = true) const {
-    std::vector<int> ids;
-    if (bos && model.config().bos_token_id >= 0) ids.push_back(model.config().bos_token_id);
-    const auto body = tokenizer.encode(text);
-    ids.insert(ids.end(), body.begin(), body.end());
-    return ids;
-  }
-  /// The same of a file, which fills at least one window.
-  std::vector<int> encode_file(const std::string& path, tersor::index_t window) const {
-    const auto positions = model.config().max_position_embeddings;
-    tersor::require(window >= 2 && window <= positions, "--window", window, "2 .. ", positions,
-                    " (max_position_embeddings)");
-    auto ids = encode(tersor::io::read_text_file(path));
-    tersor::require(static_cast<tersor::index_t>(ids.size()) >= window, path + ": tokens", ids.size(),
-                    "at least one window of ", window);
-    return ids;
-  }
-};
 
 /// Threads and seed of every command, and a progress line where a person is watching.
 struct run_options {

@@ -1,6 +1,7 @@
 // tersor - tersor compress: a smaller checkpoint and a report
 // SPDX-License-Identifier: MIT
 #include "command.hpp"
+#include "loaded_model.hpp"
 
 #include <tersor/pipeline/report_json.hpp>
 

@@ -1,6 +1,7 @@
 // tersor - tersor eval: perplexity, and divergence from another model
 // SPDX-License-Identifier: MIT
 #include "command.hpp"
+#include "loaded_model.hpp"
 
 #include <tersor/model/decode_evaluation.hpp>
 #include <tersor/pipeline/cache_spec.hpp>

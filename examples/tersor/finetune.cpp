@@ -1,8 +1,10 @@
 // tersor - tersor finetune: an adapter, or the weights themselves, trained on a text
 // SPDX-License-Identifier: MIT
 #include "command.hpp"
+#include "loaded_model.hpp"
 
 #include <tersor/model/finetune_checkpoint.hpp>
+#include <tersor/model/peft_model.hpp>
 #include <tersor/pipeline/adapter_spec.hpp>
 #include <tersor/pipeline/compress.hpp>
 

@@ -1,6 +1,7 @@
 // tersor - tersor generate: text from a model
 // SPDX-License-Identifier: MIT
 #include "command.hpp"
+#include "loaded_model.hpp"
 
 #include <tersor/model/generate.hpp>
 #include <tersor/pipeline/cache_spec.hpp>

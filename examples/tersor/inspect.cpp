@@ -6,6 +6,8 @@
 
 #include "command.hpp"
 
+#include <tersor/io/operator_archive.hpp>
+
 namespace {
 
 struct row {

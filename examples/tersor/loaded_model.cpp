@@ -1,6 +1,8 @@
 // tersor - what the commands load; here alone, as all that can be read is slow to compile
 // SPDX-License-Identifier: MIT
-#include "command.hpp"
+#include "loaded_model.hpp"
+
+#include <tersor/model/peft_model.hpp>
 
 command::loaded_model::loaded_model(const std::filesystem::path& path, const std::filesystem::path& adapter)
     : model(tersor::model::load_llama(path)), tokenizer(folder_of(path) / "tokenizer.json") {

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "command.hpp"
+#include "loaded_model.hpp"
 
 #include <tersor/pipeline/cache_spec.hpp>
 

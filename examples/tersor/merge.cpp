@@ -1,7 +1,9 @@
 // tersor - tersor merge: adapters put into the weights, which stay compressed where that is asked for
 // SPDX-License-Identifier: MIT
 #include "command.hpp"
+#include "loaded_model.hpp"
 
+#include <tersor/model/peft_model.hpp>
 #include <tersor/pipeline/recipe.hpp>
 
 namespace {

@@ -8,12 +8,18 @@
 #include <tersor/io/checkpoint.hpp>
 #include <tersor/io/file.hpp>
 #include <tersor/io/json.hpp>
+#include <tersor/io/json_parser.hpp>
+#include <tersor/io/json_value.hpp>
 #include <tersor/io/operator_archive.hpp>
 #include <tersor/io/output_folder.hpp>
+#include <tersor/io/pattern.hpp>
 #include <tersor/io/peft.hpp>
+#include <tersor/io/peft_adapter.hpp>
 #include <tersor/io/peft_config.hpp>
+#include <tersor/io/peft_folder.hpp>
 #include <tersor/io/peft_methods.hpp>
 #include <tersor/io/pre_tokenizer.hpp>
+#include <tersor/io/regex_pattern.hpp>
 #include <tersor/io/safetensors.hpp>
 #include <tersor/io/safetensors_writer.hpp>
 #include <tersor/io/tokenizer.hpp>
@@ -32,6 +38,7 @@
 #include <tersor/model/llama_config.hpp>
 #include <tersor/model/llama_graph.hpp>
 #include <tersor/model/peft_model.hpp>
+#include <tersor/model/prepare.hpp>
 
 #include <tersor/pipeline/adapter_rules.hpp>
 #include <tersor/pipeline/adapter_spec.hpp>
@@ -39,8 +46,10 @@
 #include <tersor/pipeline/cache_spec.hpp>
 #include <tersor/pipeline/catalog.hpp>
 #include <tersor/pipeline/compress.hpp>
+#include <tersor/pipeline/every_adapter.hpp>
 #include <tersor/pipeline/every_technique.hpp>
 #include <tersor/pipeline/format.hpp>
 #include <tersor/pipeline/recipe.hpp>
 #include <tersor/pipeline/report_json.hpp>
 #include <tersor/pipeline/standard_catalog.hpp>
+#include <tersor/pipeline/started_adapters.hpp>

@@ -58,6 +58,7 @@
 #include <tersor/op/codebook.hpp>
 #include <tersor/op/dense.hpp>
 #include <tersor/op/element_store.hpp>
+#include <tersor/op/every_operator.hpp>
 #include <tersor/op/load.hpp>
 #include <tersor/op/low_rank.hpp>
 #include <tersor/op/operator.hpp>

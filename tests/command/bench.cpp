@@ -44,5 +44,28 @@ TEST_CASE("command: bench kernel names what it does not know") {
   check_refused(bench({"--tokens", "17"}), {"--tokens", "17", "matmul"});
 }
 
+TEST_CASE("command: bench model gives a row for each context") {
+  const test::small_model files;
+  for (const std::string spec : {"", "rtn(bits=4,group_size=8)"}) {
+    const auto j =
+        json_of({"bench", "model", files.model(), "--with", spec, "--kv", "gear(bits=4)", "--context", "8,24",
+                 "--decode", "4", "--runs", "1", "--activations", "int8", "--json"});
+    CHECK(j.at("spec") == spec);
+    CHECK(j.at("prepared") == true);
+    CHECK(j.at("peak_rss_bytes").get<double>() > 0);
+    REQUIRE(j.at("contexts").size() == 2);
+    CHECK(j.at("contexts")[1].at("context") == 24);
+    for (const auto& row : j.at("contexts")) {
+      const double n = row.at("context"), prefill = row.at("prefill_tokens_per_s");
+      CHECK(row.at("seconds_to_first_token").get<double>() >= n / prefill);
+      CHECK(row.at("decode_tokens_per_s").get<double>() > 0);
+    }
+    CHECK(j.at("contexts")[0].at("kv_bytes") < j.at("contexts")[1].at("kv_bytes"));
+  }
+  check_refused(run({"bench", "model", files.model(), "--context", "61"}), {"--context", "61", "32"});
+  check_refused(run({"bench", "model", files.model(), "--decode", "0"}), {"--decode", "0"});
+  check_refused(run({"bench", "model", files.model(), "--activations", "int4"}), {"--activations", "int4"});
+}
+
 }  // namespace
 }  // namespace tersor

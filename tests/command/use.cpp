@@ -3,6 +3,7 @@
 #include "command/program.hpp"
 
 #include <tersor/adapters/lora.hpp>
+#include <tersor/io/peft_methods.hpp>
 #include <tersor/model/evaluate.hpp>
 #include <tersor/model/generate.hpp>
 #include <tersor/model/peft_model.hpp>

@@ -4,7 +4,10 @@
 
 #include <tersor/adapters/olora.hpp>
 #include <tersor/adapters/pissa.hpp>
+#include <tersor/io/output_folder.hpp>
 #include <tersor/io/peft.hpp>
+#include <tersor/io/peft_methods.hpp>
+#include <tersor/io/safetensors_writer.hpp>
 
 #include "../io/temporary_folder.hpp"
 #include "vectors.hpp"

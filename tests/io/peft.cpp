@@ -1,6 +1,8 @@
 // tersor - tests of io/peft.hpp
 // SPDX-License-Identifier: MIT
 #include <tersor/io/peft.hpp>
+#include <tersor/io/peft_methods.hpp>
+#include <tersor/io/safetensors_writer.hpp>
 
 #include "../adapters/contract_checks.hpp"
 #include "temporary_folder.hpp"

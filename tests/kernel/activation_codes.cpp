@@ -60,5 +60,24 @@ TEST_CASE("activation_codes: what is not finite shows in the scale") {
       }
 }
 
+TEST_CASE("activation_codes: runs that follow each other are quantized each by itself") {
+  const std::vector<index_t> lengths{32, 128, 1, 0, 40};
+  random_generator random(5);
+  std::vector<float> x(201);
+  for (float& v : x) v = static_cast<float>(random.normal());
+  for (const target t : targets()) {
+    std::vector<std::int8_t> codes(x.size()), expected(x.size());
+    std::vector<kernel::code_run> runs(lengths.size());
+    kernel::quantize_runs(x.data(), lengths, codes.data(), runs.data(), t);
+    index_t first = 0;
+    for (std::size_t i = 0; i < lengths.size(); first += lengths[i++]) {
+      const auto run = kernel::quantize_run(x.data() + first, lengths[i], expected.data() + first, t);
+      CHECK(runs[i].scale == run.scale);
+      CHECK(runs[i].sum == run.sum);
+    }
+    CHECK(codes == expected);
+  }
+}
+
 }  // namespace
 }  // namespace tersor

@@ -1,6 +1,7 @@
 // tersor - tests of model/peft_model.hpp
 // SPDX-License-Identifier: MIT
 #include <tersor/adapters/lora.hpp>
+#include <tersor/io/peft_methods.hpp>
 #include <tersor/model/peft_model.hpp>
 #include <tersor/quant/rtn.hpp>
 

@@ -1,6 +1,6 @@
 // tersor - tests of op/parts.hpp
 // SPDX-License-Identifier: MIT
-#include <tersor/op/load.hpp>
+#include <tersor/op/every_operator.hpp>
 
 #include "operator_checks.hpp"
 

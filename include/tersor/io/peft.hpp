@@ -10,274 +10,35 @@
 //   auto merged = adapter.merged("model.layers.0.mlp.up_proj", {W, b});
 //   tersor::io::write_peft(adapter, "copy");
 
-#include <map>     // std::map
-#include <string>  // std::string
-
-#include <tersor/core/real_array.hpp>
-#include <tersor/io/output_folder.hpp>
-#include <tersor/io/peft_methods.hpp>
-#include <tersor/io/safetensors_writer.hpp>
+#if defined(TERSOR_PRECOMPILED)
+#include <tersor/io/peft_adapter.hpp>
+#else
+#include <tersor/io/peft_folder.hpp>
+#endif
 
 namespace tersor::io {
-
-/// A tensor that is kept as it was stored.
-struct peft_tensor {
-  tersor::dtype dtype;
-  std::vector<index_t> shape;
-  std::vector<std::byte> bytes;
-};
-
-/// An adapter for many modules.
-struct peft_adapter {
-  static constexpr std::string_view model_prefix = "base_model.model.";
-
-  peft_config config;
-  std::map<std::string, adapters::any_adapter> modules;                 ///< by path
-  std::map<std::string, adapters::lora_embedding<float>> embeddings{};  ///< by path
-  peft_shared shared{};
-  std::map<std::string, peft_tensor> others{};  ///< biases and whole modules, by key
-
-  /// The layer without the adapter, W [out, in] and b as the base stores them: W is [in, out] where the
-  /// configuration says fan_in_fan_out. A bias that was trained replaces b. Error if the module has no
-  /// adapter.
-  adapters::dense_layer<float> merged(const std::string& module, adapters::dense_layer<float> layer) const {
-    const auto found = modules.find(module);
-    if (found == modules.end()) {
-      std::vector<std::string> names;
-      for (const auto& [name, state] : modules) names.push_back(name);
-      fail("adapter of module", module, concat("a module with an adapter", suggestion(module, names)));
-    }
-    for (const char* name : {".base_layer.bias", ".bias"}) {
-      const std::string key = concat(model_prefix, module, name);
-      if (others.contains(key)) layer.bias = values(key);
-    }
-    if (!config.fan_in_fan_out()) return found->second.effective(std::move(layer));
-    layer.weight = copy_as<float>(layer.weight.view().transposed());
-    layer = found->second.effective(std::move(layer));
-    layer.weight = copy_as<float>(layer.weight.view().transposed());
-    return layer;
-  }
-  index_t trainable_count() const {
-    index_t n = 0;
-    for (const auto& [name, state] : modules) n += state.trainable_count();
-    for (const auto& [name, state] : embeddings) n += state.trainable_count();
-    return n;
-  }
-  /// Bytes of the tensors in the file; what all modules share counts once, and not where it is left out.
-  index_t stored_bytes() const {
-    index_t n = 0;
-    const auto add = [&](const auto& of) {
-      for (const auto& [name, state] : of)
-        for (const auto& p : state.tensors()) n += p.size() * bits_of(p.stored_type) / 8;
-    };
-    add(modules);
-    add(embeddings);
-    if (shared_is_stored())
-      n += (shared.vera->a.size() + shared.vera->b.size()) * bits_of(shared.vera->stored_type) / 8;
-    for (const auto& [key, t] : others) n += static_cast<index_t>(t.bytes.size());
-    return n;
-  }
-  bool shared_is_stored() const { return shared.vera != nullptr && config.get("save_projection", true); }
-
-  /// One of `others` as floats.
-  std::vector<float> values(const std::string& key) const {
-    const auto& t = others.at(key);
-    tensor_entry entry{key, t.dtype, t.shape, 0, t.bytes.size()};
-    std::vector<float> v(static_cast<std::size_t>(entry.elements()));
-    detail::read_elements(entry, t.bytes, v.data(), key);
-    return v;
-  }
-};
-
-namespace detail {
-
-/// Every tensor with its key, in the order of the modules.
-template <class Adapter, class F>
-void for_each_peft_tensor(Adapter& adapter, const F& f) {
-  const auto visit = [&](auto& of) {
-    for (auto& [module, state] : of)
-      for (auto& p : state.tensors()) f(concat(peft_adapter::model_prefix, module, ".", p.key), p);
-  };
-  visit(adapter.modules);
-  visit(adapter.embeddings);
-}
-
-class peft_reader {
- public:
-  peft_reader(const std::filesystem::path& folder, std::span<const peft_module> base)
-      : config_(peft_config::read(folder)), file_(file_of(folder)), base_(base) {}
-
-  peft_adapter read() {
-    peft_adapter a{.config = config_, .modules = {}};
-    const auto targets = config_.targets(base_);
-    for (const auto name : file_.names()) unread_.insert(std::string(name));
-    if (config_.type() == "VERA") a.shared.vera = read_vera(targets);
-    for (const auto& m : base_) {
-      if (std::find(targets.begin(), targets.end(), m.name) == targets.end()) continue;
-      require(m.out > 0 && m.in > 0, concat("module ", m.name), concat(m.out, " x ", m.in),
-              "extents of at least 1");
-      if (m.embedding)
-        a.embeddings.emplace(m.name, make_peft_embedding(config_, m));
-      else
-        a.modules.emplace(m.name, make_peft_state(config_, m, a.shared));
-    }
-    std::vector<std::string> expected;
-    for_each_peft_tensor(a, [&](const std::string& key, auto&) { expected.push_back(key); });
-    for (const auto& name : unread_)
-      if (!name.starts_with("base_model."))
-        fail(where(name), "",
-             concat("a key that begins with ", peft_adapter::model_prefix,
-                    suggestion(concat(peft_adapter::model_prefix, name), expected)));
-    for (const auto& key : expected)
-      if (!file_.contains(key)) {
-        std::vector<std::string> surplus;
-        for (const auto& name : unread_)
-          if (std::find(expected.begin(), expected.end(), name) == expected.end()) surplus.push_back(name);
-        fail(file_.path().string(), "", concat("a tensor \"", key, "\"", suggestion(key, surplus)));
-      }
-    for_each_peft_tensor(a, [&](const std::string& key, auto& p) { read_values(key, p); });
-    for (const auto& name : unread_) {
-      if (!may_be_there(name, targets))
-        fail(where(name), "", concat("no such tensor", suggestion(name, expected)));
-      const auto bytes = file_.bytes(name);
-      const auto& e = file_.entry(name);
-      a.others.emplace(name, peft_tensor{e.dtype, e.shape, {bytes.begin(), bytes.end()}});
-    }
-    return a;
-  }
-
- private:
-  static std::filesystem::path file_of(const std::filesystem::path& folder) {
-    auto path = folder / "adapter_model.safetensors";
-    require(std::filesystem::exists(path) || !std::filesystem::exists(folder / "adapter_model.bin"),
-            (folder / "adapter_model.bin").string(), "a pickled file",
-            "adapter_model.safetensors, the only form that is read");
-    return path;
-  }
-  std::string where(std::string_view key) const { return concat(file_.path().string(), ": ", key); }
-
-  template <class T>
-  void read_values(const std::string& key, adapters::parameter<T>& p) {
-    const auto& e = file_.entry(key);
-    require(e.shape == p.shape, where(key), shape_text(e.shape), shape_text(p.shape),
-            " by the configuration and the base model");
-    require(e.dtype == dtype::f32 || e.dtype == dtype::f16 || e.dtype == dtype::bf16, where(key),
-            name(e.dtype), "F32, F16 or BF16");
-    read_elements(e, file_.bytes(key), p.value.data(), file_.path().string());
-    require_finite(p.value.view(), where(key));
-    p.stored_type = e.dtype;
-    unread_.erase(key);
-  }
-  /// The stored pair, or what the key draws for the largest extents of the adapted modules.
-  std::shared_ptr<const adapters::vera_projections<float>> read_vera(
-      const std::vector<std::string>& targets) {
-    index_t out = 0, in = 0;
-    for (const auto& m : base_)
-      if (std::find(targets.begin(), targets.end(), m.name) != targets.end()) {
-        out = std::max(out, m.out);
-        in = std::max(in, m.in);
-      }
-    const index_t r = config_.rank("", "r", 256);
-    if (!file_.contains("base_model.vera_A") && !file_.contains("base_model.vera_B")) {
-      require(!config_.get("save_projection", true), file_.path().string(), "",
-              "a tensor \"base_model.vera_A\", as the configuration says save_projection");
-      return adapters::vera_projections<float>::draw(r, in, out,
-                                                     config_.get<std::uint64_t>("projection_prng_key", 0));
-    }
-    adapters::vera_projections<float> pair;
-    const auto read = [&](const char* key, index_t rows, index_t cols) {
-      adapters::parameter<float> p(key, adapters::parameter_kind::shared, matrix<float>(rows, cols));
-      const auto& e = file_.entry(key);
-      // the pair may cover more modules than this base has
-      require(e.shape.size() == 2 && e.shape[0] >= rows && e.shape[1] >= cols, where(key),
-              shape_text(e.shape), "at least ", shape_text(p.shape),
-              " by the configuration and the base model");
-      p = {key, adapters::parameter_kind::shared, matrix<float>(e.shape[0], e.shape[1])};
-      read_values(key, p);
-      pair.stored_type = p.stored_type;
-      return p.value;
-    };
-    pair.a = read("base_model.vera_A", r, in);
-    pair.b = read("base_model.vera_B", out, r);
-    require(pair.a.rows() == r && pair.b.cols() == r, where("base_model.vera_A"), pair.a.rows(), r);
-    return std::make_shared<const adapters::vera_projections<float>>(std::move(pair));
-  }
-  /// Biases as the mode says, modules that were saved whole, resized embeddings and heads.
-  bool may_be_there(const std::string& key, const std::vector<std::string>& targets) const {
-    if (!key.starts_with(peft_adapter::model_prefix)) return false;
-    const std::string path = key.substr(peft_adapter::model_prefix.size());
-    const std::string bias = config_.bias();
-    if (bias == "all" && path.ends_with(".bias")) return true;
-    if (bias.ends_with("_only"))
-      for (const auto& module : targets)
-        if (path == module + ".base_layer.bias") return true;
-    const auto saved = config_.fields().find("modules_to_save");
-    if (saved != config_.fields().end() && !saved->is_null())
-      for (const auto& m :
-           json_as<std::vector<std::string>>::from(*saved, config_.where() + ": \"modules_to_save\""))
-        if (concat(".", path).find(concat(".", m, ".")) != std::string::npos) return true;
-    for (const auto& m : base_)
-      if ((m.embedding || m.output_head) &&
-          (path == m.name + ".weight" || path == m.name + ".base_layer.weight"))
-        return true;
-    return false;
-  }
-
-  peft_config config_;
-  safetensors_file file_;
-  std::span<const peft_module> base_;
-  std::set<std::string> unread_;
-};
-
-}  // namespace detail
 
 /// Reads an adapter. @param folder holds adapter_config.json and adapter_model.safetensors; of an adapter
 /// with a name of its own it is the sub-folder of that name. @param base the modules of the base model.
 /// Errors name the key and what is nearest to it: a peft_type that is not known, targets that match nothing,
 /// a key that is missing, too many or without its prefix, a shape that another base or rank would have, a
 /// rank above the matrix, NaN.
+#if defined(TERSOR_PRECOMPILED)
+peft_adapter read_peft(const std::filesystem::path& folder, std::span<const peft_module> base);
+#else
 inline peft_adapter read_peft(const std::filesystem::path& folder, std::span<const peft_module> base) {
-  return detail::peft_reader(folder, base).read();
+  return read_peft_folder(folder, base);
 }
+#endif
 
 /// Writes an adapter as PEFT does. Reading and writing again gives the same bytes. @param force replaces a
 /// folder that exists.
+#if defined(TERSOR_PRECOMPILED)
+void write_peft(const peft_adapter& adapter, const std::filesystem::path& folder, bool force = false);
+#else
 inline void write_peft(const peft_adapter& adapter, const std::filesystem::path& folder, bool force = false) {
-  output_folder out(folder, force);
-  safetensors_writer file;
-  file.metadata("format", "pt");
-  const auto add = [&](const std::string& key, const std::vector<index_t>& shape, const matrix<float>& value,
-                       dtype type) {
-    const real_array stored = store_as(type, value.view());
-    const auto bytes = stored.bytes();
-    file.add(key, type, shape, std::vector<std::byte>(bytes.begin(), bytes.end()));
-  };
-  detail::for_each_peft_tensor(
-      adapter, [&](const std::string& key, const auto& p) { add(key, p.shape, p.value, p.stored_type); });
-  if (adapter.shared_is_stored()) {
-    const auto& v = *adapter.shared.vera;
-    add("base_model.vera_A", {v.a.rows(), v.a.cols()}, v.a, v.stored_type);
-    add("base_model.vera_B", {v.b.rows(), v.b.cols()}, v.b, v.stored_type);
-  }
-  for (const auto& [key, t] : adapter.others) file.add(key, t.dtype, t.shape, t.bytes);
-  file.write(out.path() / "adapter_model.safetensors");
-  write_text_file(out.path() / "adapter_config.json", adapter.config.text());
-  out.commit();
+  write_peft_folder(adapter, folder, force);
 }
-
-/// Keeps the live triplets of AdaLoRA alone, and notes in the configuration which they are.
-inline void compact_adalora(peft_adapter& adapter, const std::string& module,
-                            std::span<const std::uint8_t> kept) {
-  const auto found = adapter.modules.find(module);
-  const auto* state =
-      found == adapter.modules.end() ? nullptr : found->second.as<adapters::adalora_state<float>>();
-  require(state != nullptr, "compact_adalora: module", module, "a module with an AdaLoRA adapter");
-  std::vector<bool> pattern;
-  for (const auto k : kept) pattern.push_back(k != 0);
-  json& all = adapter.config.fields()["rank_pattern"];
-  if (!all.is_object()) all = json::object();
-  all[module + ".lora_E"] = pattern;
-  found->second = state->compacted(kept);
-}
+#endif
 
 }  // namespace tersor::io

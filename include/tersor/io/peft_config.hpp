@@ -8,7 +8,6 @@
 #include <cmath>        // std::floor
 #include <filesystem>   // std::filesystem::path
 #include <optional>     // std::optional
-#include <regex>        // std::regex
 #include <span>         // std::span
 #include <string>       // std::string
 #include <string_view>  // std::string_view
@@ -16,6 +15,7 @@
 
 #include <tersor/core/view.hpp>
 #include <tersor/io/json.hpp>
+#include <tersor/io/pattern.hpp>
 
 namespace tersor::io {
 
@@ -35,19 +35,6 @@ struct peft_module {
 
 namespace detail {
 
-/// A regular expression of a file, in ECMAScript's syntax, which agrees with Python's for what adapters use.
-/// Error that names `where` if it is none.
-inline std::regex read_pattern(const std::string& text, std::string_view where) {
-#if TERSOR_HAS_EXCEPTIONS
-  try {
-    return std::regex(text);
-  } catch (const std::regex_error& e) {
-    fail(where, text, concat("a regular expression (", e.what(), ")"));
-  }
-#else
-  return std::regex(text);
-#endif
-}
 /// Whole components at the end: "q_proj" of "layers.0.q_proj".
 inline bool is_suffix(std::string_view name, std::string_view suffix) {
   return name == suffix || (name.size() > suffix.size() && name.ends_with(suffix) &&
@@ -56,7 +43,7 @@ inline bool is_suffix(std::string_view name, std::string_view suffix) {
 /// Python's matching of a list of suffixes, or of a string as an expression for the whole name.
 inline bool names_module(const json& value, const std::string& name, const std::string& where) {
   if (value.is_null()) return false;
-  if (value.is_string()) return std::regex_match(name, read_pattern(value.get<std::string>(), where));
+  if (value.is_string()) return matches(name, value.get<std::string>(), where);
   for (const auto& entry : json_as<std::vector<std::string>>::from(value, where))
     if (is_suffix(name, entry)) return true;
   return false;
@@ -65,10 +52,9 @@ inline bool names_module(const json& value, const std::string& name, const std::
 inline std::optional<index_t> layer_index(const std::string& name, const std::vector<std::string>& patterns,
                                           const std::string& where) {
   const auto find = [&](const std::string& container) -> std::optional<index_t> {
-    std::smatch match;
-    if (!std::regex_search(name, match, read_pattern("^.*\\." + container + "\\.(\\d+)\\.", where)))
-      return std::nullopt;
-    return static_cast<index_t>(std::stol(match[1].str()));
+    const auto number = first_capture(name, "^.*\\." + container + "\\.(\\d+)\\.", where);
+    if (!number) return std::nullopt;
+    return static_cast<index_t>(std::stol(*number));
   };
   if (patterns.empty()) return find("[^.]*");
   for (const auto& p : patterns)
@@ -151,7 +137,7 @@ class peft_config {
       const std::string first = wanted.is_string() ? wanted.get<std::string>()
                                 : wanted.empty()   ? ""
                                                    : json_as<std::string>::from(wanted[0], where_);
-      fail(where_ + ": \"target_modules\"", wanted.dump(),
+      fail(where_ + ": \"target_modules\"", json_text(wanted),
            concat("the name of one of the ", modules.size(), " modules of the base",
                   suggestion(first, last_parts)));
     }
@@ -162,8 +148,7 @@ class peft_config {
     const auto found = fields_.find("feedforward_modules");
     if (found == fields_.end() || found->is_null()) return false;
     const std::string where = where_ + ": \"feedforward_modules\"";
-    if (found->is_string())
-      return std::regex_match(module, detail::read_pattern(found->get<std::string>(), where));
+    if (found->is_string()) return matches(module, found->get<std::string>(), where);
     for (const auto& entry : json_as<std::vector<std::string>>::from(*found, where))
       if (module.ends_with(entry)) return true;
     return false;
@@ -193,8 +178,7 @@ class peft_config {
     const std::string where = where_ + ": \"" + key + "\"";
     require(found->is_object(), where, type_of(*found), "an object");
     for (const auto& item : found->items())
-      if (std::regex_match(module, detail::read_pattern("(.*\\.)?(" + item.key() + ")", where)))
-        return &item.value();
+      if (matches(module, "(.*\\.)?(" + item.key() + ")", where)) return &item.value();
     return nullptr;
   }
   bool in_layers(const std::string& name) const {

@@ -12,14 +12,9 @@
 #include <tersor/adapters/lokr.hpp>
 #include <tersor/adapters/oft.hpp>
 #include <tersor/adapters/vera.hpp>
-#include <tersor/io/peft_config.hpp>
+#include <tersor/io/peft_adapter.hpp>
 
 namespace tersor::io {
-
-/// Tensors that all modules of one adapter share.
-struct peft_shared {
-  std::shared_ptr<const adapters::vera_projections<float>> vera;
-};
 
 /// The values of `peft_type` that are read and written.
 inline constexpr std::array<std::string_view, 9> peft_types{"LORA", "ADALORA", "VERA", "LOHA", "LOKR",

@@ -97,12 +97,12 @@ class safetensors_writer {
   std::string header() const {
     std::string text = "{";
     const auto separate = [&] { return text.size() > 1 ? "," : ""; };
-    if (!metadata_.empty()) text += "\"__metadata__\":" + json(metadata_).dump();
+    if (!metadata_.empty()) text += "\"__metadata__\":" + json_text(metadata_);
     std::uint64_t position = 0;
     for (const auto& [key, t] : tensors_) {
       const std::uint64_t end = position + t.bytes.size();
       text += concat(separate(), quoted(key.name, "tensor name"), ":{\"dtype\":\"", tersor::name(t.dtype),
-                     "\",\"shape\":", json(t.shape).dump(), ",\"data_offsets\":[", position, ",", end, "]}");
+                     "\",\"shape\":", json_text(t.shape), ",\"data_offsets\":[", position, ",", end, "]}");
       position = end;
     }
     text += "}";

@@ -4,6 +4,7 @@
 
 #include <bit>      // std::bit_cast
 #include <cstdint>  // std::int8_t
+#include <span>     // std::span
 
 #include <tersor/core/view.hpp>
 #include <tersor/kernel/activations.hpp>
@@ -60,12 +61,28 @@ struct activation_codes {
   }
 };
 
+struct activation_code_runs {
+  TERSOR_ALWAYS_INLINE static void run(const float* x, const index_t* lengths, index_t runs,
+                                       std::int8_t* codes, code_run* out) {
+    for (index_t i = 0; i < runs; ++i) {
+      out[i] = activation_codes::run(x, lengths[i], codes);
+      x += lengths[i];
+      codes += lengths[i];
+    }
+  }
+};
+
 }  // namespace detail
 
 /// Codes of x [n] to the nearest, ties to even. Where an x is not finite the codes are unspecified and the
 /// scale is NaN or infinite, so that every product with it shows.
 inline code_run quantize_run(const float* x, index_t n, std::int8_t* codes, target t = best_target()) {
   return run<detail::activation_codes>(t, x, n, codes);
+}
+/// The same of runs that follow each other. @param lengths of the runs, which are as many as `out`.
+inline void quantize_runs(const float* x, std::span<const index_t> lengths, std::int8_t* codes, code_run* out,
+                          target t = best_target()) {
+  run<detail::activation_code_runs>(t, x, lengths.data(), static_cast<index_t>(lengths.size()), codes, out);
 }
 
 }  // namespace tersor::kernel

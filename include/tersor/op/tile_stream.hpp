@@ -39,6 +39,7 @@ class tile_stream {
     require(kernel::is_supported(options.target), "prepare: target",
             option_text<kernel::target>::format(options.target), "one that this processor has");
     order_columns(groups, group_size, g_idx);
+    for (const auto& p : kernel::segments_of(format_)) segment_columns_.push_back(p.chunks * chunk_columns);
     bytes_ = kernel::aligned_bytes(static_cast<std::size_t>(size()));
   }
 
@@ -181,20 +182,17 @@ class tile_stream {
     b.scales.resize(static_cast<std::size_t>(x.rows() * segments));
     b.sums.resize(static_cast<std::size_t>(x.rows() * groups));
     std::vector<float> buffer(source_.size());
+    std::vector<kernel::code_run> runs(segment_columns_.size());
     for (index_t t = 0; t < x.rows(); ++t) {
-      const float* row = ordered(x, t, buffer);
-      std::int8_t* code = b.codes.data() + t * width;
+      kernel::quantize_runs(ordered(x, t, buffer), segment_columns_, b.codes.data() + t * width, runs.data(),
+                            options_.target);
+      auto run = runs.begin();
       float* scale = b.scales.data() + t * segments;
       for (index_t g = 0; g < groups; ++g) {
         float& sum = b.sums[static_cast<std::size_t>(t * groups + g)];
-        for (index_t rest = chunks(g); rest > 0;) {
-          const index_t n = std::min(rest, kernel::tile_format::segment_chunks), columns = n * chunk_columns;
-          const auto run = kernel::quantize_run(row, columns, code, options_.target);
-          *scale++ = run.scale;
-          sum = std::fma(run.scale, static_cast<float>(run.sum), sum);
-          row += columns;
-          code += columns;
-          rest -= n;
+        for (index_t rest = chunks(g); rest > 0; rest -= kernel::tile_format::segment_chunks, ++run) {
+          *scale++ = run->scale;
+          sum = std::fma(run->scale, static_cast<float>(run->sum), sum);
         }
       }
     }
@@ -293,6 +291,7 @@ class tile_stream {
   kernel::tile_format format_;
   index_t cols_ = 0;
   prepare_options options_;
+  std::vector<index_t> segment_columns_;
   std::vector<std::int32_t> source_;  // [padded columns]; empty: the columns as they are
   kernel::aligned_bytes bytes_;
 };

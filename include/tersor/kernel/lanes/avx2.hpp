@@ -25,6 +25,7 @@ struct lanes {
   static constexpr index_t sums = 2;
   static constexpr index_t block_tokens = 4;
   static constexpr index_t block_tiles = 1;
+  static constexpr bool nibbles_in_place = true;
 
   TERSOR_ALWAYS_INLINE static ints zero_ints() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
   TERSOR_ALWAYS_INLINE static floats zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
@@ -108,6 +109,12 @@ struct lanes {
     if constexpr (first == 28) return to_float(s);
     const __m256i m = _mm256_set1_epi32(15);
     return to_float({_mm256_and_si256(s.low, m), _mm256_and_si256(s.high, m)});
+  }
+
+  template <int first>
+  TERSOR_ALWAYS_INLINE static floats nibble_in_place(ints v) {
+    const __m256i m = _mm256_set1_epi32(15 << first);
+    return to_float({_mm256_and_si256(v.low, m), _mm256_and_si256(v.high, m)});
   }
 
   TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) {

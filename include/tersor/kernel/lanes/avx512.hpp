@@ -22,6 +22,7 @@ struct lanes {
   static constexpr index_t sums = 4;           ///< independent accumulators, to hide the latency of additions
   static constexpr index_t block_tokens = 12;  ///< whose sums stay in registers
   static constexpr index_t block_tiles = 2;
+  static constexpr bool nibbles_in_place = false;  ///< `nibble_in_place` is faster than `nibble`
 
   TERSOR_ALWAYS_INLINE static ints zero_ints() { return _mm512_setzero_si512(); }
   TERSOR_ALWAYS_INLINE static floats zero() { return _mm512_setzero_ps(); }
@@ -88,6 +89,12 @@ struct lanes {
   template <int first>
   TERSOR_ALWAYS_INLINE static floats nibble(const table& numbers, ints v) {
     return look_up<first>(numbers, v);
+  }
+
+  /// The four bits from bit `first` on as a number, 2^first times what they are.
+  template <int first>
+  TERSOR_ALWAYS_INLINE static floats nibble_in_place(ints v) {
+    return _mm512_cvtepi32_ps(_mm512_and_si512(v, _mm512_set1_epi32(15 << first)));
   }
 
   TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) { return _mm512_loadu_ps(p); }

@@ -25,6 +25,7 @@ struct lanes {
   static constexpr index_t sums = 2;
   static constexpr index_t block_tokens = 4;
   static constexpr index_t block_tiles = 1;
+  static constexpr bool nibbles_in_place = false;
 
   TERSOR_ALWAYS_INLINE static ints zero_ints() {
     const auto z = vdupq_n_u32(0);
@@ -135,6 +136,11 @@ struct lanes {
   template <int first>
   TERSOR_ALWAYS_INLINE static floats nibble(const table&, ints v) {
     return masked<15>(shift<first>(v));
+  }
+
+  template <int first>
+  TERSOR_ALWAYS_INLINE static floats nibble_in_place(ints v) {
+    return masked<15U << first>(v);
   }
 
   TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) {

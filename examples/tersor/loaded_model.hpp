@@ -1,0 +1,46 @@
+// tersor - the model that a subcommand works on, with its tokenizer
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <tersor/model/evaluate.hpp>
+#include <tersor/model/llama_checkpoint.hpp>
+
+namespace command {
+
+/// A model folder, or a weight file in one, with its tokenizer.
+struct loaded_model {
+  tersor::model::llama model;
+  tersor::io::tokenizer tokenizer;
+
+  /// @param adapter folder of a PEFT adapter for its slots, or empty.
+  explicit loaded_model(const std::filesystem::path& path, const std::filesystem::path& adapter = {});
+
+  static std::filesystem::path folder_of(const std::filesystem::path& path) {
+    return std::filesystem::is_directory(path) ? path : path.parent_path();
+  }
+
+  /// [bos] + BPE(text).
+  std::vector<int> encode(std::string_view text, bool bos = true) const {
+    std::vector<int> ids;
+    if (bos && model.config().bos_token_id >= 0) ids.push_back(model.config().bos_token_id);
+    const auto body = tokenizer.encode(text);
+    ids.insert(ids.end(), body.begin(), body.end());
+    return ids;
+  }
+  /// The same of a file, which fills at least one window.
+  std::vector<int> encode_file(const std::string& path, tersor::index_t window) const {
+    const auto positions = model.config().max_position_embeddings;
+    tersor::require(window >= 2 && window <= positions, "--window", window, "2 .. ", positions,
+                    " (max_position_embeddings)");
+    auto ids = encode(tersor::io::read_text_file(path));
+    tersor::require(static_cast<tersor::index_t>(ids.size()) >= window, path + ": tokens", ids.size(),
+                    "at least one window of ", window);
+    return ids;
+  }
+};
+
+}  // namespace command
