@@ -32,8 +32,10 @@ op::binary_coded make(const sample& s, std::uint64_t seed) {
     q = static_cast<std::uint8_t>(random.uniform_index(std::uint64_t{1} << s.planes));
   const index_t groups = s.rows * ((s.cols + s.group_size - 1) / s.group_size);
   real_array scales(s.scale_type, groups * s.planes), offsets(dtype::f32, s.offsets ? groups : 0);
-  for (index_t i = 0; i < scales.size(); ++i) scales.set(i, static_cast<float>(0.01 + 0.1 * random.uniform()));
-  for (index_t i = 0; i < offsets.size(); ++i) offsets.set(i, static_cast<float>(0.1 * random.uniform() - 0.05));
+  for (index_t i = 0; i < scales.size(); ++i)
+    scales.set(i, static_cast<float>(0.01 + 0.1 * random.uniform()));
+  for (index_t i = 0; i < offsets.size(); ++i)
+    offsets.set(i, static_cast<float>(0.1 * random.uniform() - 0.05));
   return {codes, s.planes, s.group_size, std::move(scales), std::move(offsets)};
 }
 std::vector<sample> samples() {
@@ -156,7 +158,8 @@ TEST_CASE("prepared binary: restoring gives the operator back, to the bit") {
   }
 }
 
-TEST_CASE("prepared binary: tables of floats are exact to rounding, tables of bytes the same bits everywhere") {
+TEST_CASE(
+    "prepared binary: tables of floats are exact to rounding, tables of bytes the same bits everywhere") {
   for (const auto& s : samples()) {
     const auto w = make(s, 2);
     const auto dense = w.to_dense();
@@ -227,7 +230,8 @@ TEST_CASE("prepared binary: layouts of the operands, threads, zeros, what is not
       for (index_t first = 0; first < 5; ++first) {  // tokens do not touch each other
         matrix<float> y(1, s.rows);
         p.apply(x.view().block(first, 0, 1, s.cols), y.view());
-        for (index_t r = 0; type == activation_type::int8 && r < s.rows; ++r) REQUIRE(y(0, r) == expected(first, r));
+        for (index_t r = 0; type == activation_type::int8 && r < s.rows; ++r)
+          REQUIRE(y(0, r) == expected(first, r));
       }
       matrix<float> wide(5, s.cols + 3), tall(5, s.rows + 5);
       copy(x.view(), wide.view().block(0, 1, 5, s.cols));

@@ -143,7 +143,8 @@ TEST_CASE("prepared ternary: extreme digits and activations, integers are exact"
     matrix<std::uint8_t> digits(19, 128);
     matrix<float> x(5, 128);
     random_generator random(4);
-    for (auto& d : digits.values()) d = static_cast<std::uint8_t>(kind < 3 ? kind : random.uniform_index(3));
+    for (auto& d : digits.values())
+      d = static_cast<std::uint8_t>(kind < 3 ? static_cast<std::uint64_t>(kind) : random.uniform_index(3));
     for (float& v : x.values()) v = kind < 3 ? 127 : static_cast<float>(random.uniform_index(255)) - 127;
     for (index_t t = 0; t < 5; ++t) x(t, 7) = -127;
     const op::ternary w(digits, 128, matrix<float>(1, 1, 1.0F).view());

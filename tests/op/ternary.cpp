@@ -16,7 +16,8 @@ struct sample {
 };
 sample random_ternary(index_t rows, index_t cols, index_t group, bool tensor, dtype type = dtype::f32) {
   tersor::random_generator g(5);
-  sample s{matrix<std::uint8_t>(rows, cols), matrix<float>(tensor ? 1 : rows, (cols + group - 1) / group), {}};
+  sample s{
+      matrix<std::uint8_t>(rows, cols), matrix<float>(tensor ? 1 : rows, (cols + group - 1) / group), {}};
   for (auto& d : s.digits.values()) d = static_cast<std::uint8_t>(g.uniform_index(3));
   for (float& v : s.scales.values()) v = tersor::round_to(type, static_cast<float>(0.1 + g.uniform()));
   s.o = op::ternary(s.digits, group, s.scales.view(), type);
@@ -37,7 +38,8 @@ TEST_CASE("ternary: scales of groups, of rows and of the tensor", "[ternary]") {
   for (const index_t group : {1, 4, 5, 20, 300})
     for (const bool tensor : {false, true})
       for (const auto type : {dtype::f32, dtype::f16, dtype::bf16})
-        for (const auto& [rows, cols] : {std::pair<index_t, index_t>{1, 1}, {1, 21}, {6, 1}, {5, 16}, {9, 123}}) {
+        for (const auto& [rows, cols] :
+             {std::pair<index_t, index_t>{1, 1}, {1, 21}, {6, 1}, {5, 16}, {9, 123}}) {
           const auto s = random_ternary(rows, cols, group, tensor, type);
           INFO("groups of " << group << ", " << rows << " x " << cols);
           const auto w = s.o.to_dense();

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// T-MAC (arXiv:2407.00088): a sign of four columns is an index into a table of sixteen sums. The layout is ours.
+// T-MAC (arXiv:2407.00088): a sign of four columns is an index into a table of sixteen sums. The layout is
+// ours.
 
 #include <cstring>  // std::memset
 
@@ -10,16 +11,16 @@
 
 namespace tersor::kernel {
 
-/// A weight [rows, columns] of planes of signs is cut into tiles of 16 rows; a tile holds its groups of columns
-/// one after the other. A group is its scales [planes, 16], its offsets [16] where it has any, and then its
-/// segments of up to 4 chunks of 32 columns: of each segment all chunks of the first plane, then those of the
-/// second, and so on. The last tile is padded with rows of zeros, every group with columns of zeros to whole
-/// chunks.
+/// A weight [rows, columns] of planes of signs is cut into tiles of 16 rows; a tile holds its groups of
+/// columns one after the other. A group is its scales [planes, 16], its offsets [16] where it has any, and
+/// then its segments of up to 4 chunks of 32 columns: of each segment all chunks of the first plane, then
+/// those of the second, and so on. The last tile is padded with rows of zeros, every group with columns of
+/// zeros to whole chunks.
 ///
-/// A chunk of one plane is 64 bytes. Byte 16 k + r belongs to row r: its low four bits are the signs of columns
-/// 4 k to 4 k + 3 (the first in the lowest bit, 1 is plus), its high four those of columns 16 + 4 k to 16 +
-/// 4 k + 3. So a quarter of a register looks up sixteen rows in the table of its four columns, and the table
-/// serves all planes of the segment.
+/// A chunk of one plane is 64 bytes. Byte 16 k + r belongs to row r: its low four bits are the signs of
+/// columns 4 k to 4 k + 3 (the first in the lowest bit, 1 is plus), its high four those of columns 16 + 4 k
+/// to 16 + 4 k + 3. So a quarter of a register looks up sixteen rows in the table of its four columns, and
+/// the table serves all planes of the segment.
 struct binary_format {
   static constexpr index_t tile_rows = tile_format::tile_rows;
   static constexpr index_t chunk_columns = 32;
@@ -101,8 +102,8 @@ inline binary_operand operand_of(const binary_format& f, const std::uint8_t* str
 /// Tables of activations: entry n of a table is Σ_t ± x[t] over its four columns, plus where bit t of n is 1.
 /// One table for each four columns of the padded row.
 struct sign_tables {
-  index_t stride = 0;            ///< entries of a token: 16 for each table
-  const float* sums = nullptr;   ///< [tokens, groups]: Σ of a group's activations, for offsets
+  index_t stride = 0;           ///< entries of a token: 16 for each table
+  const float* sums = nullptr;  ///< [tokens, groups]: Σ of a group's activations, for offsets
   index_t tokens = 0, groups = 0;
 };
 struct float_tables : sign_tables {

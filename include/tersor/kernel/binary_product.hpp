@@ -27,7 +27,8 @@ TERSOR_END_TARGET
 namespace tersor::kernel {
 
 /// y [tokens, rows] := w times the activations, of tiles [first, last) alone. @param a float_tables or
-/// byte_tables. With bytes all targets give the same bits; with floats the order of additions is the target's.
+/// byte_tables. With bytes all targets give the same bits; with floats the order of additions is the
+/// target's.
 template <class Tables>
 void sign_product(target t, const binary_operand& w, const Tables& a, index_t first, index_t last, float* y,
                   index_t y_stride) {
@@ -83,8 +84,8 @@ inline float fill_sign_tables(target t, const float* x, index_t count, std::uint
 }
 
 #if defined(TERSOR_PRECOMPILED)
-extern template void sign_product(target, const binary_operand&, const float_tables&, index_t, index_t, float*,
-                                  index_t);
+extern template void sign_product(target, const binary_operand&, const float_tables&, index_t, index_t,
+                                  float*, index_t);
 extern template void sign_product(target, const binary_operand&, const byte_tables&, index_t, index_t, float*,
                                   index_t);
 #endif

@@ -20,7 +20,8 @@ inline std::array<float, 16> read_sixteen(dtype type, const std::uint8_t* p) {
       std::memcpy(&all[r], p + 4 * r, 4);
     } else {
       std::memcpy(&bits, p + 2 * r, 2);
-      all[r] = type == dtype::f16 ? tersor::detail::float_from_f16(bits) : tersor::detail::float_from_bf16(bits);
+      all[r] =
+          type == dtype::f16 ? tersor::detail::float_from_f16(bits) : tersor::detail::float_from_bf16(bits);
     }
   }
   return all;
@@ -74,8 +75,7 @@ void sign_product(const binary_operand& w, const Tables& a, index_t first, index
             std::array<std::conditional_t<bytes, std::int32_t, float>, 16> part{};
             for (index_t k = 0; k < 4 * n; ++k, p += 16) {
               const auto* low = table + 16 * (k / 4 * 8 + k % 4);
-              for (std::size_t r = 0; r < 16; ++r)
-                part[r] += low[p[r] & 15U] + low[64 + (p[r] >> 4)];
+              for (std::size_t r = 0; r < 16; ++r) part[r] += low[p[r] & 15U] + low[64 + (p[r] >> 4)];
             }
             for (std::size_t r = 0; r < 16; ++r) {
               float value;

@@ -22,7 +22,8 @@ struct ternary_segment {
 
 /// A weight [rows, columns] of digits 0 ... 2 is cut into tiles of 16 rows. A tile is the row's blocks of 20
 /// columns one after the other, without gaps between groups; before the first block that begins in a group
-/// stand the group's scales [16]. The last tile is padded with rows of zero bytes, the last block with columns.
+/// stand the group's scales [16]. The last tile is padded with rows of zero bytes, the last block with
+/// columns.
 ///
 /// A block is 64 bytes: byte 4 r + b holds digits 0 ... 4 of row r, digit t being that of column 4 t + b. So
 /// the first digits of all bytes are four neighbouring columns of sixteen rows, as a dot-product instruction

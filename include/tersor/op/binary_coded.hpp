@@ -11,8 +11,8 @@ namespace tersor::op {
 
 /// W [rows, cols] = Σ_i scale_i * sign_i (+ offset), i over 1 ... 8 planes. Groups are runs of `group_size`
 /// columns of a row, the last may be shorter; each has a scale for every plane and, if the operator has
-/// offsets, an offset. Bit i of a weight's code says whether its sign in plane i is +1; codes lie row-major in
-/// one dense little-endian bit stream. Bits per weight: planes + (planes * scale bits + offset bits) /
+/// offsets, an offset. Bit i of a weight's code says whether its sign in plane i is +1; codes lie row-major
+/// in one dense little-endian bit stream. Bits per weight: planes + (planes * scale bits + offset bits) /
 /// group_size.
 class binary_coded : public decoded_operator<binary_coded> {
  public:

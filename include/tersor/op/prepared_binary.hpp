@@ -10,10 +10,10 @@
 
 namespace tersor::op {
 
-/// A `binary_coded` in the layout of kernel/binary_format.hpp. With f32 activations products look up tables of
-/// floats, exact to rounding; with int8 ones tables of bytes with one scale for at most 128 columns, |error of
-/// an entry| <= the largest |entry| / 254, and all targets give the same bits. Tables are built once a product:
-/// 4 * cols entries a token. Groups are padded to 32 columns, rows to 16.
+/// A `binary_coded` in the layout of kernel/binary_format.hpp. With f32 activations products look up tables
+/// of floats, exact to rounding; with int8 ones tables of bytes with one scale for at most 128 columns,
+/// |error of an entry| <= the largest |entry| / 254, and all targets give the same bits. Tables are built
+/// once a product: 4 * cols entries a token. Groups are padded to 32 columns, rows to 16.
 class prepared_binary {
  public:
   explicit prepared_binary(const binary_coded& w, const prepare_options& options = {})

@@ -8,9 +8,9 @@
 
 namespace tersor::op {
 
-/// A `ternary` in the layout of kernel/ternary_format.hpp, five weights in a byte still. With int8 activations
-/// sums of a segment are exact, and all targets give the same bits. Rows are padded to 16, a row's columns to
-/// 20; every row has its scales, also where the operator has one for all.
+/// A `ternary` in the layout of kernel/ternary_format.hpp, five weights in a byte still. With int8
+/// activations sums of a segment are exact, and all targets give the same bits. Rows are padded to 16, a
+/// row's columns to 20; every row has its scales, also where the operator has one for all.
 class prepared_ternary {
  public:
   explicit prepared_ternary(const ternary& w, const prepare_options& options = {})
@@ -53,10 +53,10 @@ class prepared_ternary {
       const std::uint8_t* tile = bytes_.data() + row / tile_rows * format_.tile_bytes;
       const index_t rows = std::min(tile_rows, rows_ - row);
       for (const auto& s : format_.segments) {
-        const real_array sixteen(format_.scale_type,
-                                 {reinterpret_cast<const std::byte*>(tile + s.header),
-                                  static_cast<std::size_t>(tile_rows * size)},
-                                 nullptr);
+        const real_array sixteen(
+            format_.scale_type,
+            {reinterpret_cast<const std::byte*>(tile + s.header), static_cast<std::size_t>(tile_rows * size)},
+            nullptr);
         for (index_t r = 0; r < rows && row + r < units_; ++r) scales(row + r, s.group) = sixteen[r];
       }
       for_each_block([&](index_t column, index_t place) {

@@ -10,8 +10,8 @@
 namespace tersor::op {
 
 /// W [rows, cols] = scale * (digit - 1), digits 0 ... 2 row-major in one stream of five in a byte
-/// (core/trits.hpp). Groups are runs of `group_size` columns of a row, the last may be shorter; a single group
-/// gives each row a scale, and a single unit gives the tensor one. Bits per weight: 1.6 + scale bits /
+/// (core/trits.hpp). Groups are runs of `group_size` columns of a row, the last may be shorter; a single
+/// group gives each row a scale, and a single unit gives the tensor one. Bits per weight: 1.6 + scale bits /
 /// group_size.
 class ternary : public decoded_operator<ternary> {
  public:

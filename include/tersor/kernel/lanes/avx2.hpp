@@ -172,12 +172,13 @@ struct lanes {
     TERSOR_ALWAYS_INLINE quarter_sums() : words(_mm256_setzero_si256()), odd(_mm256_setzero_si256()) {}
     TERSOR_ALWAYS_INLINE void add(ints v) {
       words = _mm256_add_epi16(words, _mm256_add_epi16(v.low, v.high));
-      odd = _mm256_add_epi16(odd,
-                             _mm256_add_epi16(_mm256_srli_epi16(v.low, 8), _mm256_srli_epi16(v.high, 8)));
+      odd =
+          _mm256_add_epi16(odd, _mm256_add_epi16(_mm256_srli_epi16(v.low, 8), _mm256_srli_epi16(v.high, 8)));
     }
     TERSOR_ALWAYS_INLINE ints total() const {
       const __m128i e = folded(_mm256_sub_epi16(words, _mm256_slli_epi16(odd, 8))), o = folded(odd);
-      return {_mm256_cvtepu16_epi32(_mm_unpacklo_epi16(e, o)), _mm256_cvtepu16_epi32(_mm_unpackhi_epi16(e, o))};
+      return {_mm256_cvtepu16_epi32(_mm_unpacklo_epi16(e, o)),
+              _mm256_cvtepu16_epi32(_mm_unpackhi_epi16(e, o))};
     }
 
    private:

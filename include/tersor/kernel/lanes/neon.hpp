@@ -191,7 +191,8 @@ struct lanes {
   }
   TERSOR_ALWAYS_INLINE static ints add_bytes(ints a, ints b) {
     for (int i = 0; i < 4; ++i)
-      a.part[i] = vreinterpretq_u32_u8(vaddq_u8(vreinterpretq_u8_u32(a.part[i]), vreinterpretq_u8_u32(b.part[i])));
+      a.part[i] =
+          vreinterpretq_u32_u8(vaddq_u8(vreinterpretq_u8_u32(a.part[i]), vreinterpretq_u8_u32(b.part[i])));
     return a;
   }
   TERSOR_ALWAYS_INLINE static ints look_up_quarters(const std::uint8_t* tables, ints codes) {
