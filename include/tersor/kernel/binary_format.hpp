@@ -100,7 +100,9 @@ inline binary_operand operand_of(const binary_format& f, const std::uint8_t* str
 }
 
 /// Tables of activations: entry n of a table is Σ_t ± x[t] over its four columns, plus where bit t of n is 1.
-/// One table for each four columns of the padded row.
+/// One table for each four columns of the padded row. Entries n and 15 - n are each other's negatives; both
+/// are kept, because sixteen bytes are what one look-up of a register's quarter takes, and a sign would cost
+/// more.
 struct sign_tables {
   index_t stride = 0;           ///< entries of a token: 16 for each table
   const float* sums = nullptr;  ///< [tokens, groups]: Σ of a group's activations, for offsets
