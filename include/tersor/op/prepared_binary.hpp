@@ -41,9 +41,9 @@ class prepared_binary {
   void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
     detail::require_operands(kind(), x, cols_, y, rows_);
     detail::with_contiguous_rows(x, y, [&](matrix_view<const float> input, matrix_view<float> output) {
-      // tables of more tokens would not stay in the second-level cache
-      for (index_t t = 0; t < input.rows(); t += kernel::tile_tokens) {
-        const index_t n = std::min(kernel::tile_tokens, input.rows() - t);
+      const index_t step = tokens_of_a_pass();
+      for (index_t t = 0; t < input.rows(); t += step) {
+        const index_t n = std::min(step, input.rows() - t);
         const auto some = input.block(t, 0, n, cols_);
         const auto results = output.block(t, 0, n, rows_);
         if (options_.activations == activation_type::f32)
@@ -88,6 +88,14 @@ class prepared_binary {
   static constexpr index_t tile_rows = kernel::binary_format::tile_rows;
   static constexpr index_t chunk_columns = kernel::binary_format::chunk_columns;
 
+  /// Every tile reads the tables of all tokens of a pass: they are to stay in the second-level cache, beside
+  /// the stream. Reading the stream again for the next tokens costs less.
+  index_t tokens_of_a_pass() const {
+    const index_t entry_bytes = options_.activations == activation_type::f32 ? 4 : 1;
+    const index_t token_bytes = format_.total_chunks() * chunk_columns * 4 * entry_bytes;
+    const index_t n = (index_t{1} << 18) / std::max<index_t>(token_bytes, 1);
+    return n < 4 ? std::max<index_t>(n, 1) : std::min(n / 4 * 4, kernel::tile_tokens);
+  }
   /// Of the group that begins at a column.
   index_t width(index_t column) const { return std::min(group_size_, cols_ - column); }
   index_t chunks(index_t g) const { return format_.chunks[static_cast<std::size_t>(g)]; }
