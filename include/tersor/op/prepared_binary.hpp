@@ -4,6 +4,8 @@
 
 // T-MAC (arXiv:2407.00088) and LUT-GEMM (arXiv:2206.09557): tables of signed sums of four activations.
 
+#include <memory>  // std::unique_ptr
+
 #include <tersor/kernel/binary_product.hpp>
 #include <tersor/op/binary_coded.hpp>
 #include <tersor/op/tile_stream.hpp>
@@ -41,16 +43,10 @@ class prepared_binary {
   void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
     detail::require_operands(kind(), x, cols_, y, rows_);
     detail::with_contiguous_rows(x, y, [&](matrix_view<const float> input, matrix_view<float> output) {
-      const index_t step = tokens_of_a_pass();
-      for (index_t t = 0; t < input.rows(); t += step) {
-        const index_t n = std::min(step, input.rows() - t);
-        const auto some = input.block(t, 0, n, cols_);
-        const auto results = output.block(t, 0, n, rows_);
-        if (options_.activations == activation_type::f32)
-          multiply<kernel::float_tables, float>(some, results, ctx);
-        else
-          multiply<kernel::byte_tables, std::uint8_t>(some, results, ctx);
-      }
+      if (options_.activations == activation_type::f32)
+        multiply_in_passes<kernel::float_tables, float>(input, output, ctx);
+      else
+        multiply_in_passes<kernel::byte_tables, std::uint8_t>(input, output, ctx);
     });
   }
   void apply_transposed(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
@@ -88,11 +84,13 @@ class prepared_binary {
   static constexpr index_t tile_rows = kernel::binary_format::tile_rows;
   static constexpr index_t chunk_columns = kernel::binary_format::chunk_columns;
 
+  /// Of a token: sixteen for four columns.
+  index_t table_entries() const { return format_.total_chunks() * chunk_columns * 4; }
   /// Every tile reads the tables of all tokens of a pass: they are to stay in the second-level cache, beside
   /// the stream. Reading the stream again for the next tokens costs less.
   index_t tokens_of_a_pass() const {
     const index_t entry_bytes = options_.activations == activation_type::f32 ? 4 : 1;
-    const index_t token_bytes = format_.total_chunks() * chunk_columns * 4 * entry_bytes;
+    const index_t token_bytes = table_entries() * entry_bytes;
     const index_t n = (index_t{1} << 18) / std::max<index_t>(token_bytes, 1);
     return n < 4 ? std::max<index_t>(n, 1) : std::min(n / 4 * 4, kernel::tile_tokens);
   }
@@ -154,18 +152,27 @@ class prepared_binary {
   }
 
   template <class Tables, class Entry>
-  void multiply(matrix_view<const float> x, matrix_view<float> y, const context& ctx) const {
+  void multiply_in_passes(matrix_view<const float> x, matrix_view<float> y, const context& ctx) const {
+    const index_t step = std::min(tokens_of_a_pass(), x.rows());
+    // one room for all passes, whose pages the system clears once; all entries are written
+    const auto entries = static_cast<std::size_t>(step * table_entries());
+    const std::unique_ptr<Entry[]> room(new Entry[entries]);
+    for (index_t t = 0; t < x.rows(); t += step) {
+      const index_t n = std::min(step, x.rows() - t);
+      multiply<Tables>(x.block(t, 0, n, cols_), y.block(t, 0, n, rows_), room.get(), ctx);
+    }
+  }
+  template <class Tables, class Entry>
+  void multiply(matrix_view<const float> x, matrix_view<float> y, Entry* values, const context& ctx) const {
     using format = kernel::binary_format;
     const index_t groups = format_.groups(), segments = format_.segments();
     Tables a;
-    a.stride = format_.total_chunks() * chunk_columns * 4;
+    a.stride = table_entries();
     a.tokens = x.rows();
     a.groups = groups;
-    const auto entries = static_cast<std::size_t>(a.tokens * a.stride);
-    const std::unique_ptr<Entry[]> values(new Entry[entries]);  // all of them are written
     std::vector<float> sums(static_cast<std::size_t>(format_.offsets ? a.tokens * groups : 0));
     std::vector<float> scales(static_cast<std::size_t>(a.tokens * segments));
-    a.values = values.get();
+    a.values = values;
     a.sums = sums.data();
     if constexpr (std::is_same_v<Tables, kernel::byte_tables>) {
       a.scales = scales.data();
@@ -173,7 +180,7 @@ class prepared_binary {
     }
     parallel_for(a.tokens, ctx, [&](index_t t) {
       const float* row = x.data + t * x.strides[0];
-      Entry* to = values.get() + t * a.stride;
+      Entry* to = values + t * a.stride;
       float* scale = scales.data() + t * segments;
       float padded[format::segment_chunks * chunk_columns];
       for (index_t g = 0, column = 0; g < groups; ++g) {
