@@ -96,7 +96,7 @@ inline constexpr std::array formats{"int8", "int6", "int5", "int4", "int3", "int
 
 /// One weight to be measured: what is asked for, made with random codes.
 struct weight_request {
-  std::string format = "int4";                          ///< int2 ... int8, nf4, fp4, f32
+  std::string format = "int4";  ///< int1 ... int8, nf4, fp4, bcq1 ... bcq8, ternary, ternary2, f32
   index_t rows = 4096, cols = 14336, group_size = 128;  ///< -1: a row
   bool zero_points = false;
   tersor::op::prepare_options prepare{};
@@ -125,9 +125,36 @@ inline tersor::op::any_operator make_weight(const weight_request& r, std::uint64
     return tersor::op::prepare(
         tersor::op::codebook(codes_of(4), levels, group, {scales, {.type = tersor::dtype::f16}}), r.prepare);
   }
+  if (r.format.size() == 4 && r.format.starts_with("bcq") && r.format[3] >= '1' && r.format[3] <= '8') {
+    const int planes = r.format[3] - '0';
+    const std::vector<float> scales(
+        static_cast<std::size_t>(r.rows * ((r.cols + group - 1) / group) * planes), 0.01F);
+    return tersor::op::prepare(
+        tersor::op::binary_coded(codes_of(planes), planes, group,
+                                 tersor::store_as(tersor::dtype::f16, std::span(scales))),
+        r.prepare);
+  }
+  if (r.format == "ternary") {
+    auto digits = codes_of(2);
+    for (auto& d : digits.values()) d = static_cast<std::uint8_t>(d % 3);
+    const tersor::matrix<float> scales(r.rows, (r.cols + group - 1) / group, 0.01F);
+    return tersor::op::prepare(tersor::op::ternary(digits, group, scales.view(), tersor::dtype::f16),
+                               r.prepare);
+  }
+  if (r.format == "ternary2") {  // the same weights with two bits each
+    auto digits = codes_of(2);
+    for (auto& d : digits.values()) d = static_cast<std::uint8_t>(d % 3);
+    const tersor::matrix<float> scales(r.rows, (r.cols + group - 1) / group, 0.01F),
+        ones(r.rows, (r.cols + group - 1) / group, 1.0F);
+    return tersor::op::prepare(
+        tersor::op::quantized(digits, tersor::op::affine_grid(2, r.rows, r.cols, group, scales.view(),
+                                                              ones.view(), tersor::dtype::f16)),
+        r.prepare);
+  }
   const bool known =
       r.format.size() == 4 && r.format.starts_with("int") && r.format[3] >= '1' && r.format[3] <= '8';
-  tersor::require(known, "bench: format", r.format, "int1 .. int8, nf4, fp4 or f32");
+  tersor::require(known, "bench: format", r.format,
+                  "int1 .. int8, nf4, fp4, bcq1 .. bcq8, ternary, ternary2 or f32");
   const int bits = r.format[3] - '0';
   const index_t groups = (r.cols + group - 1) / group;
   const tersor::matrix<float> scale(r.rows, groups, 0.01F);
@@ -149,6 +176,10 @@ inline weight_facts facts_of(const tersor::op::any_operator& w) {
     return {q->stream_bytes(), q->options().activations};
   if (const auto* c = w.as<tersor::op::prepared_codebook>())
     return {c->stream_bytes(), c->options().activations};
+  if (const auto* b = w.as<tersor::op::prepared_binary>())
+    return {b->stream_bytes(), b->options().activations};
+  if (const auto* t = w.as<tersor::op::prepared_ternary>())
+    return {t->stream_bytes(), t->options().activations};
   return {static_cast<index_t>(w.storage().bytes())};
 }
 

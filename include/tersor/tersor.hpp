@@ -19,6 +19,7 @@
 #include <tersor/core/random.hpp>
 #include <tersor/core/real_array.hpp>
 #include <tersor/core/rounding.hpp>
+#include <tersor/core/trits.hpp>
 #include <tersor/core/version.hpp>
 #include <tersor/core/view.hpp>
 
@@ -37,12 +38,18 @@
 #include <tersor/kernel/activation_codes.hpp>
 #include <tersor/kernel/activations.hpp>
 #include <tersor/kernel/aligned_bytes.hpp>
+#include <tersor/kernel/binary_format.hpp>
+#include <tersor/kernel/binary_product.hpp>
+#include <tersor/kernel/binary_product_portable.hpp>
 #include <tersor/kernel/intrinsics.hpp>
 #include <tersor/kernel/lanes/avx2.hpp>
 #include <tersor/kernel/lanes/avx512.hpp>
 #include <tersor/kernel/lanes/neon.hpp>
 #include <tersor/kernel/rotary.hpp>
 #include <tersor/kernel/target.hpp>
+#include <tersor/kernel/ternary_format.hpp>
+#include <tersor/kernel/ternary_product.hpp>
+#include <tersor/kernel/ternary_product_portable.hpp>
 #include <tersor/kernel/tile_format.hpp>
 #include <tersor/kernel/tile_operand.hpp>
 #include <tersor/kernel/tile_product.hpp>
@@ -54,6 +61,7 @@
 #include <tersor/op/affine_grid.hpp>
 #include <tersor/op/any_operator.hpp>
 #include <tersor/op/archive.hpp>
+#include <tersor/op/binary_coded.hpp>
 #include <tersor/op/block_scales.hpp>
 #include <tersor/op/codebook.hpp>
 #include <tersor/op/dense.hpp>
@@ -65,6 +73,8 @@
 #include <tersor/op/parts.hpp>
 #include <tersor/op/permuted.hpp>
 #include <tersor/op/prepared.hpp>
+#include <tersor/op/prepared_binary.hpp>
+#include <tersor/op/prepared_ternary.hpp>
 #include <tersor/op/product.hpp>
 #include <tersor/op/quantized.hpp>
 #include <tersor/op/scaled.hpp>
@@ -72,6 +82,7 @@
 #include <tersor/op/sparse_csr.hpp>
 #include <tersor/op/sparse_nm.hpp>
 #include <tersor/op/sum.hpp>
+#include <tersor/op/ternary.hpp>
 #include <tersor/op/tile_stream.hpp>
 #include <tersor/op/w8a8.hpp>
 

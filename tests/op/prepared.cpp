@@ -302,5 +302,18 @@ TEST_CASE("prepared: what a layout cannot hold is refused, and left as it is in 
   CHECK(inside.to_dense() == turned.to_dense());
 }
 
+TEST_CASE("prepared: binary-coded and ternary weights have layouts of their own") {
+  const auto w = make({.bits = 2, .rows = 16, .cols = 64, .group_size = 32, .scale_type = dtype::f16}, 8);
+  const auto planes = op::prepare(op::binary_coded::from(w), {.activations = activation_type::int8});
+  REQUIRE(planes.as<op::prepared_binary>() != nullptr);
+  CHECK(planes.as<op::prepared_binary>()->options().activations == activation_type::int8);
+  CHECK(planes.to_dense() == w.to_dense());
+  const op::ternary t(matrix<std::uint8_t>(16, 64, 2), 64, matrix<float>(1, 1, 0.5F).view());
+  const auto digits = op::prepare(t, {.activations = activation_type::int8});
+  REQUIRE(digits.as<op::prepared_ternary>() != nullptr);
+  CHECK(digits.as<op::prepared_ternary>()->options().activations == activation_type::int8);
+  CHECK(digits.to_dense() == t.to_dense());
+}
+
 }  // namespace
 }  // namespace tersor

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <tersor/op/binary_coded.hpp>
 #include <tersor/op/codebook.hpp>
 #include <tersor/op/dense.hpp>
 #include <tersor/op/low_rank.hpp>
@@ -13,6 +14,7 @@
 #include <tersor/op/sparse_csr.hpp>
 #include <tersor/op/sparse_nm.hpp>
 #include <tersor/op/sum.hpp>
+#include <tersor/op/ternary.hpp>
 #include <tersor/op/w8a8.hpp>
 
 namespace tersor::op {
@@ -31,8 +33,8 @@ any_operator load_one_of(std::string_view kind, archive_reader& in) {
 
 /// What `any_operator::load` returns.
 inline any_operator load_every_operator(std::string_view kind, archive_reader& in) {
-  return detail::load_one_of<dense, quantized, codebook, sparse_nm, sparse_bitmap, sparse_csr, low_rank, w8a8,
-                             permuted<>, scaled<>, sum<>, product<>>(kind, in);
+  return detail::load_one_of<dense, quantized, codebook, binary_coded, ternary, sparse_nm, sparse_bitmap,
+                             sparse_csr, low_rank, w8a8, permuted<>, scaled<>, sum<>, product<>>(kind, in);
 }
 
 }  // namespace tersor::op

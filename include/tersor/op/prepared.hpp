@@ -4,6 +4,8 @@
 
 #include <tersor/op/codebook.hpp>
 #include <tersor/op/permuted.hpp>
+#include <tersor/op/prepared_binary.hpp>
+#include <tersor/op/prepared_ternary.hpp>
 #include <tersor/op/quantized.hpp>
 #include <tersor/op/scaled.hpp>
 #include <tersor/op/tile_stream.hpp>
@@ -242,6 +244,8 @@ inline any_operator prepare(const any_operator& w, const prepare_options& option
     if (prepared_codebook::common_step(c->levels()) == 0) used.activations = activation_type::f32;
     return prepared_codebook(*c, used);
   }
+  if (const auto* b = w.as<binary_coded>()) return prepared_binary(*b, options);
+  if (const auto* t = w.as<ternary>()) return prepared_ternary(*t, options);
   if (const auto* p = w.as<permuted<>>()) return permuted<>(prepare(p->inner(), options), p->permutation());
   if (const auto* s = w.as<scaled<>>())
     return scaled<>(prepare(s->inner(), options), s->output_scale(), s->input_scale());

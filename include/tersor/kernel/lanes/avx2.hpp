@@ -151,7 +151,57 @@ struct lanes {
     std::memcpy(p, all, static_cast<std::size_t>(n) * sizeof(float));
   }
 
+  TERSOR_ALWAYS_INLINE static ints widen_bytes(const void* p) {
+    const auto* v = static_cast<const char*>(p);
+    return {_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(v))),
+            _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(v + 8)))};
+  }
+  TERSOR_ALWAYS_INLINE static void store_low_bytes(void* p, floats v) {
+    const __m256i low_bytes = _mm256_set1_epi32(0xff);
+    const __m256i words = _mm256_packus_epi32(_mm256_and_si256(_mm256_castps_si256(v.low), low_bytes),
+                                              _mm256_and_si256(_mm256_castps_si256(v.high), low_bytes));
+    const __m256i in_order = _mm256_permute4x64_epi64(words, 0b11'01'10'00);  // packing works by halves
+    _mm_storeu_si128(static_cast<__m128i*>(p), _mm_packus_epi16(_mm256_castsi256_si128(in_order),
+                                                                _mm256_extracti128_si256(in_order, 1)));
+  }
+  TERSOR_ALWAYS_INLINE static ints subtract(ints a, ints b) {
+    return {_mm256_sub_epi32(a.low, b.low), _mm256_sub_epi32(a.high, b.high)};
+  }
+  TERSOR_ALWAYS_INLINE static ints add_bytes(ints a, ints b) {
+    return {_mm256_add_epi8(a.low, b.low), _mm256_add_epi8(a.high, b.high)};
+  }
+  TERSOR_ALWAYS_INLINE static ints look_up_quarters(const std::uint8_t* tables, ints codes) {
+    const ints t = load(tables);
+    return {_mm256_shuffle_epi8(t.low, codes.low), _mm256_shuffle_epi8(t.high, codes.high)};
+  }
+  struct quarter_sums {
+    __m256i words, odd;
+    TERSOR_ALWAYS_INLINE quarter_sums() : words(_mm256_setzero_si256()), odd(_mm256_setzero_si256()) {}
+    TERSOR_ALWAYS_INLINE void add(ints v) {
+      words = _mm256_add_epi16(words, _mm256_add_epi16(v.low, v.high));
+      odd =
+          _mm256_add_epi16(odd, _mm256_add_epi16(_mm256_srli_epi16(v.low, 8), _mm256_srli_epi16(v.high, 8)));
+    }
+    TERSOR_ALWAYS_INLINE ints total() const {
+      const __m128i e = folded(_mm256_sub_epi16(words, _mm256_slli_epi16(odd, 8))), o = folded(odd);
+      return {_mm256_cvtepu16_epi32(_mm_unpacklo_epi16(e, o)),
+              _mm256_cvtepu16_epi32(_mm_unpackhi_epi16(e, o))};
+    }
+
+   private:
+    TERSOR_ALWAYS_INLINE static __m128i folded(__m256i v) {
+      return _mm_add_epi16(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    }
+  };
+  TERSOR_ALWAYS_INLINE static ints first_trit(ints v) { return {half_trit(v.low), half_trit(v.high)}; }
+  static constexpr bool wide_dot = false;
+
  private:
+  TERSOR_ALWAYS_INLINE static __m256i half_trit(__m256i v) {
+    v = _mm256_subs_epu8(v, _mm256_set1_epi8(1));
+    v = _mm256_avg_epu8(v, _mm256_avg_epu8(v, _mm256_setzero_si256()));
+    return _mm256_and_si256(_mm256_srli_epi16(v, 6), _mm256_set1_epi8(3));
+  }
   template <int code_bits>
   TERSOR_ALWAYS_INLINE static __m256i half_dot(__m256i codes, __m256i x) {
     const __m256i ones = _mm256_set1_epi16(1);

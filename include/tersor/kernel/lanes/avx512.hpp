@@ -113,6 +113,51 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static void store(float* p, floats v, index_t n) {
     _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1U << n) - 1U), v);
   }
+
+  /// Sixteen bytes, one a lane.
+  TERSOR_ALWAYS_INLINE static ints widen_bytes(const void* p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  }
+  /// The lowest byte of every lane's bits.
+  TERSOR_ALWAYS_INLINE static void store_low_bytes(void* p, floats v) {
+    _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_castps_si512(v)));
+  }
+  TERSOR_ALWAYS_INLINE static ints subtract(ints a, ints b) { return _mm512_sub_epi32(a, b); }
+  TERSOR_ALWAYS_INLINE static ints add_bytes(ints a, ints b) { return _mm512_add_epi8(a, b); }
+  /// Bytes looked up by their four low bits, the other bits being 0: each quarter of the register in a table
+  /// of 16 bytes of its own.
+  TERSOR_ALWAYS_INLINE static ints look_up_quarters(const std::uint8_t* tables, ints codes) {
+    return _mm512_shuffle_epi8(_mm512_loadu_si512(tables), codes);
+  }
+  /// Sums of unsigned bytes over registers and over a register's quarters: byte i of a quarter belongs to
+  /// lane i. Up to 257 registers, up to 65535 a sum.
+  struct quarter_sums {
+    // a word is 256 * its odd byte + its even byte, so that sums of words and of odd bytes tell both
+    ints words, odd;
+    TERSOR_ALWAYS_INLINE quarter_sums() : words(_mm512_setzero_si512()), odd(_mm512_setzero_si512()) {}
+    TERSOR_ALWAYS_INLINE void add(ints v) {
+      words = _mm512_add_epi16(words, v);
+      odd = _mm512_add_epi16(odd, _mm512_srli_epi16(v, 8));
+    }
+    TERSOR_ALWAYS_INLINE ints total() const {
+      const __m128i e = folded(_mm512_sub_epi16(words, _mm512_slli_epi16(odd, 8))), o = folded(odd);
+      return _mm512_cvtepu16_epi32(_mm256_set_m128i(_mm_unpackhi_epi16(e, o), _mm_unpacklo_epi16(e, o)));
+    }
+
+   private:
+    TERSOR_ALWAYS_INLINE static __m128i folded(ints v) {
+      const __m256i half = _mm256_add_epi16(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
+      return _mm_add_epi16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    }
+  };
+  /// 3 v / 256 of every byte: the first of the ternary digits that it holds (core/trits.hpp).
+  TERSOR_ALWAYS_INLINE static ints first_trit(ints v) {
+    v = _mm512_subs_epu8(v, _mm512_set1_epi8(1));  // averages are rounded up
+    v = _mm512_avg_epu8(v, _mm512_avg_epu8(v, _mm512_setzero_si512()));
+    return _mm512_and_si512(_mm512_srli_epi16(v, 6), _mm512_set1_epi8(3));
+  }
+  /// Is dot<8> as fast as dot<2>?
+  static constexpr bool wide_dot = true;
 };
 
 TERSOR_END_TARGET

@@ -179,6 +179,58 @@ struct lanes {
     std::memcpy(p, all, static_cast<std::size_t>(n) * sizeof(float));
   }
 
+  TERSOR_ALWAYS_INLINE static ints widen_bytes(const void* p) {
+    const auto bytes = vld1q_u8(static_cast<const std::uint8_t*>(p));
+    const auto low = vmovl_u8(vget_low_u8(bytes)), high = vmovl_u8(vget_high_u8(bytes));
+    return {{vmovl_u16(vget_low_u16(low)), vmovl_u16(vget_high_u16(low)), vmovl_u16(vget_low_u16(high)),
+             vmovl_u16(vget_high_u16(high))}};
+  }
+  TERSOR_ALWAYS_INLINE static void store_low_bytes(void* p, floats v) {
+    uint16x4_t words[4];
+    for (int i = 0; i < 4; ++i) words[i] = vmovn_u32(vreinterpretq_u32_f32(v.part[i]));
+    vst1q_u8(static_cast<std::uint8_t*>(p), vcombine_u8(vmovn_u16(vcombine_u16(words[0], words[1])),
+                                                        vmovn_u16(vcombine_u16(words[2], words[3]))));
+  }
+  TERSOR_ALWAYS_INLINE static ints subtract(ints a, ints b) {
+    for (int i = 0; i < 4; ++i) a.part[i] = vsubq_u32(a.part[i], b.part[i]);
+    return a;
+  }
+  TERSOR_ALWAYS_INLINE static ints add_bytes(ints a, ints b) {
+    for (int i = 0; i < 4; ++i)
+      a.part[i] =
+          vreinterpretq_u32_u8(vaddq_u8(vreinterpretq_u8_u32(a.part[i]), vreinterpretq_u8_u32(b.part[i])));
+    return a;
+  }
+  TERSOR_ALWAYS_INLINE static ints look_up_quarters(const std::uint8_t* tables, ints codes) {
+    for (int i = 0; i < 4; ++i)
+      codes.part[i] =
+          vreinterpretq_u32_u8(vqtbl1q_u8(vld1q_u8(tables + 16 * i), vreinterpretq_u8_u32(codes.part[i])));
+    return codes;
+  }
+  struct quarter_sums {
+    uint16x8_t low, high;
+    TERSOR_ALWAYS_INLINE quarter_sums() : low(vdupq_n_u16(0)), high(vdupq_n_u16(0)) {}
+    TERSOR_ALWAYS_INLINE void add(ints v) {
+      for (const auto part : v.part) {
+        const auto bytes = vreinterpretq_u8_u32(part);
+        low = vaddw_u8(low, vget_low_u8(bytes));
+        high = vaddw_u8(high, vget_high_u8(bytes));
+      }
+    }
+    TERSOR_ALWAYS_INLINE ints total() const {
+      return {{vmovl_u16(vget_low_u16(low)), vmovl_u16(vget_high_u16(low)), vmovl_u16(vget_low_u16(high)),
+               vmovl_u16(vget_high_u16(high))}};
+    }
+  };
+  TERSOR_ALWAYS_INLINE static ints first_trit(ints v) {
+    for (auto& part : v.part) {
+      const auto bytes = vreinterpretq_u8_u32(part);
+      part = vreinterpretq_u32_u8(vshrq_n_u8(vhaddq_u8(bytes, vshrq_n_u8(bytes, 1)), 6));
+    }
+    return v;
+  }
+  static constexpr bool wide_dot = false;
+
  private:
   template <std::uint32_t mask>
   TERSOR_ALWAYS_INLINE static floats masked(ints v) {
