@@ -1,5 +1,6 @@
 // tersor - the kernels of packed weights, compiled once for the programs that link tersor::precompiled
 // SPDX-License-Identifier: MIT
+#include <tersor/kernel/row_products_body.hpp>
 #include <tersor/kernel/tile_product.hpp>
 
 namespace tersor::kernel {
@@ -12,5 +13,12 @@ template void tile_product(target, const tile_operand&, const packed_floats&, in
                            index_t);
 template void tile_product(target, const tile_operand&, const packed_bytes&, index_t, index_t, float*,
                            index_t);
+
+template void row_scores(target, const real_rows&, row_vectors, float*, index_t);
+template void row_sums(target, const real_rows&, row_vectors, float*, index_t);
+template void row_scores(target, const code_rows&, const column_grids&, row_vectors, float*, index_t);
+template void row_sums(target, const code_rows&, const group_grids&, row_vectors, float*, index_t);
+template void decode_rows(target, const code_rows&, const column_grids&, float*);
+template void decode_rows(target, const code_rows&, const group_grids&, float*);
 
 }  // namespace tersor::kernel

@@ -60,6 +60,10 @@ class real_list {
                                                    out.data());
     }
   }
+  /// The bytes from element `first` on.
+  const std::uint8_t* data(index_t first = 0) const {
+    return reinterpret_cast<const std::uint8_t*>(bytes_.data()) + first * static_cast<index_t>(width());
+  }
   float operator[](index_t i) const {
     float x = 0;
     read(i, std::span(&x, 1));
