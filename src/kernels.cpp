@@ -14,6 +14,7 @@ template void tile_product(target, const tile_operand&, const packed_floats&, in
 template void tile_product(target, const tile_operand&, const packed_bytes&, index_t, index_t, float*,
                            index_t);
 
+template void read_reals(target, dtype, const std::uint8_t*, index_t, float*);
 template void row_scores(target, const real_rows&, row_vectors, float*, index_t);
 template void row_sums(target, const real_rows&, row_vectors, float*, index_t);
 template void row_scores(target, const code_rows&, const column_grids&, row_vectors, float*, index_t);

@@ -69,6 +69,10 @@ struct row_vectors {
   index_t stride = 0, count = 0;
 };
 
+/// out [n] = x [n] as floats, for all types of `real_rows`.
+template <class = void>
+void read_reals(target t, dtype type, const std::uint8_t* x, index_t n, float* out);
+
 // All kernels compute, for a target, in an order of additions of its own; the result for a vector depends
 // neither on the other vectors nor on how a call was reached.
 
@@ -114,6 +118,7 @@ inline void unpack_code_row(const std::uint8_t* in, int bits, index_t columns, s
 }
 
 #if defined(TERSOR_PRECOMPILED)
+extern template void read_reals(target, dtype, const std::uint8_t*, index_t, float*);
 extern template void row_scores(target, const real_rows&, row_vectors, float*, index_t);
 extern template void row_sums(target, const real_rows&, row_vectors, float*, index_t);
 extern template void row_scores(target, const code_rows&, const column_grids&, row_vectors, float*, index_t);

@@ -66,21 +66,13 @@ class scratch {
 };
 
 /// x [columns] of a row in the order of registers, once for each part; zero where a row is padded.
-inline void order_columns(const code_shape& s, const float* x, float* y) {
+inline void order_padded_columns(const code_shape& s, const float* x, float* y) {
   for (index_t k = 0; k < s.fields; ++k)
     for (index_t r = 0; r < s.registers; ++r, y += 16) {
-      const float* from = x + k * s.words + 16 * r;
-      if (s.words == 8) {
-        std::memcpy(y, from, 32);
-        std::memcpy(y + 8, from, 32);
-      } else if (s.words % 16 == 0) {
-        std::memcpy(y, from, 64);
-      } else {
-        const index_t n = std::min<index_t>(s.words - 16 * r, s.lanes());
-        std::memset(y, 0, 64);
-        for (index_t p = 0; p < s.parts; ++p)
-          std::memcpy(y + p * s.lanes(), from, static_cast<std::size_t>(n) * sizeof(float));
-      }
+      const index_t n = std::min<index_t>(s.words - 16 * r, s.lanes());
+      std::memset(y, 0, 64);
+      for (index_t p = 0; p < s.parts; ++p)
+        std::memcpy(y + p * s.lanes(), x + k * s.words + 16 * r, static_cast<std::size_t>(n) * sizeof(float));
     }
 }
 /// y [columns] += the sum of the parts of x, which is in the order of registers.
@@ -153,6 +145,10 @@ namespace portable::row_products {
 #endif
 
 template <class>
+void read_reals(target t, dtype type, const std::uint8_t* x, index_t n, float* out) {
+  TERSOR_FOR_TARGET(t, convert(type, x, n, out));
+}
+template <class>
 void row_scores(target t, const real_rows& x, row_vectors q, float* out, index_t out_stride) {
   TERSOR_FOR_TARGET(t, scores(x, q, out, out_stride));
 }
@@ -165,8 +161,7 @@ void row_scores(target t, const code_rows& x, const column_grids& grids, row_vec
                 index_t out_stride) {
   if (x.rows == 0 || q.count == 0) return;
   const detail::code_shape s(x);
-  detail::scratch memory(s.block * s.padded + 2 * x.columns + q.count * (x.columns + s.ordered() + 16) + 64 +
-                         q.count * 16);
+  detail::scratch memory(s.block * s.padded + 3 * x.columns + q.count * (s.ordered() + 32));
   TERSOR_FOR_TARGET(t, scores(x, s, grids, q, out, out_stride, memory));
 }
 template <class>

@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <bit>     // std::countr_zero
+#include <tuple>   // std::tuple
+
 #include <tersor/core/random.hpp>
 #include <tersor/kv/codec.hpp>
 #include <tersor/kv/quantized_tokens.hpp>
@@ -78,6 +81,7 @@ class gear_block final : public segment {
           filtered[static_cast<std::size_t>((h * n + t) * dim + c)] = rows(h, t, c);
     take_outliers(filtered, o.outliers, heads, n, dim);
     backbone_.append({filtered.data(), {heads, n, dim}}, true, ctx);
+    clear_outliers(heads, n, dim);
     if (start.empty() || start.front().cols() == 0) return;
     require(static_cast<index_t>(start.size()) == heads, "gear: starts of the power iteration", start.size(),
             heads);
@@ -149,9 +153,14 @@ class gear_block final : public segment {
   void scores(index_t head, index_t first, matrix_view<const float> q,
               matrix_view<float> out) const override {
     const index_t count = out.cols();
-    for_each_plain_tile(head, first, count, [&](index_t at, const matrix<float>& tile, index_t n) {
-      tile_scores(tile.data(), n, q, out.data + at, out.strides[0]);
-    });
+    if (multiplies_codes(head, group_axis::tokens)) {
+      backbone_.scores(head, first, q, out);
+      correct_scores(head, first, q, out);
+    } else {
+      for_each_plain_tile(head, first, count, [&](index_t at, const matrix<float>& tile, index_t n) {
+        tile_scores(tile.data(), n, q, out.data + at, out.strides[0]);
+      });
+    }
     if (rank_ == 0) return;
     const auto right = transposed_factor(p_, head, 0, head_dim(), head_dim());
     const auto left = transposed_factor(q_, head, first, count, tokens());
@@ -165,9 +174,14 @@ class gear_block final : public segment {
   void accumulate(index_t head, index_t first, matrix_view<const float> a,
                   matrix_view<float> out) const override {
     const index_t count = a.cols();
-    for_each_plain_tile(head, first, count, [&](index_t at, const matrix<float>& tile, index_t n) {
-      tile_sums(tile.data(), a.block(0, at, a.rows(), n), out);
-    });
+    if (multiplies_codes(head, group_axis::channels)) {
+      backbone_.accumulate(head, first, a, out);
+      correct_sums(head, first, a, out);
+    } else {
+      for_each_plain_tile(head, first, count, [&](index_t at, const matrix<float>& tile, index_t n) {
+        tile_sums(tile.data(), a.block(0, at, a.rows(), n), out);
+      });
+    }
     if (rank_ == 0) return;
     const auto right = transposed_factor(p_, head, 0, head_dim(), head_dim());
     const auto left = transposed_factor(q_, head, first, count, tokens());
@@ -208,6 +222,92 @@ class gear_block final : public segment {
   };
   static float dot(const float* x, const float* y, index_t n) {
     return kernel::run<dot_product>(kernel::best_target(), x, y, n);
+  }
+  /// Can the backbone's codes be multiplied with as they are, and put right where outliers are? That wants a tile
+  /// inside one group of tokens.
+  bool multiplies_codes(index_t head, group_axis axis) const {
+    return backbone_.axis() == axis && backbone_.multiplies_codes(head) && wide_.empty() &&
+           std::has_single_bit(static_cast<std::size_t>(head_dim())) &&
+           (axis == group_axis::channels || backbone_.group_size() % tile_tokens == 0 ||
+            backbone_.group_size() >= tokens());
+  }
+  /// What the loops over a tile's outliers see: x is in place of `low`, the minimum of its group.
+  struct tile_outliers {
+    const std::uint16_t* place;  // t * dim + c
+    const float* value;
+    index_t count;
+    index_t dim_bits;
+    index_t first, last;  // rows of the tile that are asked for
+  };
+  /// out[t] += q[c] (x - low[c])
+  struct add_to_scores {
+    TERSOR_ALWAYS_INLINE static void run(tile_outliers x, const float* q, const float* q_low, float* out) {
+      const auto mask = (std::uint32_t{1} << x.dim_bits) - 1U;
+      for (index_t i = 0; i < x.count; ++i) {
+        const std::uint32_t place = x.place[i], c = place & mask;
+        const auto t = static_cast<index_t>(place >> x.dim_bits);
+        if (t >= x.first && t < x.last) out[t - x.first] += q[c] * x.value[i] - q_low[c];
+      }
+    }
+  };
+  /// out[c] += a[t] (x - low[t, group of c])
+  struct add_to_sums {
+    TERSOR_ALWAYS_INLINE static void run(tile_outliers x, const float* a, const float* low, index_t groups,
+                                         const std::uint16_t* group_of, float* out) {
+      const auto mask = (std::uint32_t{1} << x.dim_bits) - 1U;
+      for (index_t i = 0; i < x.count; ++i) {
+        const std::uint32_t place = x.place[i], c = place & mask;
+        const auto t = static_cast<index_t>(place >> x.dim_bits);
+        if (t >= x.first && t < x.last)
+          out[c] += a[t - x.first] * (x.value[i] - low[(t - x.first) * groups + group_of[c]]);
+      }
+    }
+  };
+  /// f(outliers, the place of the tile in the run, tokens) for the tiles of tokens [first, first + count).
+  template <class F>
+  void for_each_tile_of_outliers(index_t head, index_t first, index_t count, const F& f) const {
+    std::vector<float> value;
+    const index_t last = first + count;
+    for (index_t tile = first / tile_tokens; tile * tile_tokens < last; ++tile) {
+      const auto at = static_cast<std::size_t>(head * tiles() + tile);
+      const index_t begin = begins_[at], n = begins_[at + 1] - begin, row = tile * tile_tokens;
+      value.resize(static_cast<std::size_t>(n));
+      values_.read(begin, value);
+      const index_t low = std::max(first, row), high = std::min(last, row + tile_tokens);
+      f(tile_outliers{narrow_.data() + begin, value.data(), n,
+                      static_cast<index_t>(std::countr_zero(static_cast<std::size_t>(head_dim()))), low - row,
+                      high - row},
+        low - first, high - low);
+    }
+  }
+  void correct_scores(index_t head, index_t first, matrix_view<const float> q, matrix_view<float> out) const {
+    if (outliers_ == 0) return;
+    std::vector<float> low(static_cast<std::size_t>(head_dim())), q_low(low.size());
+    for_each_tile_of_outliers(head, first, out.cols(), [&](const tile_outliers& x, index_t at, index_t) {
+      backbone_.read_minimums(head, first + at, low);
+      for (index_t j = 0; j < q.rows(); ++j) {
+        const float* mine = q.row(j).data;
+        for (std::size_t c = 0; c < low.size(); ++c) q_low[c] = mine[c] * low[c];
+        kernel::run<add_to_scores>(kernel::best_target(), x, mine, static_cast<const float*>(q_low.data()),
+                                   &out(j, at));
+      }
+    });
+  }
+  void correct_sums(index_t head, index_t first, matrix_view<const float> a, matrix_view<float> out) const {
+    if (outliers_ == 0) return;
+    const index_t groups = backbone_.groups_of_token(), dim = head_dim();
+    std::vector<std::uint16_t> group_of(static_cast<std::size_t>(dim));
+    for (index_t c = 0; c < dim; ++c)
+      group_of[static_cast<std::size_t>(c)] =
+          static_cast<std::uint16_t>((head * dim + c) / backbone_.group_size());
+    std::vector<float> low;
+    for_each_tile_of_outliers(head, first, a.cols(), [&](const tile_outliers& x, index_t at, index_t n) {
+      low.resize(static_cast<std::size_t>(n * groups));
+      backbone_.read_minimums(head, first + at, low);
+      for (index_t j = 0; j < a.rows(); ++j)
+        kernel::run<add_to_sums>(kernel::best_target(), x, &a(j, at), static_cast<const float*>(low.data()),
+                                 groups, static_cast<const std::uint16_t*>(group_of.data()), out.row(j).data);
+    });
   }
   template <class F>
   void for_each_plain_tile(index_t head, index_t first, index_t tokens, const F& f) const {
@@ -259,10 +359,18 @@ class gear_block final : public segment {
     }
     store_outliers(std::move(taken), heads, n, dim, length);
   }
-  /// Sorts outliers by head, tile of tokens and place in it, so that a decoded tile is put right in one pass.
+  /// Sorts outliers by head and tile of tokens, so that a decoded tile is put right in one pass.
   void store_outliers(std::vector<std::pair<std::size_t, float>> taken, index_t heads, index_t n, index_t dim,
                       index_t length) {
-    std::ranges::sort(taken, {}, &std::pair<std::size_t, float>::first);
+    // of keys by channel, of values by token: neighbours then add to different sums
+    const auto by = [&](const std::pair<std::size_t, float>& x) {
+      const auto [place, value] = x;
+      const std::size_t row = place / static_cast<std::size_t>(dim), c = place % static_cast<std::size_t>(dim);
+      const std::size_t h = row / static_cast<std::size_t>(n), t = row % static_cast<std::size_t>(n);
+      const std::size_t tile = h * static_cast<std::size_t>(tiles_of(n)) + t / std::size_t{tile_tokens};
+      return vectors_ == side::keys ? std::tuple(tile, c, t) : std::tuple(tile, t, c);
+    };
+    std::ranges::sort(taken, {}, by);
     index_bytes_ = length <= 65536 ? 2 : 4;
     const bool fits = tile_tokens * dim <= 65536;
     begins_.reserve(static_cast<std::size_t>(heads * tiles_of(n)) + 1);
@@ -271,8 +379,8 @@ class gear_block final : public segment {
       for (index_t row = 0; row < n; row += tile_tokens) {
         begins_.push_back(static_cast<index_t>(next - taken.begin()));
         const auto base = static_cast<std::size_t>((h * n + row) * dim);
-        const auto end = static_cast<std::size_t>((h * n + std::min(row + tile_tokens, n)) * dim);
-        for (; next != taken.end() && next->first < end; ++next) {
+        const auto size = static_cast<std::size_t>(std::min(tile_tokens, n - row) * dim);
+        for (; next != taken.end() && next->first >= base && next->first - base < size; ++next) {
           if (fits)
             narrow_.push_back(static_cast<std::uint16_t>(next->first - base));
           else
@@ -282,13 +390,27 @@ class gear_block final : public segment {
       }
     begins_.push_back(static_cast<index_t>(taken.size()));
   }
+  /// The backbone's codes in the places of outliers are 0, whatever the mean's would be: nothing reads them, and
+  /// products know what to take away.
+  void clear_outliers(index_t heads, index_t n, index_t dim) {
+    if (outliers_ == 0) return;
+    for (index_t h = 0; h < heads; ++h)
+      for (index_t tile = 0; tile < tiles_of(n); ++tile) {
+        const auto at = static_cast<std::size_t>(h * tiles_of(n) + tile);
+        for (index_t i = begins_[at]; i < begins_[at + 1]; ++i) {
+          const auto k = static_cast<std::size_t>(i);
+          const auto place = wide_.empty() ? index_t{narrow_[k]} : static_cast<index_t>(wide_[k]);
+          backbone_.clear_code(h, tile * tile_tokens + place / dim, place % dim);
+        }
+      }
+  }
   static index_t tiles_of(index_t tokens) { return (tokens + tile_tokens - 1) / tile_tokens; }
   index_t tiles() const { return tiles_of(tokens()); }
 
   quantized_tokens backbone_;
   side vectors_;
   index_t outliers_ = 0, rank_ = 0;
-  // Exact values of each head and tile of tokens, with their places in the tile, ascending (u16 where they fit);
+  // Exact values of each head and tile of tokens, with their places in the tile (u16 where they fit);
   // what is counted are the indices inside vectors of the stored form, which say the same.
   std::size_t index_bytes_ = 2;
   std::vector<index_t> begins_;  // [heads * tiles + 1]

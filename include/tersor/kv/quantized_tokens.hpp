@@ -131,6 +131,30 @@ class quantized_tokens final : public body {
       }
     }
   }
+  /// The minimum of a token's group in every group of the token (along channels), or of every channel of a head in
+  /// the group of a token (along tokens), from token `first` on.
+  void read_minimums(index_t head, index_t first, std::span<float> out) const {
+    if (axis_ == group_axis::tokens)
+      minimum_[static_cast<std::size_t>(head)].read(first / group_size_ * head_dim_, out);
+    else
+      minimum_[0].read(first * groups_of_token(), out);
+  }
+  /// Puts a group's minimum in the place of one value: code 0.
+  void clear_code(index_t head, index_t t, index_t c) {
+    auto* row = codes_[static_cast<std::size_t>(head)].data() + t * static_cast<index_t>(row_bytes_);
+    const auto words = static_cast<index_t>(row_bytes_) / 4;
+    for (int b = 0; b < bits_; ++b) {
+      const index_t bit = ordered_ ? c % words * 32 + c / words * bits_ + b : c * bits_ + b;
+      row[bit / 8] = static_cast<std::uint8_t>(row[bit / 8] & ~(1U << (bit % 8)));
+    }
+  }
+  index_t group_size() const { return group_size_; }
+  group_axis axis() const { return axis_; }
+  /// Does `accumulate`, or `scores`, multiply with the codes as they are?
+  bool multiplies_codes(index_t head) const {
+    return ordered_ && (axis_ == group_axis::tokens || group_grids(head, 0).fits(rows(head, 0, 0)));
+  }
+
   using segment::accumulate;
   using segment::scores;
   void scores(index_t head, index_t first, matrix_view<const float> q,

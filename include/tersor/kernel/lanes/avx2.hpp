@@ -26,7 +26,7 @@ struct lanes {
   static constexpr index_t block_tokens = 4;
   static constexpr index_t block_tiles = 1;
 
-  static constexpr index_t rows = 2;
+  static constexpr index_t rows(index_t queries) { return queries == 1 ? 2 : 1; }
   static constexpr index_t columns(index_t queries) { return queries == 1 ? 4 : 1; }
 
   TERSOR_ALWAYS_INLINE static ints zero_ints() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
@@ -177,6 +177,13 @@ struct lanes {
             _mm256_set_m128(_mm_set1_ps(p[3 * stride]), _mm_set1_ps(p[2 * stride]))};
   }
   template <int parts>
+  TERSOR_ALWAYS_INLINE static floats repeat(const float* p) {
+    if constexpr (parts == 1) return load_f32(p);
+    const __m256 half =
+        parts == 2 ? _mm256_loadu_ps(p) : _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p));
+    return {half, half};
+  }
+  template <int parts>
   TERSOR_ALWAYS_INLINE static void store_parts(float* p, index_t stride, floats v) {
     if constexpr (parts == 1) return store(p, v);
     if constexpr (parts == 2) {
@@ -190,7 +197,9 @@ struct lanes {
     _mm_storeu_ps(p + 3 * stride, _mm256_extractf128_ps(v.high, 1));
   }
   template <int parts>
-  TERSOR_ALWAYS_INLINE static void part_sums(const floats* v, float* out) {
+  TERSOR_ALWAYS_INLINE static floats part_sums(const floats* v) {
+    __m128 quarter[4];
+    TERSOR_UNROLL
     for (int i = 0; i < 4; ++i) {  // four sums at a time
       __m128 four[4];
       if constexpr (parts == 1)
@@ -206,8 +215,9 @@ struct lanes {
           four[2 * k] = _mm256_castps256_ps128(half);
           four[2 * k + 1] = _mm256_extractf128_ps(half, 1);
         }
-      _mm_storeu_ps(out + 4 * i, _mm_hadd_ps(_mm_hadd_ps(four[0], four[1]), _mm_hadd_ps(four[2], four[3])));
+      quarter[i] = _mm_hadd_ps(_mm_hadd_ps(four[0], four[1]), _mm_hadd_ps(four[2], four[3]));
     }
+    return {_mm256_set_m128(quarter[1], quarter[0]), _mm256_set_m128(quarter[3], quarter[2])};
   }
 
  private:

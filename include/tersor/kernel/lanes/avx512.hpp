@@ -24,7 +24,7 @@ struct lanes {
   static constexpr index_t block_tiles = 2;
 
   /// Of products with rows: rows that share the loading of a query, and sums of sixteen that stay in registers.
-  static constexpr index_t rows = 4;
+  static constexpr index_t rows(index_t queries) { return queries == 1 ? 8 : 4; }
   static constexpr index_t columns(index_t queries) { return queries == 1 ? 16 : 4; }
 
   TERSOR_ALWAYS_INLINE static ints zero_ints() { return _mm512_setzero_si512(); }
@@ -150,6 +150,13 @@ struct lanes {
     }
     return v;
   }
+  /// p[0 .. 16 / parts) in every part.
+  template <int parts>
+  TERSOR_ALWAYS_INLINE static floats repeat(const float* p) {
+    if constexpr (parts == 1) return _mm512_loadu_ps(p);
+    if constexpr (parts == 2) return _mm512_broadcast_f32x8(_mm256_loadu_ps(p));
+    return _mm512_broadcast_f32x4(_mm_loadu_ps(p));
+  }
   /// Part i to p + i stride.
   template <int parts>
   TERSOR_ALWAYS_INLINE static void store_parts(float* p, index_t stride, floats v) {
@@ -165,9 +172,9 @@ struct lanes {
       _mm_storeu_ps(p + 3 * stride, _mm512_extractf32x4_ps(v, 3));
     }
   }
-  /// out[i parts + j] = the sum of the lanes of part j of v[i], for the 16 / parts registers v.
+  /// Lane i parts + j = the sum of the lanes of part j of v[i], for the 16 / parts registers v.
   template <int parts>
-  TERSOR_ALWAYS_INLINE static void part_sums(const floats* v, float* out) {
+  TERSOR_ALWAYS_INLINE static floats part_sums(const floats* v) {
     floats four[4];  // each block of four lanes is what is left of one sum
     TERSOR_UNROLL
     for (int i = 0; i < 4; ++i) {
@@ -178,7 +185,7 @@ struct lanes {
     }
     const floats sums_by_block = fold_lanes(fold_lanes(four[0], four[1]), fold_lanes(four[2], four[3]));
     const ints order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    _mm512_storeu_ps(out, _mm512_permutexvar_ps(order, sums_by_block));
+    return _mm512_permutexvar_ps(order, sums_by_block);
   }
 
  private:

@@ -26,7 +26,7 @@ struct lanes {
   static constexpr index_t block_tokens = 4;
   static constexpr index_t block_tiles = 1;
 
-  static constexpr index_t rows = 1;
+  static constexpr index_t rows(index_t) { return 1; }
   static constexpr index_t columns(index_t queries) { return queries == 1 ? 4 : 1; }
 
   TERSOR_ALWAYS_INLINE static ints zero_ints() {
@@ -205,12 +205,19 @@ struct lanes {
     return v;
   }
   template <int parts>
+  TERSOR_ALWAYS_INLINE static floats repeat(const float* p) {
+    floats v;
+    for (int i = 0; i < 4; ++i) v.part[i] = vld1q_f32(p + i % (4 / parts) * 4);
+    return v;
+  }
+  template <int parts>
   TERSOR_ALWAYS_INLINE static void store_parts(float* p, index_t stride, floats v) {
     constexpr int each = 4 / parts;
     for (int i = 0; i < 4; ++i) vst1q_f32(p + i / each * stride + i % each * 4, v.part[i]);
   }
   template <int parts>
-  TERSOR_ALWAYS_INLINE static void part_sums(const floats* v, float* out) {
+  TERSOR_ALWAYS_INLINE static floats part_sums(const floats* v) {
+    float out[16];
     constexpr int each = 4 / parts;
     for (int i = 0; i < 16; ++i) {
       const auto* part = v[i / parts].part + i % parts * each;
@@ -218,6 +225,7 @@ struct lanes {
       for (int k = 1; k < each; ++k) sum = vaddq_f32(sum, part[k]);
       out[i] = vaddvq_f32(sum);
     }
+    return load_f32(out);
   }
 
  private:

@@ -20,7 +20,7 @@ struct lanes {
   struct floats {
     float lane[16];
   };
-  static constexpr index_t rows = 1;
+  static constexpr index_t rows(index_t) { return 1; }
   static constexpr index_t columns(index_t) { return 1; }
 
   static floats zero() { return {}; }
@@ -43,6 +43,10 @@ struct lanes {
   static ints shift_by(ints v, int bits) {
     for (auto& l : v.lane) l >>= bits;
     return v;
+  }
+  static floats add(floats a, floats b) {
+    for (int i = 0; i < 16; ++i) a.lane[i] += b.lane[i];
+    return a;
   }
   static floats multiply(floats a, floats b) {
     for (int i = 0; i < 16; ++i) a.lane[i] *= b.lane[i];
@@ -72,6 +76,9 @@ struct lanes {
   static floats load_bf16(const void* p) { return load_as<bf16, std::uint16_t>(p); }
   static floats load_e5m2(const void* p) { return load_as<f8_e5m2, std::uint8_t>(p); }
   static floats load_e4m3(const void* p) { return load_as<f8_e4m3, std::uint8_t>(p); }
+  static void store(float* p, floats v, index_t n) {
+    std::memcpy(p, v.lane, static_cast<std::size_t>(n) * sizeof(float));
+  }
   static void store(float* p, floats v) { std::memcpy(p, v.lane, sizeof v.lane); }
 
   template <int parts>
@@ -81,20 +88,28 @@ struct lanes {
     return v;
   }
   template <int parts>
+  static floats repeat(const float* p) {
+    floats v;
+    for (int i = 0; i < 16; ++i) v.lane[i] = p[i % (16 / parts)];
+    return v;
+  }
+  template <int parts>
   static void store_parts(float* p, index_t stride, floats v) {
     constexpr int each = 16 / parts;
     for (int i = 0; i < 16; ++i) p[i / each * stride + i % each] = v.lane[i];
   }
   template <int parts>
-  static void part_sums(const floats* v, float* out) {
+  static floats part_sums(const floats* v) {
+    floats out;
     constexpr int each = 16 / parts;
     for (int i = 0; i < 16; ++i) {
       float sum[each];
       for (int l = 0; l < each; ++l) sum[l] = v[i / parts].lane[i % parts * each + l];
       for (int half = each / 2; half > 0; half /= 2)
         for (int l = 0; l < half; ++l) sum[l] += sum[l + half];
-      out[i] = sum[0];
+      out.lane[i] = sum[0];
     }
+    return out;
   }
 
  private:
