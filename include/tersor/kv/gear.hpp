@@ -164,11 +164,9 @@ class gear_block final : public segment {
     if (rank_ == 0) return;
     const auto right = transposed_factor(p_, head, 0, head_dim(), head_dim());
     const auto left = transposed_factor(q_, head, first, count, tokens());
-    for (index_t j = 0; j < q.rows(); ++j)
-      for (index_t k = 0; k < rank_; ++k)
-        kernel::run<add_multiple>(kernel::best_target(),
-                                  dot(q.row(j).data, right.row(k).data(), head_dim()),
-                                  static_cast<const float*>(left.row(k).data()), count, out.row(j).data);
+    matrix<float> z(q.rows(), rank_);
+    tile_scores(right.data(), rank_, q, z.data(), rank_);
+    tile_sums(left.data(), std::as_const(z).view(), out);
   }
   /// out += a D^ + (a Q) Pᵀ.
   void accumulate(index_t head, index_t first, matrix_view<const float> a,
@@ -185,11 +183,9 @@ class gear_block final : public segment {
     if (rank_ == 0) return;
     const auto right = transposed_factor(p_, head, 0, head_dim(), head_dim());
     const auto left = transposed_factor(q_, head, first, count, tokens());
-    for (index_t j = 0; j < a.rows(); ++j)
-      for (index_t k = 0; k < rank_; ++k)
-        kernel::run<add_multiple>(kernel::best_target(), dot(a.row(j).data, left.row(k).data(), count),
-                                  static_cast<const float*>(right.row(k).data()), head_dim(),
-                                  out.row(j).data);
+    matrix<float> z(a.rows(), rank_);
+    tile_scores(left.data(), rank_, a, z.data(), rank_);
+    tile_sums(right.data(), std::as_const(z).view(), out);
   }
   op::storage_report storage() const override {
     auto report = backbone_.storage();
@@ -215,14 +211,6 @@ class gear_block final : public segment {
       kernel::detail::for_each(n, [=](index_t i) { y[i] += factor * x[i]; });
     }
   };
-  struct dot_product {
-    TERSOR_ALWAYS_INLINE static float run(const float* x, const float* y, index_t n) {
-      return static_cast<float>(kernel::detail::sum(n, [=](index_t i) { return x[i] * y[i]; }));
-    }
-  };
-  static float dot(const float* x, const float* y, index_t n) {
-    return kernel::run<dot_product>(kernel::best_target(), x, y, n);
-  }
   /// Can the backbone's codes be multiplied with as they are, and put right where outliers are? That wants a tile
   /// inside one group of tokens.
   bool multiplies_codes(index_t head, group_axis axis) const {
@@ -241,7 +229,9 @@ class gear_block final : public segment {
   };
   /// out[t] += q[c] (x - low[c])
   struct add_to_scores {
-    TERSOR_ALWAYS_INLINE static void run(tile_outliers x, const float* q, const float* q_low, float* out) {
+    TERSOR_ALWAYS_INLINE static void run(tile_outliers x, const float* q, const float* low, float* q_low,
+                                         float* out) {
+      kernel::detail::for_each(index_t{1} << x.dim_bits, [=](index_t c) { q_low[c] = q[c] * low[c]; });
       const auto mask = (std::uint32_t{1} << x.dim_bits) - 1U;
       for (index_t i = 0; i < x.count; ++i) {
         const std::uint32_t place = x.place[i], c = place & mask;
@@ -287,9 +277,8 @@ class gear_block final : public segment {
       backbone_.read_minimums(head, first + at, low);
       for (index_t j = 0; j < q.rows(); ++j) {
         const float* mine = q.row(j).data;
-        for (std::size_t c = 0; c < low.size(); ++c) q_low[c] = mine[c] * low[c];
-        kernel::run<add_to_scores>(kernel::best_target(), x, mine, static_cast<const float*>(q_low.data()),
-                                   &out(j, at));
+        kernel::run<add_to_scores>(kernel::best_target(), x, mine, static_cast<const float*>(low.data()),
+                                   q_low.data(), &out(j, at));
       }
     });
   }
@@ -362,33 +351,44 @@ class gear_block final : public segment {
   /// Sorts outliers by head and tile of tokens, so that a decoded tile is put right in one pass.
   void store_outliers(std::vector<std::pair<std::size_t, float>> taken, index_t heads, index_t n, index_t dim,
                       index_t length) {
-    // of keys by channel, of values by token: neighbours then add to different sums
-    const auto by = [&](const std::pair<std::size_t, float>& x) {
-      const auto [place, value] = x;
-      const std::size_t row = place / static_cast<std::size_t>(dim), c = place % static_cast<std::size_t>(dim);
-      const std::size_t h = row / static_cast<std::size_t>(n), t = row % static_cast<std::size_t>(n);
-      const std::size_t tile = h * static_cast<std::size_t>(tiles_of(n)) + t / std::size_t{tile_tokens};
-      return vectors_ == side::keys ? std::tuple(tile, c, t) : std::tuple(tile, t, c);
+    // In rounds, of which each has at most one entry of a token (keys) or channel (values): what neighbours add to
+    // are then different sums, and none waits for the one before.
+    struct entry {
+      index_t tile, round, sum;
+      std::size_t place;
+      float value;
     };
-    std::ranges::sort(taken, {}, by);
+    std::vector<entry> entries;
+    entries.reserve(taken.size());
+    std::ranges::sort(taken, {}, &std::pair<std::size_t, float>::first);
+    std::vector<index_t> rounds;
+    for (const auto& [place, value] : taken) {
+      const auto at = static_cast<index_t>(place), c = at % dim, row = at / dim, h = row / n, t = row % n;
+      const index_t tile = h * tiles_of(n) + t / tile_tokens;
+      if (entries.empty() || entries.back().tile != tile)
+        rounds.assign(static_cast<std::size_t>(std::max(dim, tile_tokens)), 0);
+      const index_t sum = vectors_ == side::keys ? t % tile_tokens : c;
+      entries.push_back({tile, rounds[static_cast<std::size_t>(sum)]++, sum, place, value});
+    }
+    std::ranges::sort(entries, {}, [](const entry& e) { return std::tuple(e.tile, e.round, e.sum); });
     index_bytes_ = length <= 65536 ? 2 : 4;
     const bool fits = tile_tokens * dim <= 65536;
     begins_.reserve(static_cast<std::size_t>(heads * tiles_of(n)) + 1);
-    auto next = taken.begin();
+    auto next = entries.begin();
     for (index_t h = 0; h < heads; ++h)
       for (index_t row = 0; row < n; row += tile_tokens) {
-        begins_.push_back(static_cast<index_t>(next - taken.begin()));
+        begins_.push_back(static_cast<index_t>(next - entries.begin()));
         const auto base = static_cast<std::size_t>((h * n + row) * dim);
         const auto size = static_cast<std::size_t>(std::min(tile_tokens, n - row) * dim);
-        for (; next != taken.end() && next->first >= base && next->first - base < size; ++next) {
+        for (; next != entries.end() && next->place >= base && next->place - base < size; ++next) {
           if (fits)
-            narrow_.push_back(static_cast<std::uint16_t>(next->first - base));
+            narrow_.push_back(static_cast<std::uint16_t>(next->place - base));
           else
-            wide_.push_back(static_cast<std::uint32_t>(next->first - base));
-          values_.append(next->second);
+            wide_.push_back(static_cast<std::uint32_t>(next->place - base));
+          values_.append(next->value);
         }
       }
-    begins_.push_back(static_cast<index_t>(taken.size()));
+    begins_.push_back(static_cast<index_t>(entries.size()));
   }
   /// The backbone's codes in the places of outliers are 0, whatever the mean's would be: nothing reads them, and
   /// products know what to take away.
