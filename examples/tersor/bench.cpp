@@ -97,4 +97,5 @@ void command::add_bench(CLI::App& app) {
   sub->add_flag("--json", o->json, "JSON on standard output");
   o->machine.add_to(*sub);
   sub->callback([o] { run(*o); });
+  add_bench_attention(*bench);
 }

@@ -360,4 +360,27 @@ TEST_CASE("cache: errors", "[cache]") {
   CHECK(holds(error_of([&] { needy.finish_step(); }), {"listed", "weights"}));
 }
 
+TEST_CASE("cache: attention over stored forms is attention over what they decode to, for any threads") {
+  for (const index_t dim : {3, 64, 80, 96, 128})
+    for (const auto& codec : {any_policy_codec(0, dim), any_policy_codec(1, dim), any_policy_codec(2, dim),
+                              any_policy_codec(3, dim), any_policy_codec(4, dim)}) {
+      const index_t tokens = dim == 64 ? 2500 : 150;
+      const auto k = random_heads(2, tokens, dim, 1), v = random_heads(2, tokens, dim, 2);
+      kv::any_cache cache({.heads = 8, .kv_heads = 2, .head_dim = dim, .rotary = {}}, kv::full{}, codec);
+      cache.prefill(k.view(), v.view(), {k.values.data(), {8, 0, dim}});
+      const auto q = random_matrix<float>(8, dim, 7);
+      matrix<float> one(8, dim), other(8, dim);
+      tersor::context ctx;
+      ctx.threads = 1;
+      cache.attend(q.view(), one.view(), ctx);
+      CHECK(largest_difference(one.values(), attention_of(cache, q).values()) <
+            2e-5 * (1 + norm(one.values())));
+      for (const int threads : {2, 3}) {
+        ctx.threads = threads;
+        cache.attend(q.view(), other.view(), ctx);
+        CHECK(other == one);
+      }
+    }
+}
+
 }  // namespace

@@ -28,7 +28,7 @@ struct segment_lists {
 /// the same bits for any number of threads.
 class piecewise_attention {
  public:
-  static constexpr index_t piece_tokens = 1024;
+  static constexpr index_t piece_tokens = 2048;
 
   /// @param q [queries, head_dim], rows contiguous; referred to. Errors: no tokens; keys and values of
   /// different numbers.
