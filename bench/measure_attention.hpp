@@ -40,8 +40,8 @@ struct attention_result {
   double ratio = 0;    ///< of the cache's bytes in that time to reading, the median of the turns
   double speedup = 0;  ///< over a dense f16 cache, the median of the turns
 };
-/// Turns of plain reading, the cache, and a dense f16 cache of the same shape: on a machine that is shared the
-/// rate of memory changes from second to second.
+/// Turns of plain reading, the cache, and a dense f16 cache of the same shape: on a machine that is shared
+/// the rate of memory changes from second to second.
 inline attention_result time_attention(const attention_request& r, const tersor::kv::cache_policy& policy,
                                        const tersor::context& ctx, double seconds = 1) {
   constexpr index_t memory = index_t{384} << 20;

@@ -44,7 +44,8 @@ void run(const attention_options& o) {
       {"speedup_over_f16", r.speedup}};
   if (o.json) return command::print_json(row);
   fmt::print(
-      "attention {}, {} tokens, {} heads of {}, {} queries each, {} threads, {}: {:.3f} ms, {:.1f} GB/s, {:.2f} "
+      "attention {}, {} tokens, {} heads of {}, {} queries each, {} threads, {}: {:.3f} ms, {:.1f} GB/s, "
+      "{:.2f} "
       "of reading ({:.1f} GB/s), {:.2f} x an f16 cache\n",
       spec.text(), o.shape.context, o.shape.kv_heads, o.shape.head_dim, o.shape.queries, ctx.thread_count(),
       row["path"].get<std::string>(), 1e3 * r.time.median, rate / 1e9, r.ratio, r.stream / 1e9, r.speedup);
@@ -54,8 +55,8 @@ void run(const attention_options& o) {
 
 void command::add_bench_attention(CLI::App& bench) {
   auto o = std::make_shared<attention_options>();
-  auto* sub =
-      bench.add_subcommand("attention", "One decode step over a cache, beside an f16 cache and reading memory");
+  auto* sub = bench.add_subcommand("attention",
+                                   "One decode step over a cache, beside an f16 cache and reading memory");
   const auto count = [&](const char* name, index_t& value, const char* help) {
     sub->add_option(name, value, help)->check(whole_number())->capture_default_str();
   };

@@ -30,12 +30,19 @@ float value_of(dtype type, const std::uint8_t* p) {
   std::uint16_t half = 0;
   float x = 0;
   switch (type) {
-    case dtype::f8_e4m3: return f8_e4m3::from_bits(*p);
-    case dtype::f8_e5m2: return f8_e5m2::from_bits(*p);
-    case dtype::f32: std::memcpy(&x, p, 4); return x;
-    default: std::memcpy(&half, p, 2); break;
+    case dtype::f8_e4m3:
+      return f8_e4m3::from_bits(*p);
+    case dtype::f8_e5m2:
+      return f8_e5m2::from_bits(*p);
+    case dtype::f32:
+      std::memcpy(&x, p, 4);
+      return x;
+    default:
+      std::memcpy(&half, p, 2);
+      break;
   }
-  return type == dtype::f16 ? static_cast<float>(f16::from_bits(half)) : static_cast<float>(bf16::from_bits(half));
+  return type == dtype::f16 ? static_cast<float>(f16::from_bits(half))
+                            : static_cast<float>(bf16::from_bits(half));
 }
 void store(dtype type, float x, std::uint8_t* p) {
   const std::uint16_t half = type == dtype::f16 ? f16(x).bits : bf16(x).bits;
@@ -129,7 +136,8 @@ TEST_CASE("row_products: every code of 8 and 16 bits is read as its type says") 
       kernel::read_reals(t, type, data.data(), n, out.data());
       index_t wrong = 0;
       for (index_t i = 0; i < n; ++i) {
-        const float expected = value_of(type, data.data() + i * width), mine = out[static_cast<std::size_t>(i)];
+        const float expected = value_of(type, data.data() + i * width),
+                    mine = out[static_cast<std::size_t>(i)];
         if (std::isnan(expected) ? !std::isnan(mine)
                                  : mine != expected || std::signbit(mine) != std::signbit(expected))
           ++wrong;
@@ -142,7 +150,8 @@ TEST_CASE("row_products: a row of codes keeps every code in its place") {
   for (const int bits : {1, 2, 4, 8})
     for (const index_t columns : {16, 80, 96, 128, 256}) {
       if (!code_rows::fits(bits, columns)) continue;
-      std::vector<std::uint8_t> codes(static_cast<std::size_t>(columns)), packed(codes.size()), back(codes.size());
+      std::vector<std::uint8_t> codes(static_cast<std::size_t>(columns)), packed(codes.size()),
+          back(codes.size());
       random_generator g(1);
       for (auto& c : codes) c = static_cast<std::uint8_t>(g.uniform_index(std::uint64_t{1} << bits));
       kernel::pack_code_row(codes.data(), bits, columns, packed.data());
@@ -204,9 +213,9 @@ void check_codes(kernel::target t, int bits, index_t rows, index_t columns, inde
     check_products(
         mine, [&](auto q, auto& out) { kernel::row_scores(t, x, grids, q, out.data(), out.cols()); },
         [&](auto v, auto& out) {
-          kernel::row_sums(t,
-                           real_rows{reinterpret_cast<const std::uint8_t*>(mine.data()), dtype::f32, rows, columns},
-                           v, out.data(), out.cols());
+          kernel::row_sums(
+              t, real_rows{reinterpret_cast<const std::uint8_t*>(mine.data()), dtype::f32, rows, columns}, v,
+              out.data(), out.cols());
         });
   }
   {  // a grid for each row and `size` columns
@@ -235,9 +244,9 @@ void check_codes(kernel::target t, int bits, index_t rows, index_t columns, inde
     check_products(
         mine,
         [&](auto q, auto& out) {
-          kernel::row_scores(t,
-                             real_rows{reinterpret_cast<const std::uint8_t*>(mine.data()), dtype::f32, rows, columns},
-                             q, out.data(), out.cols());
+          kernel::row_scores(
+              t, real_rows{reinterpret_cast<const std::uint8_t*>(mine.data()), dtype::f32, rows, columns}, q,
+              out.data(), out.cols());
         },
         [&](auto v, auto& out) { kernel::row_sums(t, x, grids, v, out.data(), out.cols()); });
   }

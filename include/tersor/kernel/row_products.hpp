@@ -19,10 +19,10 @@ struct real_rows {
   static bool fits(index_t columns) { return columns % 16 == 0; }
 };
 
-/// Rows of codes of 1, 2, 4 or 8 bits. A row is `words()` words of 32 bits, the low byte first; field k of word
-/// w, bits k * bits to (k + 1) * bits, is the code of column k * words() + w. So the same field of neighbouring
-/// words is neighbouring columns, and a register of sixteen words, shifted, is sixteen (or two times eight, or
-/// four times four) columns in order.
+/// Rows of codes of 1, 2, 4 or 8 bits. A row is `words()` words of 32 bits, the low byte first; field k of
+/// word w, bits k * bits to (k + 1) * bits, is the code of column k * words() + w. So the same field of
+/// neighbouring words is neighbouring columns, and a register of sixteen words, shifted, is sixteen (or two
+/// times eight, or four times four) columns in order.
 struct code_rows {
   const std::uint8_t* data = nullptr;
   int bits = 4;

@@ -49,8 +49,8 @@ class scratch {
   explicit scratch(index_t floats)
       : size_(floats + pieces * 16),
         data_(static_cast<float*>(
-            ::operator new(static_cast<std::size_t>(size_) * sizeof(float), std::align_val_t{64}))) {}
-  ~scratch() { ::operator delete(data_, std::align_val_t{64}); }
+            ::operator new (static_cast<std::size_t>(size_) * sizeof(float), std::align_val_t{64}))) {}
+  ~scratch() { ::operator delete (data_, std::align_val_t{64}); }
   scratch(const scratch&) = delete;
   scratch& operator=(const scratch&) = delete;
   float* take(index_t floats) {
@@ -84,8 +84,8 @@ inline void add_ordered(const code_shape& s, const float* x, float* y) {
         for (index_t l = 0; l < n; ++l) y[k * s.words + 16 * r + l] += x[p * s.lanes() + l];
     }
 }
-/// Rows [first, first + count) where kernels may read them: whole registers of padded rows, `count` rounded up
-/// to 16 rows. Those in place, or copied to `room`, padded with zeros.
+/// Rows [first, first + count) where kernels may read them: whole registers of padded rows, `count` rounded
+/// up to 16 rows. Those in place, or copied to `room`, padded with zeros.
 inline const std::uint8_t* rows_for_kernel(const code_rows& x, const code_shape& s, index_t first,
                                            index_t count, std::uint8_t* room) {
   const std::uint8_t* from = x.data + first * s.words * 4;
@@ -130,12 +130,12 @@ namespace portable::row_products {
 }  // namespace portable::row_products
 
 #if defined(TERSOR_X86_KERNELS)
-#define TERSOR_FOR_TARGET(t, call)                       \
+#define TERSOR_FOR_TARGET(t, call)                            \
   if (t == target::avx512) return avx512::row_products::call; \
   if (t == target::avx2) return avx2::row_products::call;     \
   portable::row_products::call
 #elif defined(TERSOR_NEON_KERNELS)
-#define TERSOR_FOR_TARGET(t, call)                   \
+#define TERSOR_FOR_TARGET(t, call)                        \
   if (t == target::neon) return neon::row_products::call; \
   portable::row_products::call
 #else
@@ -187,7 +187,8 @@ void decode_rows(target t, const code_rows& x, const group_grids& grids, float* 
   if (x.rows == 0) return;
   const detail::code_shape s(x);
   detail::scratch memory(s.block * s.padded + 2 * (s.block * grids.width + 16) +
-                         2 * (s.block / s.parts) * grids.groups(x.columns) * 16 + 64 + 16 * s.padded * s.fields);
+                         2 * (s.block / s.parts) * grids.groups(x.columns) * 16 + 64 +
+                         16 * s.padded * s.fields);
   TERSOR_FOR_TARGET(t, decode(x, s, grids, out, memory));
 }
 

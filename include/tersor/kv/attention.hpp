@@ -54,9 +54,10 @@ class piecewise_attention {
     const index_t first = i * piece_tokens, count = std::min(piece_tokens, tokens_ - first), n = q_.rows();
     matrix<float> own(weights_ ? 0 : n, count);
     const auto a = weights_ ? weights_->view().block(0, first, n, count) : own.view();
-    for_each_segment(segments_.keys, first, count, [&](const segment& s, index_t from, index_t at, index_t m) {
-      s.scores(head_, from, q_, a.block(0, at, n, m));
-    });
+    for_each_segment(segments_.keys, first, count,
+                     [&](const segment& s, index_t from, index_t at, index_t m) {
+                       s.scores(head_, from, q_, a.block(0, at, n, m));
+                     });
     const float scale = 1.0F / std::sqrt(static_cast<float>(q_.cols()));
     for (index_t j = 0; j < n; ++j)
       parts_[static_cast<std::size_t>(i * n + j)] = kernel::exponentials(&a(j, index_t{0}), count, scale);

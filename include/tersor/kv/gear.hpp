@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <bit>     // std::countr_zero
-#include <tuple>   // std::tuple
+#include <bit>    // std::countr_zero
+#include <tuple>  // std::tuple
 
 #include <tersor/core/random.hpp>
 #include <tersor/kv/codec.hpp>
@@ -124,7 +124,8 @@ class gear_block final : public segment {
     std::vector<float> value;
     for (index_t tile = first / tile_tokens; tile * tile_tokens < last; ++tile) {
       const index_t row = tile * tile_tokens, at = head * tiles() + tile;
-      const index_t begin = begins_[static_cast<std::size_t>(at)], end = begins_[static_cast<std::size_t>(at) + 1];
+      const index_t begin = begins_[static_cast<std::size_t>(at)],
+                    end = begins_[static_cast<std::size_t>(at) + 1];
       value.resize(static_cast<std::size_t>(end - begin));
       values_.read(begin, value);
       const bool whole = row >= first && std::min(row + tile_tokens, tokens()) <= last;
@@ -211,8 +212,8 @@ class gear_block final : public segment {
       kernel::detail::for_each(n, [=](index_t i) { y[i] += factor * x[i]; });
     }
   };
-  /// Can the backbone's codes be multiplied with as they are, and put right where outliers are? That wants a tile
-  /// inside one group of tokens.
+  /// Can the backbone's codes be multiplied with as they are, and put right where outliers are? That wants a
+  /// tile inside one group of tokens.
   bool multiplies_codes(index_t head, group_axis axis) const {
     return backbone_.axis() == axis && backbone_.multiplies_codes(head) && wide_.empty() &&
            std::has_single_bit(static_cast<std::size_t>(head_dim())) &&
@@ -351,8 +352,8 @@ class gear_block final : public segment {
   /// Sorts outliers by head and tile of tokens, so that a decoded tile is put right in one pass.
   void store_outliers(std::vector<std::pair<std::size_t, float>> taken, index_t heads, index_t n, index_t dim,
                       index_t length) {
-    // In rounds, of which each has at most one entry of a token (keys) or channel (values): what neighbours add to
-    // are then different sums, and none waits for the one before.
+    // In rounds, of which each has at most one entry of a token (keys) or channel (values): what neighbours
+    // add to are then different sums, and none waits for the one before.
     struct entry {
       index_t tile, round, sum;
       std::size_t place;
@@ -390,8 +391,8 @@ class gear_block final : public segment {
       }
     begins_.push_back(static_cast<index_t>(entries.size()));
   }
-  /// The backbone's codes in the places of outliers are 0, whatever the mean's would be: nothing reads them, and
-  /// products know what to take away.
+  /// The backbone's codes in the places of outliers are 0, whatever the mean's would be: nothing reads them,
+  /// and products know what to take away.
   void clear_outliers(index_t heads, index_t n, index_t dim) {
     if (outliers_ == 0) return;
     for (index_t h = 0; h < heads; ++h)

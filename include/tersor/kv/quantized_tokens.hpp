@@ -41,8 +41,9 @@ inline std::uint8_t range_code(float x, range_grid g, int bits) {
 /// Tokens as codes of 1 to 8 bits with a minimum and a scale for each group: the asymmetric quantizer of KIVI
 /// (arXiv:2402.02750) and of GEAR's backbone (arXiv:2403.05527).
 ///
-/// Codes of 1, 2, 4 and 8 bits of heads of a multiple of 16 channels lie in the order of kernel::code_rows, so
-/// that attention multiplies with them as they are; others are a plain stream of bits and are decoded first.
+/// Codes of 1, 2, 4 and 8 bits of heads of a multiple of 16 channels lie in the order of kernel::code_rows,
+/// so that attention multiplies with them as they are; others are a plain stream of bits and are decoded
+/// first.
 ///
 /// Guarantee: |x - x^| <= scale / 2, up to rounding in float. Bits per element: bits + 2 * (bits of the
 /// scale's type) / group_size; a token's codes of one head fill whole bytes.
@@ -92,8 +93,8 @@ class quantized_tokens final : public body {
   void read(index_t head, index_t first, matrix_view<float> out) const override {
     if (out.rows() == 0) return;
     if (ordered_ && axis_ == group_axis::tokens)
-      return kernel::decode_rows(kernel::best_target(), rows(head, first, out.rows()), column_grids(head, first),
-                                 out.data);
+      return kernel::decode_rows(kernel::best_target(), rows(head, first, out.rows()),
+                                 column_grids(head, first), out.data);
     if (ordered_)
       if (const auto grids = group_grids(head, first); grids.fits(rows(head, first, out.rows())))
         return kernel::decode_rows(kernel::best_target(), rows(head, first, out.rows()), grids, out.data);
@@ -131,8 +132,8 @@ class quantized_tokens final : public body {
       }
     }
   }
-  /// The minimum of a token's group in every group of the token (along channels), or of every channel of a head in
-  /// the group of a token (along tokens), from token `first` on.
+  /// The minimum of a token's group in every group of the token (along channels), or of every channel of a
+  /// head in the group of a token (along tokens), from token `first` on.
   void read_minimums(index_t head, index_t first, std::span<float> out) const {
     if (axis_ == group_axis::tokens)
       minimum_[static_cast<std::size_t>(head)].read(first / group_size_ * head_dim_, out);
@@ -168,8 +169,8 @@ class quantized_tokens final : public body {
     const auto codes = rows(head, first, a.cols());
     if (!ordered_ || axis_ != group_axis::channels || !group_grids(head, first).fits(codes))
       return segment::accumulate(head, first, a, out);
-    kernel::row_sums(kernel::best_target(), codes, group_grids(head, first),
-                     {a.data, a.strides[0], a.rows()}, out.data, out.strides[0]);
+    kernel::row_sums(kernel::best_target(), codes, group_grids(head, first), {a.data, a.strides[0], a.rows()},
+                     out.data, out.strides[0]);
   }
   op::storage_report storage() const override {
     op::storage_report report;
@@ -245,8 +246,8 @@ class quantized_tokens final : public body {
     const std::span<const std::uint8_t> bytes(codes_[static_cast<std::size_t>(head)]);
     if (ordered_) {
       for (index_t t = 0; t < q.rows(); ++t)
-        kernel::unpack_code_row(bytes.data() + static_cast<std::size_t>(first + t) * row_bytes_, bits_, head_dim_,
-                                q.row(t).data);
+        kernel::unpack_code_row(bytes.data() + static_cast<std::size_t>(first + t) * row_bytes_, bits_,
+                                head_dim_, q.row(t).data);
       return;
     }
     if (head_dim_ * bits_ % 8 == 0)  // rows follow each other without a gap

@@ -41,7 +41,8 @@ class real_list {
   void read(index_t first, std::span<float> out) const {
     assert(first >= 0 && first + static_cast<index_t>(out.size()) <= size());
     if (out.empty()) return;
-    kernel::read_reals(kernel::best_target(), type_, data(first), static_cast<index_t>(out.size()), out.data());
+    kernel::read_reals(kernel::best_target(), type_, data(first), static_cast<index_t>(out.size()),
+                       out.data());
   }
   /// The bytes from element `first` on.
   const std::uint8_t* data(index_t first = 0) const {

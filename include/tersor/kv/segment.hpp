@@ -68,17 +68,17 @@ inline void tile_scores(const float* tile, index_t tokens, matrix_view<const flo
                         index_t out_stride) {
   const auto t = kernel::best_target();
   if (kernel::real_rows::fits(q.cols()))
-    return kernel::row_scores(
-        t, {reinterpret_cast<const std::uint8_t*>(tile), dtype::f32, tokens, q.cols()},
-        {q.data, q.strides[0], q.rows()}, out, out_stride);
-  kernel::run<detail::tile_scores>(t, q.data, q.strides[0], q.rows(), tile, tokens, q.cols(), out, out_stride);
+    return kernel::row_scores(t, {reinterpret_cast<const std::uint8_t*>(tile), dtype::f32, tokens, q.cols()},
+                              {q.data, q.strides[0], q.rows()}, out, out_stride);
+  kernel::run<detail::tile_scores>(t, q.data, q.strides[0], q.rows(), tile, tokens, q.cols(), out,
+                                   out_stride);
 }
 inline void tile_sums(const float* tile, matrix_view<const float> a, matrix_view<float> out) {
   const auto t = kernel::best_target();
   if (kernel::real_rows::fits(out.cols()))
-    return kernel::row_sums(
-        t, {reinterpret_cast<const std::uint8_t*>(tile), dtype::f32, a.cols(), out.cols()},
-        {a.data, a.strides[0], a.rows()}, out.data, out.strides[0]);
+    return kernel::row_sums(t,
+                            {reinterpret_cast<const std::uint8_t*>(tile), dtype::f32, a.cols(), out.cols()},
+                            {a.data, a.strides[0], a.rows()}, out.data, out.strides[0]);
   kernel::run<detail::tile_sum>(t, a.data, a.strides[0], a.rows(), tile, a.cols(), out.cols(), out.data,
                                 out.strides[0]);
 }

@@ -23,7 +23,8 @@ struct lanes {
   static constexpr index_t block_tokens = 12;  ///< whose sums stay in registers
   static constexpr index_t block_tiles = 2;
 
-  /// Of products with rows: rows that share the loading of a query, and sums of sixteen that stay in registers.
+  /// Of products with rows: rows that share the loading of a query, and sums of sixteen that stay in
+  /// registers.
   static constexpr index_t rows(index_t queries) { return queries == 1 ? 8 : 4; }
   static constexpr index_t columns(index_t queries) { return queries == 1 ? 16 : 4; }
 
@@ -98,8 +99,8 @@ struct lanes {
     return look_up<first>(numbers, v);
   }
 
-  /// The lowest `bits` bits of each lane as a number; of fewer than 8 bits by a table of the remainders of 0 ..
-  /// 15 modulo 2^bits.
+  /// The lowest `bits` bits of each lane as a number; of fewer than 8 bits by a table of the remainders of 0
+  /// .. 15 modulo 2^bits.
   template <int bits>
   TERSOR_ALWAYS_INLINE static floats low_bits(const table& remainders, ints v) {
     if constexpr (bits == 8) return byte<0>(v);

@@ -229,9 +229,7 @@ struct lanes {
   }
 
  private:
-  TERSOR_ALWAYS_INLINE static float32x4_t half(uint16x4_t v) {
-    return vcvt_f32_f16(vreinterpret_f16_u16(v));
-  }
+  TERSOR_ALWAYS_INLINE static float32x4_t half(uint16x4_t v) { return vcvt_f32_f16(vreinterpret_f16_u16(v)); }
   TERSOR_ALWAYS_INLINE static float32x4_t e4m3(uint16x4_t v) {
     const auto largest = vdup_n_u16(0x7f), magnitude = vand_u16(v, largest);
     const auto sign = vshl_n_u16(veor_u16(v, magnitude), 8);
