@@ -21,6 +21,8 @@ TESTED_ELSEWHERE = {
     "kernel/lanes/avx2.hpp": "tests/op/prepared.cpp",
     "kernel/lanes/avx512.hpp": "tests/op/prepared.cpp",
     "kernel/lanes/neon.hpp": "tests/op/prepared.cpp",
+    "kernel/lanes/portable.hpp": "tests/kernel/row_products.cpp",
+    "kernel/row_products_body.hpp": "tests/kernel/row_products.cpp",
     "kernel/tile_operand.hpp": "tests/op/prepared.cpp",
     "kernel/tile_product.hpp": "tests/op/prepared.cpp",
     "kernel/tile_product_avx2.hpp": "tests/op/prepared.cpp",
