@@ -7,6 +7,7 @@
 #include <vector>   // std::vector
 
 #include <tersor/core/real_array.hpp>
+#include <tersor/kernel/aligned_bytes.hpp>
 #include <tersor/kernel/row_products.hpp>
 
 namespace tersor::kv {
@@ -87,7 +88,7 @@ class real_list {
     }
   }
   dtype type_ = dtype::f32;
-  std::vector<std::byte> bytes_;
+  std::vector<std::byte, kernel::stream_allocator<std::byte>> bytes_;
 };
 
 /// The largest number of `type` (f32, f16, bf16) that is not above x; error if there is none.
