@@ -1,6 +1,7 @@
 // tersor - the kernels of packed weights, compiled once for the programs that link tersor::precompiled
 // SPDX-License-Identifier: MIT
 #include <tersor/kernel/binary_product.hpp>
+#include <tersor/kernel/row_products_body.hpp>
 #include <tersor/kernel/ternary_product.hpp>
 #include <tersor/kernel/tile_product.hpp>
 
@@ -23,5 +24,12 @@ template void trit_product(target, const ternary_operand&, const ternary_floats&
                            index_t);
 template void trit_product(target, const ternary_operand&, const ternary_bytes&, index_t, index_t, float*,
                            index_t);
+template void read_reals(target, dtype, const std::uint8_t*, index_t, float*);
+template void row_scores(target, const real_rows&, row_vectors, float*, index_t);
+template void row_sums(target, const real_rows&, row_vectors, float*, index_t);
+template void row_scores(target, const code_rows&, const column_grids&, row_vectors, float*, index_t);
+template void row_sums(target, const code_rows&, const group_grids&, row_vectors, float*, index_t);
+template void decode_rows(target, const code_rows&, const column_grids&, float*);
+template void decode_rows(target, const code_rows&, const group_grids&, float*);
 
 }  // namespace tersor::kernel

@@ -27,6 +27,8 @@ TESTED_ELSEWHERE = {
     "kernel/ternary_format.hpp": "tests/op/prepared_ternary.cpp",
     "kernel/ternary_product.hpp": "tests/op/prepared_ternary.cpp",
     "kernel/ternary_product_portable.hpp": "tests/op/prepared_ternary.cpp",
+    "kernel/lanes/portable.hpp": "tests/kernel/row_products.cpp",
+    "kernel/row_products_body.hpp": "tests/kernel/row_products.cpp",
     "kernel/tile_operand.hpp": "tests/op/prepared.cpp",
     "kernel/tile_product_avx2.hpp": "tests/op/prepared.cpp",
     "kernel/tile_product_avx512.hpp": "tests/op/prepared.cpp",

@@ -100,4 +100,5 @@ void command::add_bench(CLI::App& app) {
   o->machine.add_to(*sub);
   sub->callback([o] { run(*o); });
   add_bench_model(*bench);
+  add_bench_attention(*bench);
 }

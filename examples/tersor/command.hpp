@@ -25,6 +25,7 @@ void add_finetune(CLI::App& app);
 void add_merge(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_bench_model(CLI::App& bench);
+void add_bench_attention(CLI::App& bench);
 
 /// Checks the text of a number: CLI11 itself would wrap "-1" round and cut off what is too large.
 inline CLI::Validator whole_number() {

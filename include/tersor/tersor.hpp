@@ -45,7 +45,10 @@
 #include <tersor/kernel/lanes/avx2.hpp>
 #include <tersor/kernel/lanes/avx512.hpp>
 #include <tersor/kernel/lanes/neon.hpp>
+#include <tersor/kernel/lanes/portable.hpp>
 #include <tersor/kernel/rotary.hpp>
+#include <tersor/kernel/row_products.hpp>
+#include <tersor/kernel/row_products_body.hpp>
 #include <tersor/kernel/target.hpp>
 #include <tersor/kernel/ternary_format.hpp>
 #include <tersor/kernel/ternary_product.hpp>

@@ -70,6 +70,22 @@ TEST_CASE("activations: log-sum-exp of equal, shifted and long rows") {
   }
 }
 
+TEST_CASE("activations: exponentials of a piece, their sum and the largest") {
+  for (const target t : targets())
+    for (const std::size_t n : lengths) {
+      const auto x = normal(n, n);
+      auto y = x;
+      const auto part = kernel::exponentials(y.data(), static_cast<index_t>(n), 0.25F, t);
+      CHECK(part.largest == 0.25F * *std::max_element(x.begin(), x.end()));
+      double sum = 0;
+      for (std::size_t i = 0; i < n; ++i) {
+        sum += static_cast<double>(y[i]);
+        CHECK(std::abs(static_cast<double>(y[i]) - exact(0.25F * x[i] - part.largest)) < 1e-6);
+      }
+      CHECK(std::abs(part.sum - sum) < 1e-9 * sum);
+    }
+}
+
 TEST_CASE("activations: SwiGLU") {
   for (const target t : targets())
     for (const std::size_t n : lengths) {

@@ -82,6 +82,29 @@ TEST_CASE("attention: parts merged by log-sum-exp are attention over the concate
     }
 }
 
+TEST_CASE("attention: several pieces of tokens are attention over all of them, with their weights") {
+  // long enough for three pieces; segments that end inside one
+  const index_t tokens = 2 * kv::piecewise_attention::piece_tokens + 77;
+  const auto k = random_heads(1, tokens, 32, 3), v = random_heads(1, tokens, 32, 4);
+  const three_segments keys(k, 2040, tokens - 9), values(v, 2100, tokens - 50);
+  const auto q = random_matrix<float>(2, 32, 9);
+  matrix<float> out(2, 32), weights;
+  kv::attend({keys.list(), values.list()}, 0, q.view(), out.view(), &weights);
+  for (index_t j = 0; j < 2; ++j) {
+    CHECK(largest_difference(out.row(j), attention(q.row(j), keys.to_dense(0), values.to_dense(0))) < 1e-5);
+    double total = 0;
+    for (const float w : weights.row(j)) total += static_cast<double>(w);
+    CHECK(std::abs(total - 1) < 1e-5);
+  }
+  // a query that is no number gives what is none, as for the other query it did not
+  auto bad = q;
+  bad(0, 3) = std::numeric_limits<float>::quiet_NaN();
+  matrix<float> again(2, 32);
+  kv::attend({keys.list(), values.list()}, 0, bad.view(), again.view());
+  CHECK(std::isnan(again(0, 0)));
+  CHECK(std::ranges::equal(again.row(1), out.row(1)));
+}
+
 TEST_CASE("attention: by hand") {
   // one token: its value; equal keys: the mean of the values
   heads_array k(1, 2, 2), v(1, 2, 2);

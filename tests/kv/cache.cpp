@@ -3,6 +3,7 @@
 #include <tersor/kv/cache.hpp>
 #include <tersor/kv/dense.hpp>
 #include <tersor/kv/full.hpp>
+#include <tersor/kv/gear.hpp>
 #include <tersor/kv/kivi.hpp>
 #include <tersor/kv/random.hpp>
 #include <tersor/kv/streaming.hpp>
@@ -358,6 +359,42 @@ TEST_CASE("cache: errors", "[cache]") {
   kv::any_cache needy(layout, listed{} | f32);
   needy.prefill(x.k.first(3), x.v.first(3), x.q.first(3));
   CHECK(holds(error_of([&] { needy.finish_step(); }), {"listed", "weights"}));
+}
+
+/// Dense types, KIVI and GEAR with groups that fit heads of `dim` channels.
+std::vector<kv::any_codec> codecs_of(index_t dim) {
+  const index_t group = dim % 16 == 0 ? 16 : dim;
+  return {kv::dense{kv::element_type::f32},
+          kv::dense{kv::element_type::f16},
+          kv::dense{kv::element_type::f8_e4m3},
+          kv::kivi{.bits = 2, .group_size = group, .residual = 4 * group},
+          kv::kivi{.bits = 4, .group_size = group, .residual = 4 * group},
+          kv::kivi{.bits = 3, .group_size = group, .residual = 4 * group},
+          kv::gear{.bits = 2},
+          kv::gear{.bits = 4, .backbone = kv::gear_backbone::kcvt, .outliers = 0.1},
+          kv::gear{.backbone = kv::gear_backbone::per_token}};
+}
+
+TEST_CASE("cache: attention over stored forms is attention over what they decode to, for any threads") {
+  for (const index_t dim : {3, 64, 80, 96, 128})
+    for (const auto& codec : codecs_of(dim)) {
+      const index_t tokens = dim == 64 ? 2500 : 150;
+      const auto k = random_heads(2, tokens, dim, 1), v = random_heads(2, tokens, dim, 2);
+      kv::any_cache cache({.heads = 8, .kv_heads = 2, .head_dim = dim, .rotary = {}}, kv::full{}, codec);
+      cache.prefill(k.view(), v.view(), {k.values.data(), {8, 0, dim}});
+      const auto q = random_matrix<float>(8, dim, 7);
+      matrix<float> one(8, dim), other(8, dim);
+      tersor::context ctx;
+      ctx.threads = 1;
+      cache.attend(q.view(), one.view(), ctx);
+      CHECK(largest_difference(one.values(), attention_of(cache, q).values()) <
+            2e-5 * (1 + norm(one.values())));
+      for (const int threads : {2, 3}) {
+        ctx.threads = threads;
+        cache.attend(q.view(), other.view(), ctx);
+        CHECK(other == one);
+      }
+    }
 }
 
 }  // namespace

@@ -91,6 +91,18 @@ struct log_sum_exp {
     return static_cast<double>(top) + std::log(sum(n, [=](index_t i) { return exponential(x[i] - top); }));
   }
 };
+/// Largest of scale * x[i], and Σ of what is left in x: e^(scale x[i] - largest).
+struct scaled_exponentials {
+  float largest;
+  double sum;
+};
+struct exponentials {
+  TERSOR_ALWAYS_INLINE static scaled_exponentials run(float* x, index_t n, float scale) {
+    const float top = scale * kernel::detail::largest(x, n);
+    for_each(n, [=](index_t i) { x[i] = exponential(scale * x[i] - top); });
+    return {top, sum(n, [=](index_t i) { return x[i]; })};
+  }
+};
 struct swiglu {
   TERSOR_ALWAYS_INLINE static void run(float* gate, const float* up, index_t n) {
     for_each(n, [=](index_t i) { gate[i] = gate[i] / (1.0F + exponential(-gate[i])) * up[i]; });
@@ -116,6 +128,12 @@ inline void softmax(float* x, index_t n, target t = best_target()) { run<detail:
 /// log Σ e^x[i] for x [n], n > 0; stable.
 inline double log_sum_exp(const float* x, index_t n, target t = best_target()) {
   return run<detail::log_sum_exp>(t, x, n);
+}
+/// x[i] := e^(scale x[i] - m) for x [n], n > 0, m the largest of scale x[i], scale > 0. Returns m and the sum
+/// of the new x: what softmax over several pieces needs of each.
+using detail::scaled_exponentials;
+inline scaled_exponentials exponentials(float* x, index_t n, float scale, target t = best_target()) {
+  return run<detail::exponentials>(t, x, n, scale);
 }
 /// gate[i] := silu(gate[i]) * up[i].
 inline void swiglu(float* gate, const float* up, index_t n, target t = best_target()) {

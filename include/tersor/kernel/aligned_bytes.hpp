@@ -43,4 +43,28 @@ class aligned_bytes {
   std::shared_ptr<std::uint8_t> data_;
 };
 
+/// Memory of vectors that are read as streams: of 2 MiB and more, in large pages where the system has them.
+template <class T>
+struct stream_allocator {
+  using value_type = T;
+  static constexpr std::size_t large = std::size_t{1} << 21;
+
+  stream_allocator() = default;
+  template <class U>
+  stream_allocator(const stream_allocator<U>&) {}
+  T* allocate(std::size_t n) {
+    const std::size_t size = n * sizeof(T);
+    void* p = ::operator new (size, std::align_val_t{alignment(size)});
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (size >= large) ::madvise(p, size / large * large, MADV_HUGEPAGE);  // a wish, as above
+#endif
+    return static_cast<T*>(p);
+  }
+  void deallocate(T* p, std::size_t n) { ::operator delete (p, std::align_val_t{alignment(n * sizeof(T))}); }
+  friend bool operator==(const stream_allocator&, const stream_allocator&) { return true; }
+
+ private:
+  static std::size_t alignment(std::size_t size) { return size >= large ? large : 64; }
+};
+
 }  // namespace tersor::kernel

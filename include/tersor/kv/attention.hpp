@@ -22,36 +22,107 @@ struct segment_lists {
   index_t tokens() const { return tokens(keys); }
 };
 
+/// Attention of the queries of one group over the tokens of all segments, in pieces of `piece_tokens` tokens
+/// (as Flash-Decoding, arXiv:2307.08691, splits a long context; no code taken). Pieces may run in any order
+/// and on any threads; they are cut by the number of tokens alone and merged in their order, so results are
+/// the same bits for any number of threads.
+class piecewise_attention {
+ public:
+  static constexpr index_t piece_tokens = 2048;
+
+  /// @param q [queries, head_dim], rows contiguous; referred to. Errors: no tokens; keys and values of
+  /// different numbers.
+  piecewise_attention(segment_lists segments, index_t head, matrix_view<const float> q,
+                      matrix<float>* weights = nullptr)
+      : segments_(std::move(segments)),
+        head_(head),
+        q_(q),
+        weights_(weights),
+        tokens_(segments_.tokens()),
+        out_(pieces() * q.rows(), q.cols()),
+        parts_(static_cast<std::size_t>(pieces() * q.rows())) {
+    assert(q.strides[1] == 1);
+    require(tokens_ > 0, "attention: cached tokens", tokens_, "at least 1");
+    require(segment_lists::tokens(segments_.values) == tokens_, "attention: tokens of the values",
+            segment_lists::tokens(segments_.values), tokens_, ", as many as keys");
+    if (weights_) *weights_ = matrix<float>(q.rows(), tokens_);
+  }
+  index_t pieces() const { return (tokens_ + piece_tokens - 1) / piece_tokens; }
+
+  /// Piece i: logits, exponentials, sum of values. Touches nothing that another piece does.
+  void run(index_t i) {
+    const index_t first = i * piece_tokens, count = std::min(piece_tokens, tokens_ - first), n = q_.rows();
+    matrix<float> own(weights_ ? 0 : n, count);
+    const auto a = weights_ ? weights_->view().block(0, first, n, count) : own.view();
+    for_each_segment(segments_.keys, first, count,
+                     [&](const segment& s, index_t from, index_t at, index_t m) {
+                       s.scores(head_, from, q_, a.block(0, at, n, m));
+                     });
+    const float scale = 1.0F / std::sqrt(static_cast<float>(q_.cols()));
+    for (index_t j = 0; j < n; ++j)
+      parts_[static_cast<std::size_t>(i * n + j)] = kernel::exponentials(&a(j, index_t{0}), count, scale);
+    const matrix_view<const float> p = a;
+    for_each_segment(segments_.values, first, count,
+                     [&](const segment& s, index_t from, index_t at, index_t m) {
+                       s.accumulate(head_, from, p.block(0, at, n, m), out_.view().rows(i * n, n));
+                     });
+  }
+  /// After all pieces: out [queries, head_dim], and the weights where they are wanted.
+  void finish(matrix_view<float> out) {
+    const index_t n = q_.rows();
+    std::vector<float> share(static_cast<std::size_t>(pieces()));
+    for (index_t j = 0; j < n; ++j) {
+      const auto part = [&](index_t i) { return parts_[static_cast<std::size_t>(i * n + j)]; };
+      float largest = part(0).largest;
+      for (index_t i = 1; i < pieces(); ++i) largest = std::max(largest, part(i).largest);
+      double sum = 0;
+      for (index_t i = 0; i < pieces(); ++i) sum += part(i).sum * weight(part(i).largest, largest);
+      for (index_t c = 0; c < out.cols(); ++c) out(j, c) = 0.0F;
+      for (index_t i = 0; i < pieces(); ++i) {
+        const auto w = static_cast<float>(weight(part(i).largest, largest) / sum);
+        const auto row = out_.row(i * n + j);
+        for (index_t c = 0; c < out.cols(); ++c) out(j, c) += w * row[static_cast<std::size_t>(c)];
+        if (weights_)
+          for (index_t t = i * piece_tokens; t < std::min(tokens_, (i + 1) * piece_tokens); ++t)
+            (*weights_)(j, t) *= w;
+      }
+    }
+  }
+
+ private:
+  static double weight(float mine, float largest) {
+    return std::exp(static_cast<double>(mine) - static_cast<double>(largest));
+  }
+  /// f(segment, its first token, the place in the piece, tokens) for what [first, first + count) touches.
+  template <class F>
+  static void for_each_segment(const std::vector<const segment*>& list, index_t first, index_t count,
+                               const F& f) {
+    index_t begin = 0;  // of the segment
+    for (const segment* s : list) {
+      const index_t low = std::max(first, begin), high = std::min(first + count, begin + s->tokens());
+      if (low < high) f(*s, low - begin, low - first, high - low);
+      begin += s->tokens();
+    }
+  }
+
+  segment_lists segments_;
+  index_t head_;
+  matrix_view<const float> q_;
+  matrix<float>* weights_;
+  index_t tokens_;
+  matrix<float> out_;  // of every piece and query, not yet divided by a sum
+  std::vector<kernel::scaled_exponentials> parts_;
+};
+
 /// Attention of the queries of one group (no paper: the definition): out [queries, head_dim] = softmax(q Kᵀ /
 /// √head_dim) V with one softmax in float over the tokens of all segments. Rows of q and out are contiguous.
-/// Cost: every segment is decoded once for scores and once for the sum. Error if there is no token.
+/// Cost: every segment is read once for scores and once for the sum. Error if there is no token.
 /// @param weights null, or [queries, tokens] that receives the attention weights.
 inline void attend(const segment_lists& segments, index_t head, matrix_view<const float> q,
                    matrix_view<float> out, matrix<float>* weights = nullptr) {
-  assert(q.strides[1] == 1 && out.strides[1] == 1);
-  const index_t tokens = segments.tokens();
-  require(tokens > 0, "attention: cached tokens", tokens, "at least 1");
-  require(segment_lists::tokens(segments.values) == tokens, "attention: tokens of the values",
-          segment_lists::tokens(segments.values), tokens, ", as many as keys");
-  matrix<float> own;
-  matrix<float>& a = weights ? *weights : own;
-  a = matrix<float>(q.rows(), tokens);
-  index_t first = 0;
-  for (const segment* s : segments.keys) {
-    s->scores(head, q, a.view().block(0, first, q.rows(), s->tokens()));
-    first += s->tokens();
-  }
-  const float scale = 1.0F / std::sqrt(static_cast<float>(q.cols()));
-  for (index_t j = 0; j < q.rows(); ++j) {
-    for (float& x : a.row(j)) x *= scale;
-    kernel::softmax(a.row(j).data(), tokens);
-    for (index_t c = 0; c < out.cols(); ++c) out(j, c) = 0.0F;
-  }
-  first = 0;
-  for (const segment* s : segments.values) {
-    s->accumulate(head, std::as_const(a).view().block(0, first, q.rows(), s->tokens()), out);
-    first += s->tokens();
-  }
+  piecewise_attention a(segments, head, q, weights);
+  for (index_t i = 0; i < a.pieces(); ++i) a.run(i);
+  a.finish(out);
 }
 
 /// Attention over some of the tokens, to be merged with that over others: for each query the largest logit,

@@ -38,8 +38,8 @@ cache_policy operator|(E first, C second) {
 ///
 /// A prompt is attended to exactly by the caller; `prefill` then selects and encodes. At decode each token is
 /// appended to an uncompressed tail, attended to, and flushed by the codec's rule. Keys and queries come as
-/// `keys()` says: rotated to `next_position()`, or plain. Attention runs over bodies and tails with one
-/// softmax and decodes tiles of 64 tokens. Results are the same bits for any number of threads. A copy is an
+/// `keys()` says: rotated to `next_position()`, or plain. Attention runs over bodies and tails as they are
+/// stored, with one softmax. Results are the same bits for any number of threads. A copy is an
 /// independent cache. After an error inside `prefill` or a step a cache is not to be used again.
 ///
 ///     tersor::kv::any_cache cache({.heads = 32, .kv_heads = 8, .head_dim = 128, .rotary = rotary},
@@ -179,32 +179,25 @@ class any_cache {
     auto queries = copy_as<float>(q);
     if (turns())
       for (index_t h = 0; h < queries.rows(); ++h) table_.apply(queries.row(h).data(), next_position() - 1);
+    // All heads of a piece of the tokens, then the next: what heads store together is read while it is near.
+    std::vector<head_reader> readers(static_cast<std::size_t>(layout_.kv_heads));
     const index_t group = layout_.group();
     parallel_for(layout_.kv_heads, ctx, [&](index_t h) {
-      const lane& l = lane_of(h);
-      segment_lists segments{l.keys.segments(), l.values.segments()};
-      std::vector<rotated_view> views;
-      if (turns()) {
-        views.reserve(segments.keys.size());
-        index_t first = 0;
-        for (const segment*& s : segments.keys) {
-          views.emplace_back(*s, table_, stored_positions(h), first);
-          first += s->tokens();
-          s = &views.back();
-        }
-      }
-      const auto own = std::as_const(queries).view().rows(h * group, group);
-      std::optional<picked_tokens> picked_keys, picked_values;
-      if (!pages_.empty()) {
-        const auto picked = tokens_to_read(h, own);
-        segments = {{&picked_keys.emplace(segments.keys, picked)},
-                    {&picked_values.emplace(segments.values, picked)}};
-      }
-      matrix<float> result(group, layout_.head_dim);
-      kv::attend(segments, h - l.first_head, own, result.view(),
-                 weights ? &(*weights)[static_cast<std::size_t>(h)] : nullptr);
-      copy(result.view(), out.rows(h * group, group));
+      open_reader(readers[static_cast<std::size_t>(h)], h,
+                  std::as_const(queries).view().rows(h * group, group),
+                  weights ? &(*weights)[static_cast<std::size_t>(h)] : nullptr);
     });
+    index_t pieces = 0;
+    for (const auto& r : readers) pieces = std::max(pieces, r.attention->pieces());
+    parallel_for(pieces * layout_.kv_heads, ctx, [&](index_t i) {
+      auto& a = *readers[static_cast<std::size_t>(i % layout_.kv_heads)].attention;
+      if (const index_t piece = i / layout_.kv_heads; piece < a.pieces()) a.run(piece);
+    });
+    for (index_t h = 0; h < layout_.kv_heads; ++h) {
+      matrix<float> result(group, layout_.head_dim);
+      readers[static_cast<std::size_t>(h)].attention->finish(result.view());
+      copy(result.view(), out.rows(h * group, group));
+    }
   }
 
   /// Moves what the codec's rule says from the tails to the bodies.
@@ -319,6 +312,33 @@ class any_cache {
     half keys, values;
     const half& at(side s) const { return s == side::keys ? keys : values; }
   };
+
+  /// The segments of a head as a step reads them, and attention over them.
+  struct head_reader {
+    std::vector<rotated_view> views;
+    std::optional<picked_tokens> picked_keys, picked_values;
+    std::optional<piecewise_attention> attention;
+  };
+  void open_reader(head_reader& r, index_t kv_head, matrix_view<const float> q,
+                   matrix<float>* weights) const {
+    const lane& l = lane_of(kv_head);
+    segment_lists segments{l.keys.segments(), l.values.segments()};
+    if (turns()) {
+      r.views.reserve(segments.keys.size());
+      index_t first = 0;
+      for (const segment*& s : segments.keys) {
+        r.views.emplace_back(*s, table_, stored_positions(kv_head), first);
+        first += s->tokens();
+        s = &r.views.back();
+      }
+    }
+    if (!pages_.empty()) {
+      const auto picked = tokens_to_read(kv_head, q);
+      segments = {{&r.picked_keys.emplace(segments.keys, picked)},
+                  {&r.picked_values.emplace(segments.values, picked)}};
+    }
+    r.attention.emplace(std::move(segments), kv_head - l.first_head, q, weights);
+  }
 
   const lane& lane_of(index_t kv_head) const {
     assert(kv_head >= 0 && kv_head < layout_.kv_heads);

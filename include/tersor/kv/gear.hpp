@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <bit>    // std::countr_zero
+#include <tuple>  // std::tuple
+
 #include <tersor/core/random.hpp>
 #include <tersor/kv/codec.hpp>
 #include <tersor/kv/quantized_tokens.hpp>
@@ -78,6 +81,7 @@ class gear_block final : public segment {
           filtered[static_cast<std::size_t>((h * n + t) * dim + c)] = rows(h, t, c);
     take_outliers(filtered, o.outliers, heads, n, dim);
     backbone_.append({filtered.data(), {heads, n, dim}}, true, ctx);
+    clear_outliers(heads, n, dim);
     if (start.empty() || start.front().cols() == 0) return;
     require(static_cast<index_t>(start.size()) == heads, "gear: starts of the power iteration", start.size(),
             heads);
@@ -89,8 +93,8 @@ class gear_block final : public segment {
         for (index_t c = 0; c < dim; ++c) e(t, c) = rows(h, t, c) - e(t, c);
       const auto f = power_iteration(std::as_const(e).view(), std::move(start[static_cast<std::size_t>(h)]),
                                      o.loops, ctx);
-      q_.emplace_back(o.value_type).append(f.q.values());
-      p_.emplace_back(o.value_type).append(f.p.values());
+      q_.emplace_back(o.value_type).append(to_matrix<float>(f.q.view().transposed()).values());
+      p_.emplace_back(o.value_type).append(to_matrix<float>(f.p.view().transposed()).values());
     }
   }
 
@@ -105,68 +109,89 @@ class gear_block final : public segment {
   void read(index_t head, index_t first, matrix_view<float> out) const override {
     read_without_factors(head, first, out);
     if (rank_ == 0) return;
-    const auto q = factor(q_, head, first, out.rows()), p = factor(p_, head, 0, head_dim());
+    const auto q = transposed_factor(q_, head, first, out.rows(), tokens());
+    const auto p = transposed_factor(p_, head, 0, head_dim(), head_dim());
     for (index_t t = 0; t < out.rows(); ++t)
-      for (index_t c = 0; c < out.cols(); ++c)
-        for (index_t k = 0; k < rank_; ++k) out(t, c) += q(t, k) * p(c, k);
+      for (index_t k = 0; k < rank_; ++k)
+        kernel::run<add_multiple>(kernel::best_target(), q(k, t), static_cast<const float*>(p.row(k).data()),
+                                  head_dim(), out.row(t).data);
   }
   /// Backbone and outliers alone.
   void read_without_factors(index_t head, index_t first, matrix_view<float> out) const {
     backbone_.read(head, first, out);
     if (outliers_ == 0) return;
-    std::vector<float> value(static_cast<std::size_t>(outliers_));
-    const index_t dim = head_dim(), last = first + out.rows();
-    if (vectors_ == side::keys) {
-      for (index_t c = 0; c < dim; ++c) {
-        const index_t base = (head * dim + c) * outliers_;
-        for (index_t k = lower_bound(base, first); k < outliers_ && index(base + k) < last; ++k)
-          out(index(base + k) - first, c) = values_[base + k];
-      }
-      return;
-    }
-    for (index_t t = 0; t < out.rows(); ++t) {
-      const index_t base = (first + t) * outliers_;
-      for (index_t k = lower_bound(base, head * dim); k < outliers_ && index(base + k) < (head + 1) * dim;
-           ++k)
-        out(t, index(base + k) - head * dim) = values_[base + k];
+    const index_t last = first + out.rows(), dim = head_dim();
+    std::vector<float> value;
+    for (index_t tile = first / tile_tokens; tile * tile_tokens < last; ++tile) {
+      const index_t row = tile * tile_tokens, at = head * tiles() + tile;
+      const index_t begin = begins_[static_cast<std::size_t>(at)],
+                    end = begins_[static_cast<std::size_t>(at) + 1];
+      value.resize(static_cast<std::size_t>(end - begin));
+      values_.read(begin, value);
+      const bool whole = row >= first && std::min(row + tile_tokens, tokens()) <= last;
+      const auto put = [&](const auto& places) {
+        if (whole) {
+          float* to = out.data + (row - first) * dim;
+          for (index_t i = begin; i < end; ++i)
+            to[places[static_cast<std::size_t>(i)]] = value[static_cast<std::size_t>(i - begin)];
+          return;
+        }
+        for (index_t i = begin; i < end; ++i) {
+          const index_t place = row * dim + static_cast<index_t>(places[static_cast<std::size_t>(i)]);
+          if (place >= first * dim && place < last * dim)
+            out.data[place - first * dim] = value[static_cast<std::size_t>(i - begin)];
+        }
+      };
+      if (wide_.empty())
+        put(narrow_);
+      else
+        put(wide_);
     }
   }
+  using segment::accumulate;
+  using segment::scores;
   /// q D^ᵀ + (q P) Qᵀ: the low-rank matrix is never formed.
-  void scores(index_t head, matrix_view<const float> q, matrix_view<float> out) const override {
-    for_each_plain_tile(head, [&](index_t first, const matrix<float>& tile, index_t count) {
-      kernel::run<detail::tile_scores>(kernel::best_target(), q.data, q.strides[0], q.rows(), tile.data(),
-                                       count, tile.cols(), out.data + first, out.strides[0]);
-    });
-    if (rank_ == 0) return;
-    const auto left = factor(q_, head, 0, tokens()), right = factor(p_, head, 0, head_dim());
-    for (index_t j = 0; j < q.rows(); ++j) {
-      std::vector<float> z(static_cast<std::size_t>(rank_));
-      for (index_t c = 0; c < head_dim(); ++c)
-        for (index_t k = 0; k < rank_; ++k) z[static_cast<std::size_t>(k)] += q(j, c) * right(c, k);
-      for (index_t t = 0; t < tokens(); ++t)
-        for (index_t k = 0; k < rank_; ++k) out(j, t) += z[static_cast<std::size_t>(k)] * left(t, k);
+  void scores(index_t head, index_t first, matrix_view<const float> q,
+              matrix_view<float> out) const override {
+    const index_t count = out.cols();
+    if (multiplies_codes(head, group_axis::tokens)) {
+      backbone_.scores(head, first, q, out);
+      correct_scores(head, first, q, out);
+    } else {
+      for_each_plain_tile(head, first, count, [&](index_t at, const matrix<float>& tile, index_t n) {
+        tile_scores(tile.data(), n, q, out.data + at, out.strides[0]);
+      });
     }
+    if (rank_ == 0) return;
+    const auto right = transposed_factor(p_, head, 0, head_dim(), head_dim());
+    const auto left = transposed_factor(q_, head, first, count, tokens());
+    matrix<float> z(q.rows(), rank_);
+    tile_scores(right.data(), rank_, q, z.data(), rank_);
+    tile_sums(left.data(), std::as_const(z).view(), out);
   }
   /// out += a D^ + (a Q) Pᵀ.
-  void accumulate(index_t head, matrix_view<const float> a, matrix_view<float> out) const override {
-    for_each_plain_tile(head, [&](index_t first, const matrix<float>& tile, index_t count) {
-      kernel::run<detail::tile_sum>(kernel::best_target(), a.data + first, a.strides[0], a.rows(),
-                                    tile.data(), count, tile.cols(), out.data, out.strides[0]);
-    });
-    if (rank_ == 0) return;
-    const auto left = factor(q_, head, 0, tokens()), right = factor(p_, head, 0, head_dim());
-    for (index_t j = 0; j < a.rows(); ++j) {
-      std::vector<float> z(static_cast<std::size_t>(rank_));
-      for (index_t t = 0; t < tokens(); ++t)
-        for (index_t k = 0; k < rank_; ++k) z[static_cast<std::size_t>(k)] += a(j, t) * left(t, k);
-      for (index_t c = 0; c < head_dim(); ++c)
-        for (index_t k = 0; k < rank_; ++k) out(j, c) += z[static_cast<std::size_t>(k)] * right(c, k);
+  void accumulate(index_t head, index_t first, matrix_view<const float> a,
+                  matrix_view<float> out) const override {
+    const index_t count = a.cols();
+    if (multiplies_codes(head, group_axis::channels)) {
+      backbone_.accumulate(head, first, a, out);
+      correct_sums(head, first, a, out);
+    } else {
+      for_each_plain_tile(head, first, count, [&](index_t at, const matrix<float>& tile, index_t n) {
+        tile_sums(tile.data(), a.block(0, at, a.rows(), n), out);
+      });
     }
+    if (rank_ == 0) return;
+    const auto right = transposed_factor(p_, head, 0, head_dim(), head_dim());
+    const auto left = transposed_factor(q_, head, first, count, tokens());
+    matrix<float> z(a.rows(), rank_);
+    tile_scores(left.data(), rank_, a, z.data(), rank_);
+    tile_sums(right.data(), std::as_const(z).view(), out);
   }
   op::storage_report storage() const override {
     auto report = backbone_.storage();
-    const std::size_t width = wide_.empty() ? 2 : 4;
-    const auto count = static_cast<index_t>(narrow_.size() + wide_.size());
+    const std::size_t width = index_bytes_;
+    const index_t count = values_.size();
     add_storage(report, "outlier_index", width == 2 ? dtype::u16 : dtype::u32, count,
                 width * static_cast<std::size_t>(count));
     add_storage(report, "outlier_value", values_.type(), values_.size(), values_.bytes());
@@ -182,19 +207,114 @@ class gear_block final : public segment {
     return std::max<index_t>(
         o.axis == group_axis::tokens ? rows.extents[1] : rows.extents[0] * rows.extents[2], 1);
   }
+  struct add_multiple {
+    TERSOR_ALWAYS_INLINE static void run(float factor, const float* x, index_t n, float* y) {
+      kernel::detail::for_each(n, [=](index_t i) { y[i] += factor * x[i]; });
+    }
+  };
+  /// Can the backbone's codes be multiplied with as they are, and put right where outliers are? That wants a
+  /// tile inside one group of tokens.
+  bool multiplies_codes(index_t head, group_axis axis) const {
+    return backbone_.axis() == axis && backbone_.multiplies_codes(head) && wide_.empty() &&
+           std::has_single_bit(static_cast<std::size_t>(head_dim())) &&
+           (axis == group_axis::channels || backbone_.group_size() % tile_tokens == 0 ||
+            backbone_.group_size() >= tokens());
+  }
+  /// What the loops over a tile's outliers see: x is in place of `low`, the minimum of its group.
+  struct tile_outliers {
+    const std::uint16_t* place;  // t * dim + c
+    const float* value;
+    index_t count;
+    index_t dim_bits;
+    index_t first, last;  // rows of the tile that are asked for
+  };
+  /// out[t] += q[c] (x - low[c])
+  struct add_to_scores {
+    TERSOR_ALWAYS_INLINE static void run(tile_outliers x, const float* q, const float* low, float* q_low,
+                                         float* out) {
+      kernel::detail::for_each(index_t{1} << x.dim_bits, [=](index_t c) { q_low[c] = q[c] * low[c]; });
+      const auto mask = (std::uint32_t{1} << x.dim_bits) - 1U;
+      for (index_t i = 0; i < x.count; ++i) {
+        const std::uint32_t place = x.place[i], c = place & mask;
+        const auto t = static_cast<index_t>(place >> x.dim_bits);
+        if (t >= x.first && t < x.last) out[t - x.first] += q[c] * x.value[i] - q_low[c];
+      }
+    }
+  };
+  /// out[c] += a[t] (x - low[t, group of c])
+  struct add_to_sums {
+    TERSOR_ALWAYS_INLINE static void run(tile_outliers x, const float* a, const float* low, index_t groups,
+                                         const std::uint16_t* group_of, float* out) {
+      const auto mask = (std::uint32_t{1} << x.dim_bits) - 1U;
+      for (index_t i = 0; i < x.count; ++i) {
+        const std::uint32_t place = x.place[i], c = place & mask;
+        const auto t = static_cast<index_t>(place >> x.dim_bits);
+        if (t >= x.first && t < x.last)
+          out[c] += a[t - x.first] * (x.value[i] - low[(t - x.first) * groups + group_of[c]]);
+      }
+    }
+  };
+  /// f(outliers, the place of the tile in the run, tokens) for the tiles of tokens [first, first + count).
   template <class F>
-  void for_each_plain_tile(index_t head, const F& f) const {
-    matrix<float> tile(std::min(tile_tokens, tokens()), head_dim());
-    for (index_t first = 0; first < tokens(); first += tile_tokens) {
-      const index_t count = std::min(tile_tokens, tokens() - first);
-      read_without_factors(head, first, tile.view().rows(0, count));
-      f(first, tile, count);
+  void for_each_tile_of_outliers(index_t head, index_t first, index_t count, const F& f) const {
+    std::vector<float> value;
+    const index_t last = first + count;
+    for (index_t tile = first / tile_tokens; tile * tile_tokens < last; ++tile) {
+      const auto at = static_cast<std::size_t>(head * tiles() + tile);
+      const index_t begin = begins_[at], n = begins_[at + 1] - begin, row = tile * tile_tokens;
+      value.resize(static_cast<std::size_t>(n));
+      values_.read(begin, value);
+      const index_t low = std::max(first, row), high = std::min(last, row + tile_tokens);
+      f(tile_outliers{narrow_.data() + begin, value.data(), n,
+                      static_cast<index_t>(std::countr_zero(static_cast<std::size_t>(head_dim()))), low - row,
+                      high - row},
+        low - first, high - low);
     }
   }
-  matrix<float> factor(const std::vector<real_list>& factors, index_t head, index_t first,
-                       index_t count) const {
-    matrix<float> f(count, rank_);
-    factors[static_cast<std::size_t>(head)].read(first * rank_, f.values());
+  void correct_scores(index_t head, index_t first, matrix_view<const float> q, matrix_view<float> out) const {
+    if (outliers_ == 0) return;
+    std::vector<float> low(static_cast<std::size_t>(head_dim())), q_low(low.size());
+    for_each_tile_of_outliers(head, first, out.cols(), [&](const tile_outliers& x, index_t at, index_t) {
+      backbone_.read_minimums(head, first + at, low);
+      for (index_t j = 0; j < q.rows(); ++j) {
+        const float* mine = q.row(j).data;
+        kernel::run<add_to_scores>(kernel::best_target(), x, mine, static_cast<const float*>(low.data()),
+                                   q_low.data(), &out(j, at));
+      }
+    });
+  }
+  void correct_sums(index_t head, index_t first, matrix_view<const float> a, matrix_view<float> out) const {
+    if (outliers_ == 0) return;
+    const index_t groups = backbone_.groups_of_token(), dim = head_dim();
+    std::vector<std::uint16_t> group_of(static_cast<std::size_t>(dim));
+    for (index_t c = 0; c < dim; ++c)
+      group_of[static_cast<std::size_t>(c)] =
+          static_cast<std::uint16_t>((head * dim + c) / backbone_.group_size());
+    std::vector<float> low;
+    for_each_tile_of_outliers(head, first, a.cols(), [&](const tile_outliers& x, index_t at, index_t n) {
+      low.resize(static_cast<std::size_t>(n * groups));
+      backbone_.read_minimums(head, first + at, low);
+      for (index_t j = 0; j < a.rows(); ++j)
+        kernel::run<add_to_sums>(kernel::best_target(), x, &a(j, at), static_cast<const float*>(low.data()),
+                                 groups, static_cast<const std::uint16_t*>(group_of.data()), out.row(j).data);
+    });
+  }
+  template <class F>
+  void for_each_plain_tile(index_t head, index_t first, index_t tokens, const F& f) const {
+    if (tokens == 0) return;
+    matrix<float> tile(std::min(tile_tokens, tokens), head_dim());
+    for (index_t at = 0; at < tokens; at += tile_tokens) {
+      const index_t n = std::min(tile_tokens, tokens - at);
+      read_without_factors(head, first + at, tile.view().rows(0, n));
+      f(at, tile, n);
+    }
+  }
+  /// Rows [first, first + count) of a head's factor of `rows` rows, as columns [rank, count].
+  matrix<float> transposed_factor(const std::vector<real_list>& factors, index_t head, index_t first,
+                                  index_t count, index_t rows) const {
+    matrix<float> f(rank_, count);
+    for (index_t k = 0; k < rank_; ++k)
+      factors[static_cast<std::size_t>(head)].read(k * rows + first, f.row(k));
     return f;
   }
   /// Stores the largest and the smallest entries of every vector and puts the vector's mean in their place.
@@ -209,6 +329,8 @@ class gear_block final : public segment {
       return static_cast<std::size_t>((h * n + t) * dim + c);
     };
     std::vector<index_t> order(static_cast<std::size_t>(length));
+    std::vector<std::pair<std::size_t, float>> taken;  // place and value
+    taken.reserve(static_cast<std::size_t>(vectors * outliers_));
     for (index_t v = 0; v < vectors; ++v) {
       double mean = 0;
       for (index_t i = 0; i < length; ++i) mean += static_cast<double>(x[place(v, i)]);
@@ -219,43 +341,84 @@ class gear_block final : public segment {
       });
       // the first `each` and the last `each`; all of a short vector
       if (outliers_ < length) order.erase(order.begin() + each, order.end() - each);
-      std::ranges::sort(order);
       for (const index_t i : order) {
-        if (length <= 65536)
-          narrow_.push_back(static_cast<std::uint16_t>(i));
-        else
-          wide_.push_back(static_cast<std::uint32_t>(i));
-        values_.append(x[place(v, i)]);
+        taken.emplace_back(place(v, i), x[place(v, i)]);
         x[place(v, i)] = static_cast<float>(mean / static_cast<double>(length));
       }
       order.resize(static_cast<std::size_t>(length));
     }
+    store_outliers(std::move(taken), heads, n, dim, length);
   }
-  index_t index(index_t i) const {
-    const auto at = static_cast<std::size_t>(i);
-    return wide_.empty() ? static_cast<index_t>(narrow_[at]) : static_cast<index_t>(wide_[at]);
-  }
-  /// The first k with index(base + k) >= least, of a vector's ascending indices.
-  index_t lower_bound(index_t base, index_t least) const {
-    index_t low = 0, high = outliers_;
-    while (low < high) {
-      const index_t middle = (low + high) / 2;
-      if (index(base + middle) < least)
-        low = middle + 1;
-      else
-        high = middle;
+  /// Sorts outliers by head and tile of tokens, so that a decoded tile is put right in one pass.
+  void store_outliers(std::vector<std::pair<std::size_t, float>> taken, index_t heads, index_t n, index_t dim,
+                      index_t length) {
+    // In rounds, of which each has at most one entry of a token (keys) or channel (values): what neighbours
+    // add to are then different sums, and none waits for the one before.
+    struct entry {
+      index_t tile, round, sum;
+      std::size_t place;
+      float value;
+    };
+    std::vector<entry> entries;
+    entries.reserve(taken.size());
+    std::ranges::sort(taken, {}, &std::pair<std::size_t, float>::first);
+    std::vector<index_t> rounds;
+    for (const auto& [place, value] : taken) {
+      const auto at = static_cast<index_t>(place), c = at % dim, row = at / dim, h = row / n, t = row % n;
+      const index_t tile = h * tiles_of(n) + t / tile_tokens;
+      if (entries.empty() || entries.back().tile != tile)
+        rounds.assign(static_cast<std::size_t>(std::max(dim, tile_tokens)), 0);
+      const index_t sum = vectors_ == side::keys ? t % tile_tokens : c;
+      entries.push_back({tile, rounds[static_cast<std::size_t>(sum)]++, sum, place, value});
     }
-    return low;
+    std::ranges::sort(entries, {}, [](const entry& e) { return std::tuple(e.tile, e.round, e.sum); });
+    index_bytes_ = length <= 65536 ? 2 : 4;
+    const bool fits = tile_tokens * dim <= 65536;
+    begins_.reserve(static_cast<std::size_t>(heads * tiles_of(n)) + 1);
+    auto next = entries.begin();
+    for (index_t h = 0; h < heads; ++h)
+      for (index_t row = 0; row < n; row += tile_tokens) {
+        begins_.push_back(static_cast<index_t>(next - entries.begin()));
+        const auto base = static_cast<std::size_t>((h * n + row) * dim);
+        const auto size = static_cast<std::size_t>(std::min(tile_tokens, n - row) * dim);
+        for (; next != entries.end() && next->place >= base && next->place - base < size; ++next) {
+          if (fits)
+            narrow_.push_back(static_cast<std::uint16_t>(next->place - base));
+          else
+            wide_.push_back(static_cast<std::uint32_t>(next->place - base));
+          values_.append(next->value);
+        }
+      }
+    begins_.push_back(static_cast<index_t>(entries.size()));
   }
+  /// The backbone's codes in the places of outliers are 0, whatever the mean's would be: nothing reads them,
+  /// and products know what to take away.
+  void clear_outliers(index_t heads, index_t n, index_t dim) {
+    if (outliers_ == 0) return;
+    for (index_t h = 0; h < heads; ++h)
+      for (index_t tile = 0; tile < tiles_of(n); ++tile) {
+        const auto at = static_cast<std::size_t>(h * tiles_of(n) + tile);
+        for (index_t i = begins_[at]; i < begins_[at + 1]; ++i) {
+          const auto k = static_cast<std::size_t>(i);
+          const auto place = wide_.empty() ? index_t{narrow_[k]} : static_cast<index_t>(wide_[k]);
+          backbone_.clear_code(h, tile * tile_tokens + place / dim, place % dim);
+        }
+      }
+  }
+  static index_t tiles_of(index_t tokens) { return (tokens + tile_tokens - 1) / tile_tokens; }
+  index_t tiles() const { return tiles_of(tokens()); }
 
   quantized_tokens backbone_;
   side vectors_;
   index_t outliers_ = 0, rank_ = 0;
-  // of each vector, `outliers_` ascending indices inside it (u16 where they fit) and the exact values
+  // Exact values of each head and tile of tokens, with their places in the tile (u16 where they fit);
+  // what is counted are the indices inside vectors of the stored form, which say the same.
+  std::size_t index_bytes_ = 2;
+  std::vector<index_t> begins_;  // [heads * tiles + 1]
   std::vector<std::uint16_t> narrow_;
   std::vector<std::uint32_t> wide_;
   real_list values_;
-  std::vector<real_list> q_, p_;  // of each head, [tokens, rank] and [head_dim, rank]
+  std::vector<real_list> q_, p_;  // of each head, [rank, tokens] and [rank, head_dim]
 };
 
 /// The blocks of one side of a cache, in order.
@@ -286,26 +449,23 @@ class gear_tokens final : public body {
     blocks_.emplace_back(rows, options_, std::move(start), ctx);
   }
   void read(index_t head, index_t first, matrix_view<float> out) const override {
-    index_t begin = 0;  // of the block
-    for (const auto& b : blocks_) {
-      const index_t low = std::max(first, begin), high = std::min(first + out.rows(), begin + b.tokens());
-      if (low < high) b.read(head, low - begin, out.rows(low - first, high - low));
-      begin += b.tokens();
-    }
+    for_each_block(first, out.rows(), [&](const gear_block& b, index_t from, index_t at, index_t n) {
+      b.read(head, from, out.rows(at, n));
+    });
   }
-  void scores(index_t head, matrix_view<const float> q, matrix_view<float> out) const override {
-    index_t first = 0;
-    for (const auto& b : blocks_) {
-      b.scores(head, q, out.block(0, first, q.rows(), b.tokens()));
-      first += b.tokens();
-    }
+  using segment::accumulate;
+  using segment::scores;
+  void scores(index_t head, index_t first, matrix_view<const float> q,
+              matrix_view<float> out) const override {
+    for_each_block(first, out.cols(), [&](const gear_block& b, index_t from, index_t at, index_t n) {
+      b.scores(head, from, q, out.block(0, at, q.rows(), n));
+    });
   }
-  void accumulate(index_t head, matrix_view<const float> a, matrix_view<float> out) const override {
-    index_t first = 0;
-    for (const auto& b : blocks_) {
-      b.accumulate(head, a.block(0, first, a.rows(), b.tokens()), out);
-      first += b.tokens();
-    }
+  void accumulate(index_t head, index_t first, matrix_view<const float> a,
+                  matrix_view<float> out) const override {
+    for_each_block(first, a.cols(), [&](const gear_block& b, index_t from, index_t at, index_t n) {
+      b.accumulate(head, from, a.block(0, at, a.rows(), n), out);
+    });
   }
   op::storage_report storage() const override {
     op::storage_report report;
@@ -316,6 +476,17 @@ class gear_tokens final : public body {
   std::unique_ptr<body> clone() const override { return std::make_unique<gear_tokens>(*this); }
 
  private:
+  /// f(block, its first token, the place in the run, tokens) for what [first, first + count) touches.
+  template <class F>
+  void for_each_block(index_t first, index_t count, const F& f) const {
+    index_t begin = 0;  // of the block
+    for (const auto& b : blocks_) {
+      const index_t low = std::max(first, begin), high = std::min(first + count, begin + b.tokens());
+      if (low < high) f(b, low - begin, low - first, high - low);
+      begin += b.tokens();
+    }
+  }
+
   index_t heads_, head_dim_;
   gear_options options_;
   index_t decode_rank_;

@@ -41,6 +41,10 @@ inline std::uint8_t range_code(float x, range_grid g, int bits) {
 /// Tokens as codes of 1 to 8 bits with a minimum and a scale for each group: the asymmetric quantizer of KIVI
 /// (arXiv:2402.02750) and of GEAR's backbone (arXiv:2403.05527).
 ///
+/// Codes of 1, 2, 4 and 8 bits of heads of a multiple of 16 channels lie in the order of kernel::code_rows,
+/// so that attention multiplies with them as they are; others are a plain stream of bits and are decoded
+/// first.
+///
 /// Guarantee: |x - x^| <= scale / 2, up to rounding in float. Bits per element: bits + 2 * (bits of the
 /// scale's type) / group_size; a token's codes of one head fill whole bytes.
 class quantized_tokens final : public body {
@@ -54,6 +58,7 @@ class quantized_tokens final : public body {
         group_size_(group_size),
         bits_(bits),
         axis_(axis),
+        ordered_(kernel::code_rows::fits(bits, head_dim)),
         row_bytes_(packed_bytes(bits, static_cast<std::size_t>(head_dim))),
         codes_(static_cast<std::size_t>(heads)),
         scale_(axis == group_axis::tokens ? codes_.size() : 1, real_list(scale_type)),
@@ -86,6 +91,13 @@ class quantized_tokens final : public body {
   }
 
   void read(index_t head, index_t first, matrix_view<float> out) const override {
+    if (out.rows() == 0) return;
+    if (ordered_ && axis_ == group_axis::tokens)
+      return kernel::decode_rows(kernel::best_target(), rows(head, first, out.rows()),
+                                 column_grids(head, first), out.data);
+    if (ordered_)
+      if (const auto grids = group_grids(head, first); grids.fits(rows(head, first, out.rows())))
+        return kernel::decode_rows(kernel::best_target(), rows(head, first, out.rows()), grids, out.data);
     matrix<std::uint8_t> q(out.rows(), head_dim_);
     unpack(head, first, q.view());
     if (axis_ == group_axis::tokens) {
@@ -119,6 +131,46 @@ class quantized_tokens final : public body {
         kernel::run<group_values>(kernel::best_target(), code + start, s, m, end - start, y + start);
       }
     }
+  }
+  /// The minimum of a token's group in every group of the token (along channels), or of every channel of a
+  /// head in the group of a token (along tokens), from token `first` on.
+  void read_minimums(index_t head, index_t first, std::span<float> out) const {
+    if (axis_ == group_axis::tokens)
+      minimum_[static_cast<std::size_t>(head)].read(first / group_size_ * head_dim_, out);
+    else
+      minimum_[0].read(first * groups_of_token(), out);
+  }
+  /// Puts a group's minimum in the place of one value: code 0.
+  void clear_code(index_t head, index_t t, index_t c) {
+    auto* row = codes_[static_cast<std::size_t>(head)].data() + t * static_cast<index_t>(row_bytes_);
+    const auto words = static_cast<index_t>(row_bytes_) / 4;
+    for (int b = 0; b < bits_; ++b) {
+      const index_t bit = ordered_ ? c % words * 32 + c / words * bits_ + b : c * bits_ + b;
+      row[bit / 8] = static_cast<std::uint8_t>(row[bit / 8] & ~(1U << (bit % 8)));
+    }
+  }
+  index_t group_size() const { return group_size_; }
+  group_axis axis() const { return axis_; }
+  /// Does `accumulate`, or `scores`, multiply with the codes as they are?
+  bool multiplies_codes(index_t head) const {
+    return ordered_ && (axis_ == group_axis::tokens || group_grids(head, 0).fits(rows(head, 0, 0)));
+  }
+
+  using segment::accumulate;
+  using segment::scores;
+  void scores(index_t head, index_t first, matrix_view<const float> q,
+              matrix_view<float> out) const override {
+    if (!ordered_ || axis_ != group_axis::tokens) return segment::scores(head, first, q, out);
+    kernel::row_scores(kernel::best_target(), rows(head, first, out.cols()), column_grids(head, first),
+                       {q.data, q.strides[0], q.rows()}, out.data, out.strides[0]);
+  }
+  void accumulate(index_t head, index_t first, matrix_view<const float> a,
+                  matrix_view<float> out) const override {
+    const auto codes = rows(head, first, a.cols());
+    if (!ordered_ || axis_ != group_axis::channels || !group_grids(head, first).fits(codes))
+      return segment::accumulate(head, first, a, out);
+    kernel::row_sums(kernel::best_target(), codes, group_grids(head, first), {a.data, a.strides[0], a.rows()},
+                     out.data, out.strides[0]);
   }
   op::storage_report storage() const override {
     op::storage_report report;
@@ -161,8 +213,43 @@ class quantized_tokens final : public body {
       kernel::detail::for_each(n, [=](index_t c) { y[c] = static_cast<float>(code[c]) * step + low; });
     }
   };
+  kernel::code_rows rows(index_t head, index_t first, index_t count) const {
+    return {codes_[static_cast<std::size_t>(head)].data() + first * static_cast<index_t>(row_bytes_), bits_,
+            count, head_dim_};
+  }
+  /// Along tokens: those from the group of token `first` on.
+  kernel::column_grids column_grids(index_t head, index_t first) const {
+    const auto list = static_cast<std::size_t>(head);
+    const index_t at = first / group_size_ * head_dim_;
+    kernel::column_grids g;
+    g.scale = scale_[list].data(at);
+    g.minimum = minimum_[list].data(at);
+    g.type = scale_[list].type();
+    g.width = head_dim_;
+    g.size = group_size_;
+    g.offset = first % group_size_;
+    return g;
+  }
+  /// Along channels: those from token `first` on.
+  kernel::group_grids group_grids(index_t head, index_t first) const {
+    kernel::group_grids g;
+    g.width = groups_of_token();
+    g.scale = scale_[0].data(first * g.width);
+    g.minimum = minimum_[0].data(first * g.width);
+    g.type = scale_[0].type();
+    g.size = group_size_;
+    g.offset = head * head_dim_ % group_size_;
+    g.first = head * head_dim_ / group_size_;
+    return g;
+  }
   void unpack(index_t head, index_t first, matrix_view<std::uint8_t> q) const {
     const std::span<const std::uint8_t> bytes(codes_[static_cast<std::size_t>(head)]);
+    if (ordered_) {
+      for (index_t t = 0; t < q.rows(); ++t)
+        kernel::unpack_code_row(bytes.data() + static_cast<std::size_t>(first + t) * row_bytes_, bits_,
+                                head_dim_, q.row(t).data);
+      return;
+    }
     if (head_dim_ * bits_ % 8 == 0)  // rows follow each other without a gap
       return unpack_bits(bits_, bytes, static_cast<std::size_t>(first * head_dim_),
                          {q.data, static_cast<std::size_t>(q.size())});
@@ -171,8 +258,12 @@ class quantized_tokens final : public body {
                   {q.row(t).data, static_cast<std::size_t>(head_dim_)});
   }
   void pack(index_t head, std::span<const std::uint8_t> row) {
-    const auto bytes = pack_bits(bits_, row);
     auto& c = codes_[static_cast<std::size_t>(head)];
+    if (ordered_) {
+      c.resize(c.size() + row_bytes_);
+      return kernel::pack_code_row(row.data(), bits_, head_dim_, c.data() + c.size() - row_bytes_);
+    }
+    const auto bytes = pack_bits(bits_, row);
     c.insert(c.end(), bytes.begin(), bytes.end());
   }
   void append_along_tokens(heads_view<const float> rows) {
@@ -226,6 +317,7 @@ class quantized_tokens final : public body {
   index_t heads_, head_dim_, group_size_, tokens_ = 0;
   int bits_;
   group_axis axis_;
+  bool ordered_;  // are rows of codes those of kernel::code_rows?
   std::size_t row_bytes_;
   std::vector<std::vector<std::uint8_t>> codes_;  // of each head, [tokens, row_bytes]
   // along tokens: of each head, [tokens / group_size, head_dim]; along channels: one, [tokens,

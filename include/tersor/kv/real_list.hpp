@@ -2,14 +2,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <array>    // std::array
-#include <bit>      // std::bit_cast
 #include <cstring>  // std::memcpy
 #include <span>     // std::span
 #include <vector>   // std::vector
 
 #include <tersor/core/real_array.hpp>
-#include <tersor/kernel/target.hpp>
+#include <tersor/kernel/aligned_bytes.hpp>
+#include <tersor/kernel/row_products.hpp>
 
 namespace tersor::kv {
 
@@ -43,22 +42,12 @@ class real_list {
   void read(index_t first, std::span<float> out) const {
     assert(first >= 0 && first + static_cast<index_t>(out.size()) <= size());
     if (out.empty()) return;
-    const std::byte* p = bytes_.data() + static_cast<std::size_t>(first) * width();
-    switch (type_) {
-      case dtype::f32:
-        std::memcpy(out.data(), p, out.size() * 4);
-        return;
-      case dtype::f8_e4m3:
-        return look_up<f8_e4m3>(p, out);
-      case dtype::f8_e5m2:
-        return look_up<f8_e5m2>(p, out);
-      case dtype::f16:
-        return kernel::run<decoded<half_values>>(kernel::best_target(), p, static_cast<index_t>(out.size()),
-                                                 out.data());
-      default:
-        return kernel::run<decoded<bfloat_values>>(kernel::best_target(), p, static_cast<index_t>(out.size()),
-                                                   out.data());
-    }
+    kernel::read_reals(kernel::best_target(), type_, data(first), static_cast<index_t>(out.size()),
+                       out.data());
+  }
+  /// The bytes from element `first` on.
+  const std::uint8_t* data(index_t first = 0) const {
+    return reinterpret_cast<const std::uint8_t*>(bytes_.data()) + first * static_cast<index_t>(width());
   }
   float operator[](index_t i) const {
     float x = 0;
@@ -98,46 +87,8 @@ class real_list {
       std::memcpy(p, &bits, 2);
     }
   }
-  /// Decodes 16-bit codes in blocks, which compilers vectorise; both conversions are free of branches.
-  template <class Decode>
-  struct decoded {
-    TERSOR_ALWAYS_INLINE static void run(const std::byte* p, index_t n, float* out) {
-      constexpr index_t block = 16;
-      std::uint16_t codes[block];
-      const index_t whole = n - n % block;
-      for (index_t i = 0; i < whole; i += block) {
-        std::memcpy(codes, p + 2 * i, sizeof codes);
-        for (index_t l = 0; l < block; ++l) out[i + l] = Decode::value(codes[l]);
-      }
-      for (index_t i = whole; i < n; ++i) {
-        std::memcpy(codes, p + 2 * i, 2);
-        out[i] = Decode::value(codes[0]);
-      }
-    }
-  };
-  /// The exponent is rebiased by a product, which also makes subnormal numbers right.
-  struct half_values {
-    TERSOR_ALWAYS_INLINE static float value(std::uint32_t h) {
-      const std::uint32_t magnitude = (h & 0x7fffU) << 13, sign = (h & 0x8000U) << 16;
-      const auto finite = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) * 0x1p112F);
-      const std::uint32_t other = magnitude | 0x7f800000U;  // infinity and NaN
-      return std::bit_cast<float>(((h & 0x7c00U) == 0x7c00U ? other : finite) | sign);
-    }
-  };
-  struct bfloat_values {
-    TERSOR_ALWAYS_INLINE static float value(std::uint32_t b) { return std::bit_cast<float>(b << 16); }
-  };
-  template <class F8>
-  static void look_up(const std::byte* p, std::span<float> out) {
-    static constexpr auto values = [] {
-      std::array<float, 256> table{};
-      for (std::size_t c = 0; c < table.size(); ++c) table[c] = F8::from_bits(static_cast<std::uint8_t>(c));
-      return table;
-    }();
-    for (std::size_t i = 0; i < out.size(); ++i) out[i] = values[std::to_integer<std::size_t>(p[i])];
-  }
   dtype type_ = dtype::f32;
-  std::vector<std::byte> bytes_;
+  std::vector<std::byte, kernel::stream_allocator<std::byte>> bytes_;
 };
 
 /// The largest number of `type` (f32, f16, bf16) that is not above x; error if there is none.

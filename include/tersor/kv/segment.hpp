@@ -6,6 +6,7 @@
 
 #include <tersor/core/context.hpp>
 #include <tersor/kernel/activations.hpp>
+#include <tersor/kernel/row_products.hpp>
 #include <tersor/kv/prompt.hpp>
 #include <tersor/kv/real_list.hpp>
 #include <tersor/op/archive.hpp>
@@ -62,6 +63,26 @@ inline void add_storage(op::storage_report& report, std::string name, dtype type
   report.parts.push_back({std::move(name), type, {count}, bytes});
 }
 
+/// Products of rows of floats [tokens, head_dim], without gaps: what every segment can be decoded to.
+inline void tile_scores(const float* tile, index_t tokens, matrix_view<const float> q, float* out,
+                        index_t out_stride) {
+  const auto t = kernel::best_target();
+  if (kernel::real_rows::fits(q.cols()))
+    return kernel::row_scores(t, {reinterpret_cast<const std::uint8_t*>(tile), dtype::f32, tokens, q.cols()},
+                              {q.data, q.strides[0], q.rows()}, out, out_stride);
+  kernel::run<detail::tile_scores>(t, q.data, q.strides[0], q.rows(), tile, tokens, q.cols(), out,
+                                   out_stride);
+}
+inline void tile_sums(const float* tile, matrix_view<const float> a, matrix_view<float> out) {
+  const auto t = kernel::best_target();
+  if (kernel::real_rows::fits(out.cols()))
+    return kernel::row_sums(t,
+                            {reinterpret_cast<const std::uint8_t*>(tile), dtype::f32, a.cols(), out.cols()},
+                            {a.data, a.strides[0], a.rows()}, out.data, out.strides[0]);
+  kernel::run<detail::tile_sum>(t, a.data, a.strides[0], a.rows(), tile, a.cols(), out.cols(), out.data,
+                                out.strides[0]);
+}
+
 /// Keys or values of a run of tokens of some heads, in any stored form (no paper: the contract of all
 /// codecs). A derived class writes `read`; the two products of attention decode tiles of at most
 /// `tile_tokens` tokens with it, share them among the queries of a group, and never hold the whole run as
@@ -79,19 +100,27 @@ class segment {
   /// Exact bytes of what is stored, part by part: codes, scales, indices, factors.
   virtual op::storage_report storage() const = 0;
 
-  /// out [queries, tokens] = q [queries, head_dim] X^ᵀ, rows of both contiguous.
-  virtual void scores(index_t head, matrix_view<const float> q, matrix_view<float> out) const {
-    for_each_tile(head, [&](index_t first, const matrix<float>& tile, index_t count) {
-      kernel::run<detail::tile_scores>(kernel::best_target(), q.data, q.strides[0], q.rows(), tile.data(),
-                                       count, tile.cols(), out.data + first, out.strides[0]);
+  /// Of tokens first, first + 1, ...: out [queries, count] = q [queries, head_dim] X^ᵀ, rows of both
+  /// contiguous.
+  virtual void scores(index_t head, index_t first, matrix_view<const float> q, matrix_view<float> out) const {
+    for_each_tile(head, first, out.cols(), [&](index_t at, const matrix<float>& tile, index_t count) {
+      tile_scores(tile.data(), count, q, out.data + at, out.strides[0]);
     });
   }
-  /// out [queries, head_dim] += a [queries, tokens] X^, rows of both contiguous.
-  virtual void accumulate(index_t head, matrix_view<const float> a, matrix_view<float> out) const {
-    for_each_tile(head, [&](index_t first, const matrix<float>& tile, index_t count) {
-      kernel::run<detail::tile_sum>(kernel::best_target(), a.data + first, a.strides[0], a.rows(),
-                                    tile.data(), count, tile.cols(), out.data, out.strides[0]);
+  /// Of tokens first, first + 1, ...: out [queries, head_dim] += a [queries, count] X^, rows of both
+  /// contiguous.
+  virtual void accumulate(index_t head, index_t first, matrix_view<const float> a,
+                          matrix_view<float> out) const {
+    for_each_tile(head, first, a.cols(), [&](index_t at, const matrix<float>& tile, index_t count) {
+      tile_sums(tile.data(), a.block(0, at, a.rows(), count), out);
     });
+  }
+  /// The same of all tokens.
+  void scores(index_t head, matrix_view<const float> q, matrix_view<float> out) const {
+    scores(head, 0, q, out);
+  }
+  void accumulate(index_t head, matrix_view<const float> a, matrix_view<float> out) const {
+    accumulate(head, 0, a, out);
   }
   /// All tokens of a head, [tokens, head_dim].
   matrix<float> to_dense(index_t head) const {
@@ -104,13 +133,15 @@ class segment {
   segment() = default;
   segment(const segment&) = default;
   segment& operator=(const segment&) = default;
+  /// f(at, tile, count) for tiles of tokens first + at, ... in [first, first + tokens).
   template <class F>
-  void for_each_tile(index_t head, const F& f) const {
-    matrix<float> tile(std::min(tile_tokens, tokens()), head_dim());
-    for (index_t first = 0; first < tokens(); first += tile_tokens) {
-      const index_t count = std::min(tile_tokens, tokens() - first);
-      read(head, first, tile.view().rows(0, count));
-      f(first, tile, count);
+  void for_each_tile(index_t head, index_t first, index_t tokens, const F& f) const {
+    if (tokens == 0) return;
+    matrix<float> tile(std::min(tile_tokens, tokens), head_dim());
+    for (index_t at = 0; at < tokens; at += tile_tokens) {
+      const index_t count = std::min(tile_tokens, tokens - at);
+      read(head, first + at, tile.view().rows(0, count));
+      f(at, tile, count);
     }
   }
 };
@@ -141,6 +172,20 @@ class dense_tokens final : public body {
     rows_[static_cast<std::size_t>(head)].read(first * head_dim_,
                                                {out.data, static_cast<std::size_t>(out.size())});
   }
+  using segment::accumulate;
+  using segment::scores;
+  void scores(index_t head, index_t first, matrix_view<const float> q,
+              matrix_view<float> out) const override {
+    if (!kernel::real_rows::fits(head_dim_)) return segment::scores(head, first, q, out);
+    kernel::row_scores(kernel::best_target(), rows(head, first, out.cols()), {q.data, q.strides[0], q.rows()},
+                       out.data, out.strides[0]);
+  }
+  void accumulate(index_t head, index_t first, matrix_view<const float> a,
+                  matrix_view<float> out) const override {
+    if (!kernel::real_rows::fits(head_dim_)) return segment::accumulate(head, first, a, out);
+    kernel::row_sums(kernel::best_target(), rows(head, first, a.cols()), {a.data, a.strides[0], a.rows()},
+                     out.data, out.strides[0]);
+  }
   op::storage_report storage() const override {
     op::storage_report report;
     for (const auto& r : rows_) add_storage(report, "dense", r.type(), r.size(), r.bytes());
@@ -159,6 +204,11 @@ class dense_tokens final : public body {
   std::unique_ptr<body> clone() const override { return std::make_unique<dense_tokens>(*this); }
 
  private:
+  kernel::real_rows rows(index_t head, index_t first, index_t count) const {
+    const auto& list = rows_[static_cast<std::size_t>(head)];
+    return {list.data(first * head_dim_), list.type(), count, head_dim_};
+  }
+
   index_t head_dim_ = 0;
   std::vector<real_list> rows_;  // one for each head, [tokens, head_dim]
 };

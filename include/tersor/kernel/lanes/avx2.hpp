@@ -27,6 +27,9 @@ struct lanes {
   static constexpr index_t block_tiles = 1;
   static constexpr bool nibbles_in_place = true;
 
+  static constexpr index_t rows(index_t queries) { return queries == 1 ? 2 : 1; }
+  static constexpr index_t columns(index_t queries) { return queries == 1 ? 4 : 1; }
+
   TERSOR_ALWAYS_INLINE static ints zero_ints() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
   TERSOR_ALWAYS_INLINE static floats zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   TERSOR_ALWAYS_INLINE static floats broadcast(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
@@ -46,6 +49,10 @@ struct lanes {
       return {_mm256_slli_epi32(v.low, -bits), _mm256_slli_epi32(v.high, -bits)};
     else
       return v;
+  }
+  TERSOR_ALWAYS_INLINE static ints shift_by(ints v, int bits) {
+    const __m128i n = _mm_cvtsi32_si128(bits);
+    return {_mm256_srl_epi32(v.low, n), _mm256_srl_epi32(v.high, n)};
   }
   template <std::uint8_t mask>
   TERSOR_ALWAYS_INLINE static ints bytes_and(ints v) {
@@ -117,6 +124,12 @@ struct lanes {
     return to_float({_mm256_and_si256(v.low, m), _mm256_and_si256(v.high, m)});
   }
 
+  template <int bits>
+  TERSOR_ALWAYS_INLINE static floats low_bits(const table&, ints v) {
+    const __m256i m = _mm256_set1_epi32((1 << bits) - 1);
+    return to_float({_mm256_and_si256(v.low, m), _mm256_and_si256(v.high, m)});
+  }
+
   TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) {
     const auto* v = static_cast<const float*>(p);
     return {_mm256_loadu_ps(v), _mm256_loadu_ps(v + 8)};
@@ -128,6 +141,14 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static floats load_bf16(const void* p) {
     const auto* v = static_cast<const __m128i*>(p);
     return {half_bf16(_mm_loadu_si128(v)), half_bf16(_mm_loadu_si128(v + 1))};
+  }
+  TERSOR_ALWAYS_INLINE static floats load_e5m2(const void* p) {
+    const __m128i v = _mm_loadu_si128(static_cast<const __m128i*>(p)), zero = _mm_setzero_si128();
+    return {_mm256_cvtph_ps(_mm_unpacklo_epi8(zero, v)), _mm256_cvtph_ps(_mm_unpackhi_epi8(zero, v))};
+  }
+  TERSOR_ALWAYS_INLINE static floats load_e4m3(const void* p) {
+    const __m128i v = _mm_loadu_si128(static_cast<const __m128i*>(p));
+    return {half_e4m3(_mm_cvtepu8_epi16(v)), half_e4m3(_mm_cvtepu8_epi16(_mm_srli_si128(v, 8)))};
   }
   TERSOR_ALWAYS_INLINE static floats load_u8(const void* p) {
     const auto* v = static_cast<const char*>(p);
@@ -149,6 +170,61 @@ struct lanes {
     _mm256_storeu_ps(all, v.low);
     _mm256_storeu_ps(all + 8, v.high);
     std::memcpy(p, all, static_cast<std::size_t>(n) * sizeof(float));
+  }
+  TERSOR_ALWAYS_INLINE static void store(float* p, floats v) {
+    _mm256_storeu_ps(p, v.low);
+    _mm256_storeu_ps(p + 8, v.high);
+  }
+
+  template <int parts>
+  TERSOR_ALWAYS_INLINE static floats spread(const float* p, index_t stride) {
+    if constexpr (parts == 1) return broadcast(p[0]);
+    if constexpr (parts == 2) return {_mm256_set1_ps(p[0]), _mm256_set1_ps(p[stride])};
+    return {_mm256_set_m128(_mm_set1_ps(p[stride]), _mm_set1_ps(p[0])),
+            _mm256_set_m128(_mm_set1_ps(p[3 * stride]), _mm_set1_ps(p[2 * stride]))};
+  }
+  template <int parts>
+  TERSOR_ALWAYS_INLINE static floats repeat(const float* p) {
+    if constexpr (parts == 1) return load_f32(p);
+    const __m256 half =
+        parts == 2 ? _mm256_loadu_ps(p) : _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p));
+    return {half, half};
+  }
+  template <int parts>
+  TERSOR_ALWAYS_INLINE static void store_parts(float* p, index_t stride, floats v) {
+    if constexpr (parts == 1) return store(p, v);
+    if constexpr (parts == 2) {
+      _mm256_storeu_ps(p, v.low);
+      _mm256_storeu_ps(p + stride, v.high);
+      return;
+    }
+    _mm_storeu_ps(p, _mm256_castps256_ps128(v.low));
+    _mm_storeu_ps(p + stride, _mm256_extractf128_ps(v.low, 1));
+    _mm_storeu_ps(p + 2 * stride, _mm256_castps256_ps128(v.high));
+    _mm_storeu_ps(p + 3 * stride, _mm256_extractf128_ps(v.high, 1));
+  }
+  template <int parts>
+  TERSOR_ALWAYS_INLINE static floats part_sums(const floats* v) {
+    __m128 quarter[4];
+    TERSOR_UNROLL
+    for (int i = 0; i < 4; ++i) {  // four sums at a time
+      __m128 four[4];
+      if constexpr (parts == 1)
+        for (int k = 0; k < 4; ++k) four[k] = fold(_mm256_add_ps(v[4 * i + k].low, v[4 * i + k].high));
+      if constexpr (parts == 2)
+        for (int k = 0; k < 2; ++k) {
+          four[2 * k] = fold(v[2 * i + k].low);
+          four[2 * k + 1] = fold(v[2 * i + k].high);
+        }
+      if constexpr (parts == 4)
+        for (int k = 0; k < 2; ++k) {
+          const __m256 half = k == 0 ? v[i].low : v[i].high;
+          four[2 * k] = _mm256_castps256_ps128(half);
+          four[2 * k + 1] = _mm256_extractf128_ps(half, 1);
+        }
+      quarter[i] = _mm_hadd_ps(_mm_hadd_ps(four[0], four[1]), _mm_hadd_ps(four[2], four[3]));
+    }
+    return {_mm256_set_m128(quarter[1], quarter[0]), _mm256_set_m128(quarter[3], quarter[2])};
   }
 
   TERSOR_ALWAYS_INLINE static ints widen_bytes(const void* p) {
@@ -201,6 +277,16 @@ struct lanes {
     v = _mm256_subs_epu8(v, _mm256_set1_epi8(1));
     v = _mm256_avg_epu8(v, _mm256_avg_epu8(v, _mm256_setzero_si256()));
     return _mm256_and_si256(_mm256_srli_epi16(v, 6), _mm256_set1_epi8(3));
+  }
+  TERSOR_ALWAYS_INLINE static __m128 fold(__m256 v) {
+    return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  }
+  TERSOR_ALWAYS_INLINE static __m256 half_e4m3(__m128i v) {
+    const __m128i largest = _mm_set1_epi16(0x7f), magnitude = _mm_and_si128(v, largest);
+    const __m128i sign = _mm_slli_epi16(_mm_xor_si128(v, magnitude), 8);
+    const __m256 y = _mm256_cvtph_ps(_mm_or_si128(sign, _mm_slli_epi16(magnitude, 7)));
+    const __m256i is_nan = _mm256_cvtepi16_epi32(_mm_cmpeq_epi16(magnitude, largest));
+    return _mm256_or_ps(_mm256_mul_ps(y, _mm256_set1_ps(256.0F)), _mm256_castsi256_ps(is_nan));
   }
   template <int code_bits>
   TERSOR_ALWAYS_INLINE static __m256i half_dot(__m256i codes, __m256i x) {

@@ -24,6 +24,11 @@ struct lanes {
   static constexpr index_t block_tiles = 2;
   static constexpr bool nibbles_in_place = false;  ///< `nibble_in_place` is faster than `nibble`
 
+  /// Of products with rows: rows that share the loading of a query, and sums of sixteen that stay in
+  /// registers.
+  static constexpr index_t rows(index_t queries) { return queries == 1 ? 8 : 4; }
+  static constexpr index_t columns(index_t queries) { return queries == 1 ? 16 : 4; }
+
   TERSOR_ALWAYS_INLINE static ints zero_ints() { return _mm512_setzero_si512(); }
   TERSOR_ALWAYS_INLINE static floats zero() { return _mm512_setzero_ps(); }
   TERSOR_ALWAYS_INLINE static floats broadcast(float x) { return _mm512_set1_ps(x); }
@@ -41,6 +46,10 @@ struct lanes {
       return _mm512_slli_epi32(v, -bits);
     else
       return v;
+  }
+  /// Lanes shifted to the right by a number of bits that is not known to the compiler.
+  TERSOR_ALWAYS_INLINE static ints shift_by(ints v, int bits) {
+    return _mm512_srl_epi32(v, _mm_cvtsi32_si128(bits));
   }
   /// Of every byte the bits of `mask`.
   template <std::uint8_t mask>
@@ -97,6 +106,14 @@ struct lanes {
     return _mm512_cvtepi32_ps(_mm512_and_si512(v, _mm512_set1_epi32(15 << first)));
   }
 
+  /// The lowest `bits` bits of each lane as a number; of fewer than 8 bits by a table of the remainders of 0
+  /// .. 15 modulo 2^bits.
+  template <int bits>
+  TERSOR_ALWAYS_INLINE static floats low_bits(const table& remainders, ints v) {
+    if constexpr (bits == 8) return byte<0>(v);
+    return _mm512_permutexvar_ps(v, remainders.values);
+  }
+
   TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) { return _mm512_loadu_ps(p); }
   TERSOR_ALWAYS_INLINE static floats load_f16(const void* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));
@@ -104,6 +121,18 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static floats load_bf16(const void* p) {
     return _mm512_castsi512_ps(
         _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p))), 16));
+  }
+  /// FP8 by way of f16, which has E5M2's exponents and 256 times less for E4M3's.
+  TERSOR_ALWAYS_INLINE static floats load_e5m2(const void* p) {
+    return _mm512_cvtph_ps(_mm256_slli_epi16(load_words(p), 8));
+  }
+  TERSOR_ALWAYS_INLINE static floats load_e4m3(const void* p) {
+    const __m256i v = load_words(p), magnitude = _mm256_and_si256(v, _mm256_set1_epi16(0x7f));
+    const __m256i sign = _mm256_slli_epi16(_mm256_xor_si256(v, magnitude), 8);
+    const __m512 y = _mm512_cvtph_ps(_mm256_or_si256(sign, _mm256_slli_epi16(magnitude, 7)));
+    const __mmask16 is_nan = _mm256_cmpeq_epi16_mask(magnitude, _mm256_set1_epi16(0x7f));
+    return _mm512_mask_mov_ps(_mm512_mul_ps(y, _mm512_set1_ps(256.0F)), is_nan,
+                              _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)));
   }
   TERSOR_ALWAYS_INLINE static floats load_u8(const void* p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
@@ -158,6 +187,72 @@ struct lanes {
   }
   /// Is dot<8> as fast as dot<2>?
   static constexpr bool wide_dot = true;
+
+  TERSOR_ALWAYS_INLINE static void store(float* p, floats v) { _mm512_storeu_ps(p, v); }
+
+  // Lanes in `parts` equal parts (1, 2 or 4).
+
+  /// In part i the number p[i stride].
+  template <int parts>
+  TERSOR_ALWAYS_INLINE static floats spread(const float* p, index_t stride) {
+    floats v = _mm512_set1_ps(p[0]);
+    if constexpr (parts == 2) v = _mm512_mask_broadcastss_ps(v, 0xff00, _mm_load_ss(p + stride));
+    if constexpr (parts == 4) {
+      v = _mm512_mask_broadcastss_ps(v, 0x00f0, _mm_load_ss(p + stride));
+      v = _mm512_mask_broadcastss_ps(v, 0x0f00, _mm_load_ss(p + 2 * stride));
+      v = _mm512_mask_broadcastss_ps(v, 0xf000, _mm_load_ss(p + 3 * stride));
+    }
+    return v;
+  }
+  /// p[0 .. 16 / parts) in every part.
+  template <int parts>
+  TERSOR_ALWAYS_INLINE static floats repeat(const float* p) {
+    if constexpr (parts == 1) return _mm512_loadu_ps(p);
+    if constexpr (parts == 2) return _mm512_broadcast_f32x8(_mm256_loadu_ps(p));
+    return _mm512_broadcast_f32x4(_mm_loadu_ps(p));
+  }
+  /// Part i to p + i stride.
+  template <int parts>
+  TERSOR_ALWAYS_INLINE static void store_parts(float* p, index_t stride, floats v) {
+    if constexpr (parts == 1) _mm512_storeu_ps(p, v);
+    if constexpr (parts == 2) {
+      _mm256_storeu_ps(p, _mm512_castps512_ps256(v));
+      _mm256_storeu_ps(p + stride, _mm512_extractf32x8_ps(v, 1));
+    }
+    if constexpr (parts == 4) {
+      _mm_storeu_ps(p, _mm512_castps512_ps128(v));
+      _mm_storeu_ps(p + stride, _mm512_extractf32x4_ps(v, 1));
+      _mm_storeu_ps(p + 2 * stride, _mm512_extractf32x4_ps(v, 2));
+      _mm_storeu_ps(p + 3 * stride, _mm512_extractf32x4_ps(v, 3));
+    }
+  }
+  /// Lane i parts + j = the sum of the lanes of part j of v[i], for the 16 / parts registers v.
+  template <int parts>
+  TERSOR_ALWAYS_INLINE static floats part_sums(const floats* v) {
+    floats four[4];  // each block of four lanes is what is left of one sum
+    TERSOR_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      if constexpr (parts == 1)
+        four[i] = fold_blocks(fold_blocks(v[4 * i], v[4 * i + 1]), fold_blocks(v[4 * i + 2], v[4 * i + 3]));
+      if constexpr (parts == 2) four[i] = fold_blocks(v[2 * i], v[2 * i + 1]);
+      if constexpr (parts == 4) four[i] = v[i];
+    }
+    const floats sums_by_block = fold_lanes(fold_lanes(four[0], four[1]), fold_lanes(four[2], four[3]));
+    const ints order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_ps(order, sums_by_block);
+  }
+
+ private:
+  TERSOR_ALWAYS_INLINE static __m256i load_words(const void* p) {
+    return _mm256_cvtepu8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+  }
+  /// Sums of neighbouring blocks of four lanes, of neighbouring lanes of every block: first a's, then b's.
+  TERSOR_ALWAYS_INLINE static floats fold_blocks(floats a, floats b) {
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+  }
+  TERSOR_ALWAYS_INLINE static floats fold_lanes(floats a, floats b) {
+    return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
+  }
 };
 
 TERSOR_END_TARGET

@@ -27,6 +27,9 @@ struct lanes {
   static constexpr index_t block_tiles = 1;
   static constexpr bool nibbles_in_place = false;
 
+  static constexpr index_t rows(index_t) { return 1; }
+  static constexpr index_t columns(index_t queries) { return queries == 1 ? 4 : 1; }
+
   TERSOR_ALWAYS_INLINE static ints zero_ints() {
     const auto z = vdupq_n_u32(0);
     return {{z, z, z, z}};
@@ -50,6 +53,10 @@ struct lanes {
       if constexpr (bits > 0) x = vshrq_n_u32(x, bits);
       if constexpr (bits < 0) x = vshlq_n_u32(x, -bits);
     }
+    return v;
+  }
+  TERSOR_ALWAYS_INLINE static ints shift_by(ints v, int bits) {
+    for (auto& x : v.part) x = vshlq_u32(x, vdupq_n_s32(-bits));
     return v;
   }
   template <std::uint8_t mask>
@@ -143,6 +150,11 @@ struct lanes {
     return masked<15U << first>(v);
   }
 
+  template <int bits>
+  TERSOR_ALWAYS_INLINE static floats low_bits(const table&, ints v) {
+    return masked<(1U << bits) - 1U>(v);
+  }
+
   TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) {
     const auto* v = static_cast<const float*>(p);
     floats y;
@@ -163,6 +175,18 @@ struct lanes {
     for (int i = 0; i < 4; ++i) y.part[i] = vreinterpretq_f32_u32(vshll_n_u16(load_halves(p, i), 16));
     return y;
   }
+  TERSOR_ALWAYS_INLINE static floats load_e5m2(const void* p) {
+    const auto v = vld1q_u8(static_cast<const std::uint8_t*>(p));
+    const auto low = vshll_n_u8(vget_low_u8(v), 8), high = vshll_n_u8(vget_high_u8(v), 8);
+    return {{half(vget_low_u16(low)), half(vget_high_u16(low)), half(vget_low_u16(high)),
+             half(vget_high_u16(high))}};
+  }
+  TERSOR_ALWAYS_INLINE static floats load_e4m3(const void* p) {
+    const auto v = vld1q_u8(static_cast<const std::uint8_t*>(p));
+    const auto low = vmovl_u8(vget_low_u8(v)), high = vmovl_u8(vget_high_u8(v));
+    return {{e4m3(vget_low_u16(low)), e4m3(vget_high_u16(low)), e4m3(vget_low_u16(high)),
+             e4m3(vget_high_u16(high))}};
+  }
   TERSOR_ALWAYS_INLINE static floats load_u8(const void* p) {
     const auto bytes = vld1q_u8(static_cast<const std::uint8_t*>(p));
     const auto low = vmovl_u8(vget_low_u8(bytes)), high = vmovl_u8(vget_high_u8(bytes));
@@ -177,6 +201,37 @@ struct lanes {
     float all[16];
     for (int i = 0; i < 4; ++i) vst1q_f32(all + 4 * i, v.part[i]);
     std::memcpy(p, all, static_cast<std::size_t>(n) * sizeof(float));
+  }
+  TERSOR_ALWAYS_INLINE static void store(float* p, floats v) { store_parts<4>(p, 4, v); }
+
+  template <int parts>
+  TERSOR_ALWAYS_INLINE static floats spread(const float* p, index_t stride) {
+    floats v;
+    for (int i = 0; i < 4; ++i) v.part[i] = vdupq_n_f32(p[i * parts / 4 * stride]);
+    return v;
+  }
+  template <int parts>
+  TERSOR_ALWAYS_INLINE static floats repeat(const float* p) {
+    floats v;
+    for (int i = 0; i < 4; ++i) v.part[i] = vld1q_f32(p + i % (4 / parts) * 4);
+    return v;
+  }
+  template <int parts>
+  TERSOR_ALWAYS_INLINE static void store_parts(float* p, index_t stride, floats v) {
+    constexpr int each = 4 / parts;
+    for (int i = 0; i < 4; ++i) vst1q_f32(p + i / each * stride + i % each * 4, v.part[i]);
+  }
+  template <int parts>
+  TERSOR_ALWAYS_INLINE static floats part_sums(const floats* v) {
+    float out[16];
+    constexpr int each = 4 / parts;
+    for (int i = 0; i < 16; ++i) {
+      const auto* part = v[i / parts].part + i % parts * each;
+      auto sum = part[0];
+      for (int k = 1; k < each; ++k) sum = vaddq_f32(sum, part[k]);
+      out[i] = vaddvq_f32(sum);
+    }
+    return load_f32(out);
   }
 
   TERSOR_ALWAYS_INLINE static ints widen_bytes(const void* p) {
@@ -232,6 +287,14 @@ struct lanes {
   static constexpr bool wide_dot = false;
 
  private:
+  TERSOR_ALWAYS_INLINE static float32x4_t half(uint16x4_t v) { return vcvt_f32_f16(vreinterpret_f16_u16(v)); }
+  TERSOR_ALWAYS_INLINE static float32x4_t e4m3(uint16x4_t v) {
+    const auto largest = vdup_n_u16(0x7f), magnitude = vand_u16(v, largest);
+    const auto sign = vshl_n_u16(veor_u16(v, magnitude), 8);
+    const auto y = vmulq_n_f32(half(vorr_u16(sign, vshl_n_u16(magnitude, 7))), 256.0F);
+    const auto is_nan = vmovl_s16(vreinterpret_s16_u16(vceq_u16(magnitude, largest)));
+    return vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(y), vreinterpretq_u32_s32(is_nan)));
+  }
   template <std::uint32_t mask>
   TERSOR_ALWAYS_INLINE static floats masked(ints v) {
     floats y;
