@@ -35,6 +35,10 @@ struct lanes {
     const auto v = vdupq_n_f32(x);
     return {{v, v, v, v}};
   }
+  TERSOR_ALWAYS_INLINE static ints broadcast_bits(std::uint32_t x) {
+    const auto v = vdupq_n_u32(x);
+    return {{v, v, v, v}};
+  }
   TERSOR_ALWAYS_INLINE static ints load(const void* p) {
     const auto* b = static_cast<const std::uint8_t*>(p);
     ints v;
@@ -70,8 +74,12 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static ints dot(ints acc, ints codes, const std::int8_t* x) {
     std::int32_t four;
     std::memcpy(&four, x, sizeof four);
-    const auto xs = vreinterpretq_s8_s32(vdupq_n_s32(four));
+    return dot<code_bits>(acc, codes, broadcast_bits(static_cast<std::uint32_t>(four)));
+  }
+  template <int code_bits>
+  TERSOR_ALWAYS_INLINE static ints dot(ints acc, ints codes, ints x) {
     for (int i = 0; i < 4; ++i) {
+      const auto xs = vreinterpretq_s8_u32(x.part[i]);
       auto sum = vreinterpretq_s32_u32(acc.part[i]);
       if constexpr (code_bits < 8) {  // below 128 unsigned bytes are signed ones
         sum = vdotq_s32(sum, vreinterpretq_s8_u32(codes.part[i]), xs);
@@ -84,6 +92,12 @@ struct lanes {
       acc.part[i] = vreinterpretq_u32_s32(sum);
     }
     return acc;
+  }
+  TERSOR_ALWAYS_INLINE static ints select_bytes(const std::int8_t* x, ints places) {
+    const auto eight = vld1_s8(x);
+    const auto xs = vreinterpretq_u8_s8(vcombine_s8(eight, eight));
+    for (auto& p : places.part) p = vreinterpretq_u32_u8(vqtbl1q_u8(xs, vreinterpretq_u8_u32(p)));
+    return places;
   }
   TERSOR_ALWAYS_INLINE static ints look_up_bytes(const std::uint8_t* table, ints codes) {
     const auto t = vld1q_u8(table);
@@ -135,6 +149,36 @@ struct lanes {
   template <int first>
   TERSOR_ALWAYS_INLINE static floats nibble(const table&, ints v) {
     return masked<15>(shift<first>(v));
+  }
+
+  template <int first>
+  TERSOR_ALWAYS_INLINE static floats select(const float* x, ints v) {
+    const auto xs = vreinterpretq_u8_f32(vld1q_f32(x));
+    const ints s = shift<first>(v);
+    floats y;
+    for (int i = 0; i < 4; ++i) {
+      const auto at = vmulq_n_u32(vandq_u32(s.part[i], vdupq_n_u32(3)), 0x04040404U);
+      const auto bytes = vaddq_u32(at, vdupq_n_u32(0x03020100U));
+      y.part[i] = vreinterpretq_f32_u8(vqtbl1q_u8(xs, vreinterpretq_u8_u32(bytes)));
+    }
+    return y;
+  }
+  TERSOR_ALWAYS_INLINE static floats expand(floats v, std::uint16_t mask) {
+    float from[16], to[16];
+    store(from, v, 16);
+    unsigned next = 0;
+    for (unsigned i = 0; i < 16; ++i) {
+      const unsigned set = static_cast<unsigned>(mask >> i) & 1U;
+      to[i] = set != 0 ? from[next] : 0.0F;
+      next += set;
+    }
+    return load_f32(to);
+  }
+  template <class Index>
+  TERSOR_ALWAYS_INLINE static floats gather(const float* x, const Index* at) {
+    float all[16];
+    for (int i = 0; i < 16; ++i) all[i] = x[at[i]];
+    return load_f32(all);
   }
 
   TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) {
