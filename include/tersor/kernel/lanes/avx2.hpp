@@ -143,6 +143,20 @@ struct lanes {
     return {half_gather(x, at), half_gather(x, at + 8)};
   }
 
+  TERSOR_ALWAYS_INLINE static floats first(floats v, index_t n) {
+    const __m256i end = _mm256_set1_epi32(static_cast<int>(n));
+    const __m256i low = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i high = _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15);
+    return {_mm256_and_ps(v.low, _mm256_castsi256_ps(_mm256_cmpgt_epi32(end, low))),
+            _mm256_and_ps(v.high, _mm256_castsi256_ps(_mm256_cmpgt_epi32(end, high)))};
+  }
+  TERSOR_ALWAYS_INLINE static float total(floats v) {
+    const __m256 eight = _mm256_add_ps(v.low, v.high);
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
+
   TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) {
     const auto* v = static_cast<const float*>(p);
     return {_mm256_loadu_ps(v), _mm256_loadu_ps(v + 8)};

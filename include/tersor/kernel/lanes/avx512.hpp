@@ -120,6 +120,13 @@ struct lanes {
     return _mm512_insertf32x8(_mm512_castps256_ps512(half_gather(x, at)), half_gather(x, at + 8), 1);
   }
 
+  /// The first n lanes, 0 <= n <= 16, and zeros.
+  TERSOR_ALWAYS_INLINE static floats first(floats v, index_t n) {
+    return _mm512_maskz_mov_ps(static_cast<__mmask16>((1U << n) - 1U), v);
+  }
+  /// Σ of the lanes, in an order of the target's own.
+  TERSOR_ALWAYS_INLINE static float total(floats v) { return _mm512_reduce_add_ps(v); }
+
   TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) { return _mm512_loadu_ps(p); }
   TERSOR_ALWAYS_INLINE static floats load_f16(const void* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p)));

@@ -181,6 +181,15 @@ struct lanes {
     return load_f32(all);
   }
 
+  TERSOR_ALWAYS_INLINE static floats first(floats v, index_t n) {
+    float all[16] = {};
+    store(all, v, n);
+    return load_f32(all);
+  }
+  TERSOR_ALWAYS_INLINE static float total(floats v) {
+    return vaddvq_f32(vaddq_f32(vaddq_f32(v.part[0], v.part[1]), vaddq_f32(v.part[2], v.part[3])));
+  }
+
   TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) {
     const auto* v = static_cast<const float*>(p);
     floats y;
