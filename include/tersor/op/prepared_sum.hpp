@@ -93,7 +93,8 @@ class prepared_sum {
               concat(part.op().rows(), " x ", part.op().cols()), rows(), " x ", cols());
       if (part.has_tiles()) by_tiles_.push_back(&part - parts_.data());
     }
-    std::ranges::stable_partition(by_tiles_, [&](index_t i) { return part(i).only_writes(); });
+    std::stable_partition(by_tiles_.begin(), by_tiles_.end(),
+                          [&](index_t i) { return part(i).only_writes(); });
   }
 
   index_t rows() const { return parts_.front().op().rows(); }
