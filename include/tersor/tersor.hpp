@@ -42,6 +42,9 @@
 #include <tersor/kernel/lanes/avx512.hpp>
 #include <tersor/kernel/lanes/neon.hpp>
 #include <tersor/kernel/rotary.hpp>
+#include <tersor/kernel/sparse_tile_operand.hpp>
+#include <tersor/kernel/sparse_tile_product.hpp>
+#include <tersor/kernel/sparse_tile_product_portable.hpp>
 #include <tersor/kernel/target.hpp>
 #include <tersor/kernel/tile_format.hpp>
 #include <tersor/kernel/tile_operand.hpp>
@@ -64,8 +67,12 @@
 #include <tersor/op/parts.hpp>
 #include <tersor/op/permuted.hpp>
 #include <tersor/op/prepared.hpp>
+#include <tersor/op/prepared_low_rank.hpp>
+#include <tersor/op/prepared_sparse.hpp>
+#include <tersor/op/prepared_sum.hpp>
 #include <tersor/op/product.hpp>
 #include <tersor/op/quantized.hpp>
+#include <tersor/op/restored_operator.hpp>
 #include <tersor/op/scaled.hpp>
 #include <tersor/op/sparse_bitmap.hpp>
 #include <tersor/op/sparse_csr.hpp>
