@@ -5,6 +5,7 @@
 #include <cstdint>  // std::uint8_t
 #include <cstring>  // std::memcpy
 
+#include <tersor/core/dtype.hpp>
 #include <tersor/core/view.hpp>
 #include <tersor/kernel/intrinsics.hpp>
 
@@ -130,13 +131,12 @@ struct lanes {
     const ints s = shift<first>(v);
     return {_mm256_permutevar_ps(xs, s.low), _mm256_permutevar_ps(xs, s.high)};
   }
-  TERSOR_ALWAYS_INLINE static floats expand(floats v, std::uint16_t mask) {
-    // the high half begins with the lane behind those of the low half
+  template <dtype type>
+  TERSOR_ALWAYS_INLINE static floats expand(const std::uint8_t* p, std::uint16_t mask) {
     const unsigned low = mask & 0xffU, high = mask >> 8U;
-    float all[24];
-    _mm256_storeu_ps(all, v.low);
-    _mm256_storeu_ps(all + 8, v.high);
-    return {half_expand(v.low, low), half_expand(_mm256_loadu_ps(all + __builtin_popcount(low)), high)};
+    // the high half begins with the number behind those of the low half
+    const std::uint8_t* second = p + __builtin_popcount(low) * (type == dtype::f32 ? 4 : 2);
+    return {half_expand(load_half<type>(p), low), half_expand(load_half<type>(second), high)};
   }
   template <class Index>
   TERSOR_ALWAYS_INLINE static floats gather(const float* x, const Index* at) {
@@ -202,6 +202,15 @@ struct lanes {
     const __m256i low = _mm256_maddubs_epi16(_mm256_and_si256(codes, low_bits), x);
     const __m256i high = _mm256_maddubs_epi16(top, x);
     return _mm256_add_epi32(_mm256_madd_epi16(low, ones), _mm256_madd_epi16(high, _mm256_set1_epi16(128)));
+  }
+  template <dtype type>
+  TERSOR_ALWAYS_INLINE static __m256 load_half(const std::uint8_t* p) {
+    if constexpr (type == dtype::f16)
+      return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    else if constexpr (type == dtype::bf16)
+      return half_bf16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    else
+      return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
   }
   /// Lane i takes lane number (set bits of mask below bit i), or 0: the numbers are the running sums of the
   /// mask's bits as bytes, by one multiplication.

@@ -5,6 +5,7 @@
 #include <cstdint>  // std::uint8_t
 #include <cstring>  // std::memcpy
 
+#include <tersor/core/dtype.hpp>
 #include <tersor/core/view.hpp>
 #include <tersor/kernel/intrinsics.hpp>
 
@@ -110,9 +111,15 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static floats select(const float* x, ints v) {
     return _mm512_permutevar_ps(_mm512_broadcast_f32x4(_mm_loadu_ps(x)), shift<first>(v));
   }
-  /// The first lanes in the places of the bits of `mask`, 0 elsewhere.
-  TERSOR_ALWAYS_INLINE static floats expand(floats v, std::uint16_t mask) {
-    return _mm512_maskz_expand_ps(mask, v);
+  /// The reals from p on in the places of the bits of `mask`, 0 elsewhere; sixteen may be read.
+  template <dtype type>
+  TERSOR_ALWAYS_INLINE static floats expand(const std::uint8_t* p, std::uint16_t mask) {
+    if constexpr (type == dtype::f16)
+      return _mm512_maskz_expand_ps(mask, load_f16(p));
+    else if constexpr (type == dtype::bf16)
+      return _mm512_maskz_expand_ps(mask, load_bf16(p));
+    else
+      return _mm512_maskz_expand_ps(mask, load_f32(p));
   }
   /// x[at[0]], x[at[1]], ... (The processor's own gather takes twice the time.)
   template <class Index>

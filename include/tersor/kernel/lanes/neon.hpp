@@ -5,6 +5,7 @@
 #include <cstdint>  // std::uint8_t
 #include <cstring>  // std::memcpy
 
+#include <tersor/core/dtype.hpp>
 #include <tersor/core/view.hpp>
 #include <tersor/kernel/intrinsics.hpp>
 
@@ -163,7 +164,15 @@ struct lanes {
     }
     return y;
   }
-  TERSOR_ALWAYS_INLINE static floats expand(floats v, std::uint16_t mask) {
+  template <dtype type>
+  TERSOR_ALWAYS_INLINE static floats expand(const std::uint8_t* p, std::uint16_t mask) {
+    floats v;
+    if constexpr (type == dtype::f16)
+      v = load_f16(p);
+    else if constexpr (type == dtype::bf16)
+      v = load_bf16(p);
+    else
+      v = load_f32(p);
     float from[16], to[16];
     store(from, v, 16);
     unsigned next = 0;
