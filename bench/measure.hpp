@@ -99,8 +99,69 @@ struct weight_request {
   std::string format = "int4";  ///< int1 ... int8, nf4, fp4, bcq1 ... bcq8, ternary, ternary2, f32
   index_t rows = 4096, cols = 14336, group_size = 128;  ///< -1: a row
   bool zero_points = false;
+  double density = 0.005;  ///< of csr, bitmap and the sparse part of sums
   tersor::op::prepare_options prepare{};
 };
+
+namespace detail {
+
+/// sp24_int2 .. sp24_int8, sp24_f16, sp24_f32; csr, bitmap and lr (rank 32) with f16 values; int4+lr32+sp:
+/// 4-bit codes, rank 32 and compressed rows.
+inline tersor::op::any_operator make_sparse(const weight_request& r, tersor::random_generator& random) {
+  namespace op = tersor::op;
+  using tersor::dtype;
+  const auto reals = [&](index_t rows, index_t cols) {
+    tersor::matrix<float> m(rows, cols);
+    for (float& v : m.values()) v = static_cast<float>(random.uniform()) - 0.5F;
+    return m;
+  };
+  const index_t group = r.group_size < 1 ? r.cols : r.group_size, groups = (r.cols + group - 1) / group;
+  const auto grid = [&](int bits) {
+    const tersor::matrix<float> scale(r.rows, groups, 0.01F),
+        zero(r.rows, groups, static_cast<float>(1 << (bits - 1)));
+    return op::affine_grid(bits, r.rows, r.cols, group, scale.view(), zero.view(), dtype::f16);
+  };
+  const auto codes = [&](int bits, index_t n) {
+    std::vector<std::uint8_t> all(static_cast<std::size_t>(n));
+    for (auto& c : all) c = static_cast<std::uint8_t>(random.uniform_index(std::uint64_t{1} << bits));
+    return all;
+  };
+  tersor::matrix<std::uint8_t> kept(r.rows, r.cols);
+  if (r.format.starts_with("sp24_")) {
+    for (index_t i = 0; i < r.rows; ++i)
+      for (index_t j = 0; j + 4 <= r.cols; j += 4) {
+        const auto first = static_cast<index_t>(random.uniform_index(4));
+        kept(i, j + first) = 1;
+        kept(i, j + (first + 1 + static_cast<index_t>(random.uniform_index(3))) % 4) = 1;
+      }
+    const index_t stored = r.rows * r.cols / 2;
+    const std::string type = r.format.substr(5);
+    if (type.starts_with("int")) {
+      const int bits = type[3] - '0';
+      return op::sparse_nm(2, 4, kept, op::element_store(codes(bits, stored), grid(bits)));
+    }
+    tersor::real_array values(type == "f32" ? dtype::f32 : dtype::f16, stored);
+    for (index_t i = 0; i < stored; ++i) values.set(i, static_cast<float>(random.uniform()) - 0.5F);
+    return op::sparse_nm(2, 4, kept, op::element_store(std::move(values)));
+  }
+  const auto low_rank = [&] {
+    return op::low_rank(reals(r.rows, 32).view(), reals(32, r.cols).view(), dtype::f16);
+  };
+  if (r.format == "lr") return low_rank();
+  for (auto& k : kept.values()) k = random.uniform() < r.density;
+  const auto w = reals(r.rows, r.cols);
+  if (r.format == "bitmap")
+    return op::sparse_bitmap(
+        kept, op::element_store(
+                  op::gather_kept(w.view(), dtype::f16, [&](index_t i, index_t j) { return kept(i, j); })));
+  op::sparse_csr rows(w.view(), kept, dtype::f16);
+  if (r.format == "csr") return rows;
+  tersor::matrix<std::uint8_t> dense(r.rows, r.cols);
+  std::ranges::copy(codes(4, r.rows * r.cols), dense.values().begin());
+  return op::sum<>(op::operator_parts<>({op::quantized(dense, grid(4)), low_rank(), rows}));
+}
+
+}  // namespace detail
 
 inline tersor::op::any_operator make_weight(const weight_request& r, std::uint64_t seed) {
   tersor::random_generator random(seed);
@@ -116,6 +177,9 @@ inline tersor::op::any_operator make_weight(const weight_request& r, std::uint64
     for (float& v : w.values()) v = static_cast<float>(random.uniform()) - 0.5F;
     return tersor::op::dense(w.view());
   }
+  if (r.format.starts_with("sp24_") || r.format == "csr" || r.format == "bitmap" || r.format == "lr" ||
+      r.format == "int4+lr32+sp")
+    return tersor::op::prepare(detail::make_sparse(r, random), r.prepare);
   if (r.format == "nf4" || r.format == "fp4") {
     std::vector<float> levels{0, 0.5F, 1, 1.5F, 2, 3, 4, 6, -0.0F, -0.5F, -1, -1.5F, -2, -3, -4, -6};
     if (r.format == "nf4")
@@ -180,6 +244,13 @@ inline weight_facts facts_of(const tersor::op::any_operator& w) {
     return {b->stream_bytes(), b->options().activations};
   if (const auto* t = w.as<tersor::op::prepared_ternary>())
     return {t->stream_bytes(), t->options().activations};
+  if (const auto* n = w.as<tersor::op::prepared_sparse24>())
+    return {n->stream_bytes(), n->options().activations};
+  if (const auto* s = w.as<tersor::op::prepared_sum>()) {
+    auto facts = facts_of(s->parts().front().op());
+    facts.bytes = s->stream_bytes();
+    return facts;
+  }
   return {static_cast<index_t>(w.storage().bytes())};
 }
 

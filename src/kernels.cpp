@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include <tersor/kernel/binary_product.hpp>
 #include <tersor/kernel/row_products_body.hpp>
+#include <tersor/kernel/sparse_tile_product.hpp>
 #include <tersor/kernel/ternary_product.hpp>
 #include <tersor/kernel/tile_product.hpp>
 
@@ -31,5 +32,17 @@ template void row_scores(target, const code_rows&, const column_grids&, row_vect
 template void row_sums(target, const code_rows&, const group_grids&, row_vectors, float*, index_t);
 template void decode_rows(target, const code_rows&, const column_grids&, float*);
 template void decode_rows(target, const code_rows&, const group_grids&, float*);
+template void sparse_product(target, const pair_operand&, const float_activations&, index_t, index_t, float*,
+                             index_t, bool);
+template void sparse_product(target, const pair_operand&, const byte_activations&, index_t, index_t, float*,
+                             index_t, bool);
+template void sparse_product(target, const masked_operand&, const float_activations&, index_t, index_t,
+                             float*, index_t, bool);
+template void sparse_product(target, const real_operand&, const float_activations&, index_t, index_t, float*,
+                             index_t, bool);
+template void sparse_product(target, const row_operand&, const float_activations&, index_t, index_t, float*,
+                             index_t, bool);
+template void sparse_product(target, const row_operand&, const block_activations&, index_t, index_t, float*,
+                             index_t, bool);
 
 }  // namespace tersor::kernel

@@ -49,6 +49,9 @@
 #include <tersor/kernel/rotary.hpp>
 #include <tersor/kernel/row_products.hpp>
 #include <tersor/kernel/row_products_body.hpp>
+#include <tersor/kernel/sparse_tile_operand.hpp>
+#include <tersor/kernel/sparse_tile_product.hpp>
+#include <tersor/kernel/sparse_tile_product_portable.hpp>
 #include <tersor/kernel/target.hpp>
 #include <tersor/kernel/ternary_format.hpp>
 #include <tersor/kernel/ternary_product.hpp>
@@ -77,9 +80,13 @@
 #include <tersor/op/permuted.hpp>
 #include <tersor/op/prepared.hpp>
 #include <tersor/op/prepared_binary.hpp>
+#include <tersor/op/prepared_low_rank.hpp>
+#include <tersor/op/prepared_sparse.hpp>
+#include <tersor/op/prepared_sum.hpp>
 #include <tersor/op/prepared_ternary.hpp>
 #include <tersor/op/product.hpp>
 #include <tersor/op/quantized.hpp>
+#include <tersor/op/restored_operator.hpp>
 #include <tersor/op/scaled.hpp>
 #include <tersor/op/sparse_bitmap.hpp>
 #include <tersor/op/sparse_csr.hpp>

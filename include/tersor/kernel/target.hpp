@@ -14,8 +14,8 @@
 // Configuration: TERSOR_PORTABLE_KERNELS leaves out every target but the portable one.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(TERSOR_PORTABLE_KERNELS)
 #define TERSOR_X86_KERNELS 1
-#define TERSOR_FEATURES_AVX2 "avx2,fma,f16c"
-#define TERSOR_FEATURES_AVX512 "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c"
+#define TERSOR_FEATURES_AVX2 "avx2,fma,f16c,popcnt"
+#define TERSOR_FEATURES_AVX512 "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c,popcnt"
 #define TERSOR_TARGET_AVX2 __attribute__((target(TERSOR_FEATURES_AVX2)))
 #define TERSOR_TARGET_AVX512 __attribute__((target(TERSOR_FEATURES_AVX512)))
 #elif defined(__aarch64__) && defined(__GNUC__) && !defined(TERSOR_PORTABLE_KERNELS)

@@ -16,7 +16,54 @@ inline constexpr index_t block_tokens = 4;
 /// targets, so that the results are the same bits.
 class tiles {
  public:
+  using lanes = std::array<float, 16>;
+  struct header {
+    lanes scale, minus_zero;
+  };
+
   explicit tiles(const tile_operand& w) : w_(w) {}
+
+  header read_header(index_t row, index_t group, const std::uint8_t* p) const {
+    header h;
+    const std::size_t width = static_cast<std::size_t>(bits_of(w_.scale_type)) / 8;
+    for (std::size_t r = 0; r < 16; ++r) {
+      float scale = 0;
+      if (w_.coded) {
+        const auto& c = *w_.coded;
+        const index_t i = (row + static_cast<index_t>(r)) * w_.groups + group;
+        scale = std::max(c.levels[p[r]] * c.largest[i / c.block_size] + c.offset, 0.0F);
+      } else if (w_.scale_type == dtype::f32) {
+        std::memcpy(&scale, p + 4 * r, 4);
+      } else {
+        std::uint16_t bits;
+        std::memcpy(&bits, p + 2 * r, 2);
+        scale = w_.scale_type == dtype::f16 ? tersor::detail::float_from_f16(bits)
+                                            : tersor::detail::float_from_bf16(bits);
+      }
+      h.scale[r] = scale * w_.unit;
+      h.minus_zero[r] = w_.has_zeros ? -static_cast<float>(p[16 * width + r]) : -w_.zero_point;
+    }
+    return h;
+  }
+  /// The codes of a chunk, [8 quads of columns][16 rows][4].
+  std::array<std::uint8_t, 512> quads(const std::uint8_t* p) const {
+    std::array<std::uint8_t, 512> codes{};
+    for (int low = 0; low < w_.bits;) {
+      const int width = widest_plane(w_.bits - low), in_block = 8 / width;
+      const unsigned mask = (1U << width) - 1U;
+      for (int quad = 0; quad < 8; ++quad) {
+        const std::uint8_t* plane = p + index_t{64} * (quad / in_block);
+        const int place = quad % in_block * width;
+        std::uint8_t* out = codes.data() + index_t{64} * quad;
+        for (int i = 0; i < 64; ++i)
+          out[i] = static_cast<std::uint8_t>(out[i] |
+                                             (((static_cast<unsigned>(plane[i]) >> place) & mask) << low));
+      }
+      p += index_t{64} * width;
+      low += width;
+    }
+    return codes;
+  }
 
   /// y [tokens, rows] of one tile := for few tokens, group by group.
   void few(index_t tile, const float_activations& a, float* y, index_t y_stride) const {
@@ -62,55 +109,9 @@ class tiles {
   }
 
  private:
-  using lanes = std::array<float, 16>;
-  struct header {
-    lanes scale, minus_zero;
-  };
-
   index_t chunk_bytes() const { return index_t{64} * w_.bits; }
   index_t rows_at(index_t row) const { return std::min(tile_format::tile_rows, w_.rows - row); }
 
-  header read_header(index_t row, index_t group, const std::uint8_t* p) const {
-    header h;
-    const std::size_t width = static_cast<std::size_t>(bits_of(w_.scale_type)) / 8;
-    for (std::size_t r = 0; r < 16; ++r) {
-      float scale = 0;
-      if (w_.coded) {
-        const auto& c = *w_.coded;
-        const index_t i = (row + static_cast<index_t>(r)) * w_.groups + group;
-        scale = std::max(c.levels[p[r]] * c.largest[i / c.block_size] + c.offset, 0.0F);
-      } else if (w_.scale_type == dtype::f32) {
-        std::memcpy(&scale, p + 4 * r, 4);
-      } else {
-        std::uint16_t bits;
-        std::memcpy(&bits, p + 2 * r, 2);
-        scale = w_.scale_type == dtype::f16 ? tersor::detail::float_from_f16(bits)
-                                            : tersor::detail::float_from_bf16(bits);
-      }
-      h.scale[r] = scale * w_.unit;
-      h.minus_zero[r] = w_.has_zeros ? -static_cast<float>(p[16 * width + r]) : -w_.zero_point;
-    }
-    return h;
-  }
-  /// The codes of a chunk, [8 quads of columns][16 rows][4].
-  std::array<std::uint8_t, 512> quads(const std::uint8_t* p) const {
-    std::array<std::uint8_t, 512> codes{};
-    for (int low = 0; low < w_.bits;) {
-      const int width = widest_plane(w_.bits - low), in_block = 8 / width;
-      const unsigned mask = (1U << width) - 1U;
-      for (int quad = 0; quad < 8; ++quad) {
-        const std::uint8_t* plane = p + index_t{64} * (quad / in_block);
-        const int place = quad % in_block * width;
-        std::uint8_t* out = codes.data() + index_t{64} * quad;
-        for (int i = 0; i < 64; ++i)
-          out[i] = static_cast<std::uint8_t>(out[i] |
-                                             (((static_cast<unsigned>(plane[i]) >> place) & mask) << low));
-      }
-      p += index_t{64} * width;
-      low += width;
-    }
-    return codes;
-  }
   /// Σ of the chunks' values times x, whose columns are `step` apart.
   lanes float_sums(const std::uint8_t* p, index_t chunks, const float* x, index_t step) const {
     lanes sum{};

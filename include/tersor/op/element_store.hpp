@@ -24,6 +24,12 @@ class element_store {
   bool is_quantized() const { return grid_.has_value(); }
   const affine_grid& grid() const { return *grid_; }
   const real_array& reals() const { return values_; }
+  /// Of a grid, one in each byte.
+  std::vector<std::uint8_t> codes() const {
+    std::vector<std::uint8_t> q(static_cast<std::size_t>(size_));
+    unpack_bits(grid_->bits(), codes_, 0, q);
+    return q;
+  }
 
   /// out[k] = value of stored element first + k, which sits in `row` at columns[k].
   void read(index_t first, index_t row, std::span<const std::int32_t> columns, std::span<float> out) const {

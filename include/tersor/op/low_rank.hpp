@@ -20,6 +20,7 @@ class low_rank : public described_operator<low_rank> {
   index_t rows() const { return rows_; }
   index_t cols() const { return cols_; }
   index_t rank() const { return rank_; }
+  dtype type() const { return a_.type(); }
   matrix<float> a() const { return factor(a_, rows_, rank_); }
   matrix<float> b() const { return factor(b_, rank_, cols_); }
   static constexpr std::string_view kind() { return "low_rank"; }

@@ -5,24 +5,37 @@
 #include <tersor/op/codebook.hpp>
 #include <tersor/op/permuted.hpp>
 #include <tersor/op/prepared_binary.hpp>
+#include <tersor/op/prepared_low_rank.hpp>
+#include <tersor/op/prepared_sparse.hpp>
+#include <tersor/op/prepared_sum.hpp>
 #include <tersor/op/prepared_ternary.hpp>
 #include <tersor/op/quantized.hpp>
+#include <tersor/op/restored_operator.hpp>
 #include <tersor/op/scaled.hpp>
 #include <tersor/op/tile_stream.hpp>
 
 namespace tersor::op {
 
-/// What prepared operators share: in files, and in products with the transpose, they are the operator that
-/// they were made of.
+/// What operators in tile format share.
 template <class Op>
-class prepared_operator {
+class prepared_operator : public restored_operator<Op> {
  public:
-  void apply_transposed(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
-    self().restore().apply_transposed(x, y, ctx);
+  void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
+    detail::require_operands(Op::kind(), x, cols_, y, rows_);
+    self().with_operand([&](const kernel::tile_operand& w) {
+      detail::with_contiguous_rows(x, y, [&](matrix_view<const float> input, matrix_view<float> output) {
+        stream_.multiply(w, input, output, ctx);
+      });
+    });
   }
-  matrix<float> to_dense() const { return self().restore().to_dense(); }
-  void save(archive_writer& out) const { self().restore().save(out); }
+  /// next(product) with product(first tile, last, y, y_stride) for x [tokens, cols], rows contiguous: tiles
+  /// of 16 rows of y [tokens, rows] := x Wᵀ.
+  template <class Next>
+  void with_product(matrix_view<const float> x, const context& ctx, const Next& next) const {
+    self().with_operand([&](const kernel::tile_operand& w) { stream_.with_product(w, x, ctx, next); });
+  }
 
+  static constexpr bool only_writes = true;  ///< products by tiles do not add to what is there
   index_t rows() const { return rows_; }
   index_t cols() const { return cols_; }
   const prepare_options& options() const { return stream_.options(); }
@@ -31,13 +44,6 @@ class prepared_operator {
 
  protected:
   prepared_operator(index_t rows, index_t cols) : rows_(rows), cols_(cols) {}
-  void multiply(const kernel::tile_operand& w, matrix_view<const float> x, matrix_view<float> y,
-                const context& ctx) const {
-    detail::require_operands(Op::kind(), x, cols_, y, rows_);
-    detail::with_contiguous_rows(x, y, [&](matrix_view<const float> input, matrix_view<float> output) {
-      stream_.multiply(w, input, output, ctx);
-    });
-  }
   /// Sixteen reals of a header.
   void write_reals(std::span<const float> values, std::uint8_t* p) const {
     const auto stored = store_as(stream_.format().scale_type, values);
@@ -53,7 +59,7 @@ class prepared_operator {
   tile_stream stream_;
 
  private:
-  const Op& self() const { return static_cast<const Op&>(*this); }
+  using restored_operator<Op>::self;
 };
 
 /// A `quantized` in tile format (kernel/tile_format.hpp): the same codes, scales and zero points, in the
@@ -84,12 +90,14 @@ class prepared_quantized : public prepared_operator<prepared_quantized> {
   }
   static constexpr std::string_view kind() { return quantized::kind(); }
 
-  void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
+  /// f(operand), all of it but the stream.
+  template <class F>
+  void with_operand(const F& f) const {
     static constexpr std::array<float, 16> numbers{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     kernel::tile_operand w;
     w.levels = numbers.data();
     w.zero_point = zero_point_;
-    multiply(w, x, y, ctx);
+    f(w);
   }
   /// The operator that it was made of.
   quantized restore() const {
@@ -173,7 +181,9 @@ class prepared_codebook : public prepared_operator<prepared_codebook> {
     return exact && top - lowest <= 255 * step && std::isfinite(step) ? step : 0.0F;
   }
 
-  void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
+  /// f(operand), all of it but the stream.
+  template <class F>
+  void with_operand(const F& f) const {
     kernel::tile_operand w;
     w.meaning_is_level = true;
     w.levels = levels_.data();
@@ -185,7 +195,7 @@ class prepared_codebook : public prepared_operator<prepared_codebook> {
                                .block_size = scales_.rule().block_size,
                                .offset = scales_.offset()};
     if (!scale_levels_.empty()) w.coded = &coded;
-    multiply(w, x, y, ctx);
+    f(w);
   }
   /// The operator that it was made of.
   codebook restore() const {
@@ -246,6 +256,26 @@ inline any_operator prepare(const any_operator& w, const prepare_options& option
   }
   if (const auto* b = w.as<binary_coded>()) return prepared_binary(*b, options);
   if (const auto* t = w.as<ternary>()) return prepared_ternary(*t, options);
+  if (const auto* n = w.as<sparse_nm>()) {
+    if (prepared_sparse24::fits(*n)) return prepared_sparse24(*n, options);
+    return prepared_masked<sparse_nm>::fits(*n) ? any_operator(prepared_masked<sparse_nm>(*n, options)) : w;
+  }
+  if (const auto* b = w.as<sparse_bitmap>())
+    return prepared_masked<sparse_bitmap>::fits(*b)
+               ? any_operator(prepared_masked<sparse_bitmap>(*b, options))
+               : w;
+  if (const auto* c = w.as<sparse_csr>()) return prepared_csr(*c, options);
+  if (const auto* l = w.as<low_rank>()) return prepared_low_rank(*l, options);
+  if (const auto* s = w.as<sum<>>()) {
+    std::vector<sum_part> parts;
+    s->parts().for_each([&](const any_operator& part) {
+      parts.push_back(
+          sum_part::of<prepared_quantized, prepared_codebook, prepared_sparse24, prepared_masked<sparse_nm>,
+                       prepared_masked<sparse_bitmap>, prepared_csr, prepared_low_rank>(
+              prepare(part, options)));
+    });
+    return prepared_sum(std::move(parts));
+  }
   if (const auto* p = w.as<permuted<>>()) return permuted<>(prepare(p->inner(), options), p->permutation());
   if (const auto* s = w.as<scaled<>>())
     return scaled<>(prepare(s->inner(), options), s->output_scale(), s->input_scale());

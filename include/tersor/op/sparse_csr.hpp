@@ -32,6 +32,12 @@ class sparse_csr : public described_operator<sparse_csr> {
   index_t rows() const { return rows_; }
   index_t cols() const { return cols_; }
   index_t kept() const { return values_.size(); }
+  /// [rows + 1]: the entries of row r are those from offsets()[r] on.
+  std::span<const std::int32_t> offsets() const { return offsets_; }
+  /// Of the entries: u16 where cols <= 65536, else empty, and i32 where not.
+  std::span<const std::uint16_t> narrow_columns() const { return columns16_; }
+  std::span<const std::int32_t> wide_columns() const { return columns32_; }
+  const real_array& values() const { return values_; }
   static constexpr std::string_view kind() { return "sparse_csr"; }
 
   void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {

@@ -24,6 +24,14 @@ struct prepare_options {
   kernel::target target = kernel::best_target();
 };
 
+/// Tiles of a task. One of few tokens reads half a megabyte: starting it, and the wait for its first lines,
+/// cost nothing beside. Tiles of a task of many tokens share the activations in a cache.
+inline index_t tiles_of_task(index_t tokens, index_t tile_bytes) {
+  return tokens > kernel::tile_tokens
+             ? 8
+             : std::max<index_t>(1, (index_t{1} << 19) / std::max<index_t>(tile_bytes, 1));
+}
+
 /// The stream of a prepared operator. What a group's header holds beside the codes is its owner's.
 class tile_stream {
  public:
@@ -93,8 +101,18 @@ class tile_stream {
   }
 
   /// y [tokens, rows] = x [tokens, cols] Wᵀ, rows contiguous. @param w all but the stream and its sizes.
-  void multiply(kernel::tile_operand w, matrix_view<const float> x, matrix_view<float> y,
+  void multiply(const kernel::tile_operand& w, matrix_view<const float> x, matrix_view<float> y,
                 const context& ctx) const {
+    with_product(w, x, ctx, [&](const auto& product) {
+      parallel_chunks(format_.tiles(), tiles_of_task(x.rows(), format_.tile_bytes()), ctx,
+                      [&](index_t first, index_t last) { product(first, last, y.data, y.strides[0]); });
+    });
+  }
+  /// next(product) with product(first, last, y, y_stride): those tiles of the same. It may be called by many
+  /// threads, until `next` returns.
+  template <class Next>
+  void with_product(kernel::tile_operand w, matrix_view<const float> x, const context& ctx,
+                    const Next& next) const {
     w.stream = bytes_.data();
     w.tile_bytes = format_.tile_bytes();
     w.rows = format_.rows;
@@ -103,12 +121,16 @@ class tile_stream {
     w.bits = format_.bits;
     w.scale_type = format_.scale_type;
     w.has_zeros = format_.zero_points;
+    const auto run = [&](const auto& input) {
+      next([&](index_t first, index_t last, float* y, index_t y_stride) {
+        kernel::tile_product(options_.target, w, input.activations, first, last, y, y_stride);
+      });
+    };
     const bool floats = options_.activations == activation_type::f32;
     if (x.rows() > kernel::tile_tokens)
-      floats ? multiply(w, packed_float_input(x, ctx), y, ctx)
-             : multiply(w, packed_byte_input(x, ctx), y, ctx);
+      floats ? run(packed_float_input(x, ctx)) : run(packed_byte_input(x, ctx));
     else
-      floats ? multiply(w, float_input(x), y, ctx) : multiply(w, byte_input(x), y, ctx);
+      floats ? run(float_input(x)) : run(byte_input(x));
   }
 
  private:
@@ -274,18 +296,6 @@ class tile_stream {
       }
     });
     return b;
-  }
-  template <class Block>
-  void multiply(const kernel::tile_operand& w, const Block& input, matrix_view<float> y,
-                const context& ctx) const {
-    // A task of few tokens reads half a megabyte: starting it, and the wait for its first lines, cost nothing
-    // beside. Tiles of a task of many tokens share the activations in a cache.
-    const index_t grain = y.rows() > kernel::tile_tokens
-                              ? 8
-                              : std::max<index_t>(1, (index_t{1} << 19) / std::max<index_t>(w.tile_bytes, 1));
-    parallel_chunks(format_.tiles(), grain, ctx, [&](index_t first, index_t last) {
-      kernel::tile_product(options_.target, w, input.activations, first, last, y.data, y.strides[0]);
-    });
   }
 
   kernel::tile_format format_;

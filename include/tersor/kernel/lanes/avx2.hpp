@@ -5,6 +5,7 @@
 #include <cstdint>  // std::uint8_t
 #include <cstring>  // std::memcpy
 
+#include <tersor/core/dtype.hpp>
 #include <tersor/core/view.hpp>
 #include <tersor/kernel/intrinsics.hpp>
 
@@ -33,6 +34,10 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static ints zero_ints() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
   TERSOR_ALWAYS_INLINE static floats zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   TERSOR_ALWAYS_INLINE static floats broadcast(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+  TERSOR_ALWAYS_INLINE static ints broadcast_bits(std::uint32_t x) {
+    const __m256i v = _mm256_set1_epi32(static_cast<int>(x));
+    return {v, v};
+  }
   TERSOR_ALWAYS_INLINE static ints load(const void* p) {
     const auto* v = static_cast<const __m256i*>(p);
     return {_mm256_loadu_si256(v), _mm256_loadu_si256(v + 1)};
@@ -71,8 +76,18 @@ struct lanes {
     std::int32_t four;
     std::memcpy(&four, x, sizeof four);
     const __m256i xs = _mm256_set1_epi32(four);
-    return {_mm256_add_epi32(acc.low, half_dot<code_bits>(codes.low, xs)),
-            _mm256_add_epi32(acc.high, half_dot<code_bits>(codes.high, xs))};
+    return dot<code_bits>(acc, codes, ints{xs, xs});
+  }
+  template <int code_bits>
+  TERSOR_ALWAYS_INLINE static ints dot(ints acc, ints codes, ints x) {
+    return {_mm256_add_epi32(acc.low, half_dot<code_bits>(codes.low, x.low)),
+            _mm256_add_epi32(acc.high, half_dot<code_bits>(codes.high, x.high))};
+  }
+  TERSOR_ALWAYS_INLINE static ints select_bytes(const std::int8_t* x, ints places) {
+    std::int64_t eight;
+    std::memcpy(&eight, x, sizeof eight);
+    const __m256i xs = _mm256_set1_epi64x(eight);
+    return {_mm256_shuffle_epi8(xs, places.low), _mm256_shuffle_epi8(xs, places.high)};
   }
   TERSOR_ALWAYS_INLINE static ints look_up_bytes(const std::uint8_t* table, ints codes) {
     const __m256i t = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
@@ -128,6 +143,38 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static floats low_bits(const table&, ints v) {
     const __m256i m = _mm256_set1_epi32((1 << bits) - 1);
     return to_float({_mm256_and_si256(v.low, m), _mm256_and_si256(v.high, m)});
+  }
+
+  template <int first>
+  TERSOR_ALWAYS_INLINE static floats select(const float* x, ints v) {
+    const __m256 xs = _mm256_broadcast_ps(reinterpret_cast<const __m128*>(x));
+    const ints s = shift<first>(v);
+    return {_mm256_permutevar_ps(xs, s.low), _mm256_permutevar_ps(xs, s.high)};
+  }
+  template <dtype type>
+  TERSOR_ALWAYS_INLINE static floats expand(const std::uint8_t* p, std::uint16_t mask) {
+    const unsigned low = mask & 0xffU, high = mask >> 8U;
+    // the high half begins with the number behind those of the low half
+    const std::uint8_t* second = p + __builtin_popcount(low) * (type == dtype::f32 ? 4 : 2);
+    return {half_expand(load_half<type>(p), low), half_expand(load_half<type>(second), high)};
+  }
+  template <class Index>
+  TERSOR_ALWAYS_INLINE static floats gather(const float* x, const Index* at) {
+    return {half_gather(x, at), half_gather(x, at + 8)};
+  }
+
+  TERSOR_ALWAYS_INLINE static floats first(floats v, index_t n) {
+    const __m256i end = _mm256_set1_epi32(static_cast<int>(n));
+    const __m256i low = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i high = _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15);
+    return {_mm256_and_ps(v.low, _mm256_castsi256_ps(_mm256_cmpgt_epi32(end, low))),
+            _mm256_and_ps(v.high, _mm256_castsi256_ps(_mm256_cmpgt_epi32(end, high)))};
+  }
+  TERSOR_ALWAYS_INLINE static float total(floats v) {
+    const __m256 eight = _mm256_add_ps(v.low, v.high);
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
 
   TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) {
@@ -298,6 +345,30 @@ struct lanes {
     const __m256i low = _mm256_maddubs_epi16(_mm256_and_si256(codes, low_bits), x);
     const __m256i high = _mm256_maddubs_epi16(top, x);
     return _mm256_add_epi32(_mm256_madd_epi16(low, ones), _mm256_madd_epi16(high, _mm256_set1_epi16(128)));
+  }
+  template <dtype type>
+  TERSOR_ALWAYS_INLINE static __m256 load_half(const std::uint8_t* p) {
+    if constexpr (type == dtype::f16)
+      return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    else if constexpr (type == dtype::bf16)
+      return half_bf16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    else
+      return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
+  }
+  /// Lane i takes lane number (set bits of mask below bit i), or 0: the numbers are the running sums of the
+  /// mask's bits as bytes, by one multiplication.
+  TERSOR_ALWAYS_INLINE static __m256 half_expand(__m256 v, unsigned mask) {
+    const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256i chosen =
+        _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(mask)), bit), bit);
+    const std::uint64_t spread = ((mask & 0x7fU) * std::uint64_t{0x02040810204081}) & 0x0101010101010101U;
+    const auto before = static_cast<std::int64_t>((spread * 0x0101010101010101U) << 8U);
+    const __m256i places = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(before));
+    return _mm256_and_ps(_mm256_permutevar8x32_ps(v, places), _mm256_castsi256_ps(chosen));
+  }
+  template <class Index>
+  TERSOR_ALWAYS_INLINE static __m256 half_gather(const float* x, const Index* i) {
+    return _mm256_setr_ps(x[i[0]], x[i[1]], x[i[2]], x[i[3]], x[i[4]], x[i[5]], x[i[6]], x[i[7]]);
   }
   TERSOR_ALWAYS_INLINE static __m256 half_look_up(const table& t, __m256i at) {
     return _mm256_blendv_ps(_mm256_permutevar8x32_ps(t.first, at), _mm256_permutevar8x32_ps(t.second, at),

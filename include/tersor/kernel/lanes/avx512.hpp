@@ -5,6 +5,7 @@
 #include <cstdint>  // std::uint8_t
 #include <cstring>  // std::memcpy
 
+#include <tersor/core/dtype.hpp>
 #include <tersor/core/view.hpp>
 #include <tersor/kernel/intrinsics.hpp>
 
@@ -32,6 +33,10 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static ints zero_ints() { return _mm512_setzero_si512(); }
   TERSOR_ALWAYS_INLINE static floats zero() { return _mm512_setzero_ps(); }
   TERSOR_ALWAYS_INLINE static floats broadcast(float x) { return _mm512_set1_ps(x); }
+  /// 32 bits in every lane.
+  TERSOR_ALWAYS_INLINE static ints broadcast_bits(std::uint32_t x) {
+    return _mm512_set1_epi32(static_cast<int>(x));
+  }
   TERSOR_ALWAYS_INLINE static ints load(const void* p) { return _mm512_loadu_si512(p); }
   TERSOR_ALWAYS_INLINE static void prefetch(const void* p) {
     _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
@@ -64,6 +69,17 @@ struct lanes {
     std::int32_t four;
     std::memcpy(&four, x, sizeof four);
     return _mm512_dpbusd_epi32(acc, codes, _mm512_set1_epi32(four));
+  }
+  /// The same with signed bytes of the lane's own.
+  template <int code_bits>
+  TERSOR_ALWAYS_INLINE static ints dot(ints acc, ints codes, ints x) {
+    return _mm512_dpbusd_epi32(acc, codes, x);
+  }
+  /// Of eight bytes those that the bytes of a lane say, 0 .. 7.
+  TERSOR_ALWAYS_INLINE static ints select_bytes(const std::int8_t* x, ints places) {
+    std::int64_t eight;
+    std::memcpy(&eight, x, sizeof eight);
+    return _mm512_shuffle_epi8(_mm512_set1_epi64(eight), places);
   }
   /// Bytes looked up in a table of 16 bytes by their four low bits; the other bits must be 0.
   TERSOR_ALWAYS_INLINE static ints look_up_bytes(const std::uint8_t* table, ints codes) {
@@ -113,6 +129,34 @@ struct lanes {
     if constexpr (bits == 8) return byte<0>(v);
     return _mm512_permutexvar_ps(v, remainders.values);
   }
+
+  /// Of four numbers the one that the two bits of each lane from bit `first` on say.
+  template <int first>
+  TERSOR_ALWAYS_INLINE static floats select(const float* x, ints v) {
+    return _mm512_permutevar_ps(_mm512_broadcast_f32x4(_mm_loadu_ps(x)), shift<first>(v));
+  }
+  /// The reals from p on in the places of the bits of `mask`, 0 elsewhere; sixteen may be read.
+  template <dtype type>
+  TERSOR_ALWAYS_INLINE static floats expand(const std::uint8_t* p, std::uint16_t mask) {
+    if constexpr (type == dtype::f16)
+      return _mm512_maskz_expand_ps(mask, load_f16(p));
+    else if constexpr (type == dtype::bf16)
+      return _mm512_maskz_expand_ps(mask, load_bf16(p));
+    else
+      return _mm512_maskz_expand_ps(mask, load_f32(p));
+  }
+  /// x[at[0]], x[at[1]], ... (The processor's own gather takes twice the time.)
+  template <class Index>
+  TERSOR_ALWAYS_INLINE static floats gather(const float* x, const Index* at) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(half_gather(x, at)), half_gather(x, at + 8), 1);
+  }
+
+  /// The first n lanes, 0 <= n <= 16, and zeros.
+  TERSOR_ALWAYS_INLINE static floats first(floats v, index_t n) {
+    return _mm512_maskz_mov_ps(static_cast<__mmask16>((1U << n) - 1U), v);
+  }
+  /// Σ of the lanes, in an order of the target's own.
+  TERSOR_ALWAYS_INLINE static float total(floats v) { return _mm512_reduce_add_ps(v); }
 
   TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) { return _mm512_loadu_ps(p); }
   TERSOR_ALWAYS_INLINE static floats load_f16(const void* p) {
@@ -252,6 +296,10 @@ struct lanes {
   }
   TERSOR_ALWAYS_INLINE static floats fold_lanes(floats a, floats b) {
     return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
+  }
+  template <class Index>
+  TERSOR_ALWAYS_INLINE static __m256 half_gather(const float* x, const Index* i) {
+    return _mm256_setr_ps(x[i[0]], x[i[1]], x[i[2]], x[i[3]], x[i[4]], x[i[5]], x[i[6]], x[i[7]]);
   }
 };
 

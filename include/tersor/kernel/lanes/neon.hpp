@@ -5,6 +5,7 @@
 #include <cstdint>  // std::uint8_t
 #include <cstring>  // std::memcpy
 
+#include <tersor/core/dtype.hpp>
 #include <tersor/core/view.hpp>
 #include <tersor/kernel/intrinsics.hpp>
 
@@ -37,6 +38,10 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static floats zero() { return broadcast(0.0F); }
   TERSOR_ALWAYS_INLINE static floats broadcast(float x) {
     const auto v = vdupq_n_f32(x);
+    return {{v, v, v, v}};
+  }
+  TERSOR_ALWAYS_INLINE static ints broadcast_bits(std::uint32_t x) {
+    const auto v = vdupq_n_u32(x);
     return {{v, v, v, v}};
   }
   TERSOR_ALWAYS_INLINE static ints load(const void* p) {
@@ -78,8 +83,12 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static ints dot(ints acc, ints codes, const std::int8_t* x) {
     std::int32_t four;
     std::memcpy(&four, x, sizeof four);
-    const auto xs = vreinterpretq_s8_s32(vdupq_n_s32(four));
+    return dot<code_bits>(acc, codes, broadcast_bits(static_cast<std::uint32_t>(four)));
+  }
+  template <int code_bits>
+  TERSOR_ALWAYS_INLINE static ints dot(ints acc, ints codes, ints x) {
     for (int i = 0; i < 4; ++i) {
+      const auto xs = vreinterpretq_s8_u32(x.part[i]);
       auto sum = vreinterpretq_s32_u32(acc.part[i]);
       if constexpr (code_bits < 8) {  // below 128 unsigned bytes are signed ones
         sum = vdotq_s32(sum, vreinterpretq_s8_u32(codes.part[i]), xs);
@@ -92,6 +101,12 @@ struct lanes {
       acc.part[i] = vreinterpretq_u32_s32(sum);
     }
     return acc;
+  }
+  TERSOR_ALWAYS_INLINE static ints select_bytes(const std::int8_t* x, ints places) {
+    const auto eight = vld1_s8(x);
+    const auto xs = vreinterpretq_u8_s8(vcombine_s8(eight, eight));
+    for (auto& p : places.part) p = vreinterpretq_u32_u8(vqtbl1q_u8(xs, vreinterpretq_u8_u32(p)));
+    return places;
   }
   TERSOR_ALWAYS_INLINE static ints look_up_bytes(const std::uint8_t* table, ints codes) {
     const auto t = vld1q_u8(table);
@@ -153,6 +168,53 @@ struct lanes {
   template <int bits>
   TERSOR_ALWAYS_INLINE static floats low_bits(const table&, ints v) {
     return masked<(1U << bits) - 1U>(v);
+  }
+
+  template <int first>
+  TERSOR_ALWAYS_INLINE static floats select(const float* x, ints v) {
+    const auto xs = vreinterpretq_u8_f32(vld1q_f32(x));
+    const ints s = shift<first>(v);
+    floats y;
+    for (int i = 0; i < 4; ++i) {
+      const auto at = vmulq_n_u32(vandq_u32(s.part[i], vdupq_n_u32(3)), 0x04040404U);
+      const auto bytes = vaddq_u32(at, vdupq_n_u32(0x03020100U));
+      y.part[i] = vreinterpretq_f32_u8(vqtbl1q_u8(xs, vreinterpretq_u8_u32(bytes)));
+    }
+    return y;
+  }
+  template <dtype type>
+  TERSOR_ALWAYS_INLINE static floats expand(const std::uint8_t* p, std::uint16_t mask) {
+    floats v;
+    if constexpr (type == dtype::f16)
+      v = load_f16(p);
+    else if constexpr (type == dtype::bf16)
+      v = load_bf16(p);
+    else
+      v = load_f32(p);
+    float from[16], to[16];
+    store(from, v, 16);
+    unsigned next = 0;
+    for (unsigned i = 0; i < 16; ++i) {
+      const unsigned set = static_cast<unsigned>(mask >> i) & 1U;
+      to[i] = set != 0 ? from[next] : 0.0F;
+      next += set;
+    }
+    return load_f32(to);
+  }
+  template <class Index>
+  TERSOR_ALWAYS_INLINE static floats gather(const float* x, const Index* at) {
+    float all[16];
+    for (int i = 0; i < 16; ++i) all[i] = x[at[i]];
+    return load_f32(all);
+  }
+
+  TERSOR_ALWAYS_INLINE static floats first(floats v, index_t n) {
+    float all[16] = {};
+    store(all, v, n);
+    return load_f32(all);
+  }
+  TERSOR_ALWAYS_INLINE static float total(floats v) {
+    return vaddvq_f32(vaddq_f32(vaddq_f32(v.part[0], v.part[1]), vaddq_f32(v.part[2], v.part[3])));
   }
 
   TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) {

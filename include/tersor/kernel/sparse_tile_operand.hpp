@@ -1,0 +1,56 @@
+// tersor - operands of products with sparse and thin weights: tiles of sixteen rows, and compressed rows
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <tersor/kernel/tile_operand.hpp>
+
+namespace tersor::kernel {
+
+/// A 2:4 weight in tiles of 16 rows: as kernel/tile_format.hpp with the kept entries in the place of columns,
+/// each chunk of 32 of them followed by their positions (0 .. 3 in their run of four columns) as a chunk of
+/// 2-bit codes. Two neighbours are kept of one run; so four bytes of codes meet eight activations, of which
+/// the four bytes of positions, and 4 more for the second run, choose.
+///
+/// Bits per weight: half of a value's and 1, and the headers.
+inline constexpr index_t pair_chunk_columns = 2 * tile_format::chunk_columns;  ///< of the dense weight
+inline constexpr index_t pair_segment_chunks = 2;    ///< of 8-bit activations with one scale, at most
+inline constexpr index_t pair_position_bytes = 128;  ///< of a chunk
+struct pair_operand : tile_operand {
+  dtype value_type = dtype::u8;  ///< u8: codes on a grid; f32, f16 or bf16: reals [kept][16], no headers
+};
+
+/// A sparse weight in tiles of 16 rows: for 32 columns their masks (16 bits each, bit r: row r is stored),
+/// then the stored values in the order of columns and, in a column, of rows. Bits per weight at density d: 1
+/// + d times those of a value.
+struct masked_operand {
+  const std::uint8_t* stream = nullptr;  ///< 64 bytes after its end may be read
+  const index_t* offsets = nullptr;      ///< [tiles]: where a tile begins
+  index_t rows = 0, columns = 0;         ///< columns padded to whole 32
+  dtype value_type = dtype::f32;
+};
+
+/// A dense weight of reals in tiles of 16 rows, [tile][column][16].
+struct real_operand {
+  const std::uint8_t* stream = nullptr;
+  index_t tile_bytes = 0, rows = 0;
+  index_t first = 0, columns = 0;  ///< the columns of every tile to be multiplied
+  dtype value_type = dtype::f32;
+};
+
+/// Compressed sparse rows.
+struct row_operand {
+  const std::int32_t* offsets = nullptr;  ///< [rows + 1]
+  const void* columns = nullptr;          ///< u16, or u32 if wide
+  const std::uint8_t* values = nullptr;
+  index_t rows = 0;
+  bool wide = false;
+  dtype value_type = dtype::f32;
+};
+/// Activations of more than `row_tokens` tokens for compressed rows, in blocks of 16: [block][column][16].
+inline constexpr index_t row_tokens = 4;
+struct block_activations {
+  const float* values = nullptr;
+  index_t columns = 0, tokens = 0;
+};
+
+}  // namespace tersor::kernel

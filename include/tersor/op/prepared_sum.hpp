@@ -1,0 +1,166 @@
+// tersor - sums of prepared operators as one product: quantized + low-rank + sparse in a single pass
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <functional>  // std::function
+
+#include <tersor/op/sum.hpp>
+#include <tersor/op/tile_stream.hpp>
+
+namespace tersor::op {
+
+/// One operator of a sum. Where it has products by tiles of 16 rows (`with_product`), they are part of the
+/// sum's pass; any other operator is multiplied by itself and added.
+class sum_part {
+ public:
+  /// Tiles [first, last) of y [tokens, rows] := x Wᵀ, or += if `add`.
+  using tile_product = std::function<void(index_t first, index_t last, float* y, index_t y_stride, bool add)>;
+
+  /// `op`, by tiles if what it holds is one of Ops.
+  template <class... Ops>
+  static sum_part of(any_operator op) {
+    sum_part part(std::move(op));
+    (part.take<Ops>(), ...);
+    return part;
+  }
+  const any_operator& op() const { return op_; }
+  /// The operator that it was made of.
+  any_operator restore() const { return restore_ ? restore_(op_) : op_; }
+  bool has_tiles() const { return start_ != nullptr; }
+  /// A product that can only write, which is cheapest as the first of a sum.
+  bool only_writes() const { return only_writes_; }
+  /// Bytes that a product by tiles reads.
+  index_t stream_bytes() const { return stream_bytes_; }
+  /// Appends the product with x [tokens, cols], rows contiguous, which is valid until next() returns.
+  void with_product(matrix_view<const float> x, const context& ctx, std::vector<tile_product>& products,
+                    const std::function<void()>& next) const {
+    start_(op_, x, ctx, products, next);
+  }
+
+ private:
+  using starter = void (*)(const any_operator&, matrix_view<const float>, const context&,
+                           std::vector<tile_product>&, const std::function<void()>&);
+  using restorer = any_operator (*)(const any_operator&);
+
+  explicit sum_part(any_operator op) : op_(std::move(op)) {}
+  template <class Op>
+  void take() {
+    const Op* op = op_.as<Op>();
+    if (!op) return;
+    stream_bytes_ = op->stream_bytes();
+    only_writes_ = Op::only_writes;
+    restore_ = [](const any_operator& held) -> any_operator { return held.as<Op>()->restore(); };
+    start_ = [](const any_operator& held, matrix_view<const float> x, const context& ctx,
+                std::vector<tile_product>& products, const std::function<void()>& next) {
+      held.as<Op>()->with_product(x, ctx, [&](const auto& product) {
+        if constexpr (!Op::only_writes) {
+          products.emplace_back(std::cref(product));
+          next();
+        } else {
+          matrix<float> apart;
+          if (!products.empty()) apart = matrix<float>(x.rows(), held.rows());
+          products.emplace_back([&](index_t first, index_t last, float* y, index_t y_stride, bool add) {
+            if (!add) return product(first, last, y, y_stride);
+            product(first, last, apart.data(), apart.cols());
+            const index_t end = std::min(last * tile_stream::tile_rows, apart.cols());
+            for (index_t t = 0; t < apart.rows(); ++t)
+              for (index_t r = first * tile_stream::tile_rows; r < end; ++r)
+                y[t * y_stride + r] += apart(t, r);
+          });
+          next();
+        }
+      });
+    };
+  }
+
+  any_operator op_;
+  starter start_ = nullptr;
+  restorer restore_ = nullptr;
+  bool only_writes_ = false;
+  index_t stream_bytes_ = 0;
+};
+
+/// W = W_1 + W_2 + ... in one pass: what a part needs of x (its 8-bit codes, the product with a thin factor)
+/// is made once, then each task writes some rows of y and adds all parts to them while they are in the
+/// nearest cache.
+class prepared_sum {
+ public:
+  /// At least one part, all of one shape.
+  explicit prepared_sum(std::vector<sum_part> parts) : parts_(std::move(parts)) {
+    require(!parts_.empty(), "prepare: parts of a sum", parts_.size(), "at least 1");
+    for (const auto& part : parts_) {
+      require(part.op().rows() == rows() && part.op().cols() == cols(), "prepare: shape of a part",
+              concat(part.op().rows(), " x ", part.op().cols()), rows(), " x ", cols());
+      if (part.has_tiles()) by_tiles_.push_back(&part - parts_.data());
+    }
+    std::stable_partition(by_tiles_.begin(), by_tiles_.end(),
+                          [&](index_t i) { return part(i).only_writes(); });
+  }
+
+  index_t rows() const { return parts_.front().op().rows(); }
+  index_t cols() const { return parts_.front().op().cols(); }
+  const std::vector<sum_part>& parts() const { return parts_; }
+  static constexpr std::string_view kind() { return sum<>::kind(); }
+  /// Bytes that a product reads of the parts by tiles.
+  index_t stream_bytes() const {
+    index_t n = 0;
+    for (const auto& part : parts_) n += part.stream_bytes();
+    return n;
+  }
+
+  void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
+    detail::require_operands(kind(), x, cols(), y, rows());
+    detail::with_contiguous_rows(x, y, [&](matrix_view<const float> input, matrix_view<float> output) {
+      std::vector<sum_part::tile_product> products;
+      if (!by_tiles_.empty()) start(0, input, output, ctx, products);
+      add_others(input, output, ctx);
+    });
+  }
+  void apply_transposed(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
+    restore().apply_transposed(x, y, ctx);
+  }
+  matrix<float> to_dense() const { return restore().to_dense(); }
+  void save(archive_writer& out) const { restore().save(out); }
+  /// The operator that it was made of.
+  sum<> restore() const {
+    std::vector<any_operator> ops;
+    for (const auto& part : parts_) ops.push_back(part.restore());
+    return sum<>(operator_parts<>(std::move(ops)));
+  }
+
+ private:
+  const sum_part& part(index_t i) const { return parts_[static_cast<std::size_t>(i)]; }
+  /// Part number i of those by tiles and all behind it.
+  void start(std::size_t i, matrix_view<const float> x, matrix_view<float> y, const context& ctx,
+             std::vector<sum_part::tile_product>& products) const {
+    if (i < by_tiles_.size())
+      return part(by_tiles_[i]).with_product(x, ctx, products, [&] { start(i + 1, x, y, ctx, products); });
+    const index_t tiles = (rows() + tile_stream::tile_rows - 1) / tile_stream::tile_rows;
+    const index_t tile_bytes = stream_bytes() / std::max<index_t>(tiles, 1);
+    parallel_chunks(tiles, tiles_of_task(x.rows(), tile_bytes), ctx, [&](index_t first, index_t last) {
+      for (const auto& product : products)
+        product(first, last, y.data, y.strides[0], &product != products.data());
+    });
+  }
+  void add_others(matrix_view<const float> x, matrix_view<float> y, const context& ctx) const {
+    bool written = !by_tiles_.empty();
+    matrix<float> buffer;
+    for (const auto& p : parts_) {
+      if (p.has_tiles()) continue;
+      if (!written) {
+        p.op().apply(x, y, ctx);
+        written = true;
+        continue;
+      }
+      if (buffer.empty()) buffer = matrix<float>(y.rows(), y.cols());
+      p.op().apply(x, buffer.view(), ctx);
+      for (index_t t = 0; t < y.rows(); ++t)
+        for (index_t r = 0; r < y.cols(); ++r) y(t, r) += buffer(t, r);
+    }
+  }
+
+  std::vector<sum_part> parts_;
+  std::vector<index_t> by_tiles_;  // numbers of the parts that have tiles, in the order of their products
+};
+
+}  // namespace tersor::op
