@@ -16,7 +16,7 @@ using tersor::index_t;
 
 struct options {
   std::string model, spec, kv, activations = "f32";
-  std::vector<index_t> contexts{32, 128, 384};
+  std::vector<index_t> contexts;
   index_t decode = 32, runs = 3;
   bool stored = false, json = false;
   command::run_options run;
@@ -51,12 +51,15 @@ turn measure(const tersor::model::llama& m, std::span<const int> ids, index_t pr
   return result;
 }
 
-void run(const options& o) {
+void run(options o) {
   const auto ctx = o.run.context();
   tersor::require(o.decode >= 1, "--decode", o.decode, "at least 1");
   tersor::require(o.runs >= 1, "--runs", o.runs, "at least 1");
   auto m = tersor::model::load_llama(o.model);
   const auto& c = m.config();
+  if (o.contexts.empty())
+    for (index_t n = 32; n + o.decode <= c.max_position_embeddings && n <= 32768; n *= 4)
+      o.contexts.push_back(n);
   for (const auto n : o.contexts)
     tersor::require(n >= 1 && n + o.decode <= c.max_position_embeddings, "--context", n, "1 .. ",
                     c.max_position_embeddings - o.decode,
@@ -123,10 +126,10 @@ void command::add_bench_model(CLI::App& bench) {
   sub->add_option("MODEL", o->model, "Model folder, dense or compressed")->required();
   sub->add_option("--with", o->spec, "Compress it first, e.g. \"rtn(bits=4,group_size=32)\"");
   sub->add_option("--kv", o->kv, "Compress the KV caches, e.g. \"kivi(bits=2)\"");
-  sub->add_option("--context", o->contexts, "Tokens of the prompt, one or more")
+  sub->add_option("--context", o->contexts,
+                  "Tokens of the prompt, one or more; without it 32, 128, 512 ... as the model allows")
       ->delimiter(',')
-      ->check(whole_number())
-      ->capture_default_str();
+      ->check(whole_number());
   sub->add_option("--decode", o->decode, "Tokens after it")->check(whole_number())->capture_default_str();
   sub->add_option("--runs", o->runs, "Repetitions, of which the median counts")
       ->check(whole_number())

@@ -24,8 +24,10 @@
 #endif
 #if defined(__GNUC__)
 #define TERSOR_ALWAYS_INLINE __attribute__((always_inline)) inline
+#define TERSOR_NO_INLINE __attribute__((noinline))
 #else
 #define TERSOR_ALWAYS_INLINE inline
+#define TERSOR_NO_INLINE
 #endif
 
 // Between TERSOR_BEGIN_TARGET(features) and TERSOR_END_TARGET all functions are compiled for a target, so

@@ -58,6 +58,8 @@ class llama final : public block_model {
 
   void set_embedding(op::dense table) { embedding_ = std::move(table); }
   const op::dense& embedding() const { return embedding_; }
+  /// The head of a model with tied embeddings is the table itself; one that is set takes its place, in
+  /// another layout, and is not written to files.
   void set_head(op::any_operator head) { head_ = std::move(head); }
   const op::any_operator& head() const { return head_; }
   void set_vector(const std::string& name, std::vector<float> values) { vectors_[name] = std::move(values); }
@@ -144,10 +146,10 @@ class llama final : public block_model {
   matrix<float> logits(matrix_view<const float> hidden, const context& ctx = {}) const {
     matrix<float> normed(hidden.rows(), hidden.cols()), y(hidden.rows(), config_.vocab_size);
     rms_norm(hidden, vector("model.norm.weight"), config_.rms_norm_eps, normed.view());
-    if (config_.tie_word_embeddings)
-      embedding_.apply(normed.view(), y.view(), ctx);
-    else
+    if (head_)
       head_.apply(normed.view(), y.view(), ctx);
+    else
+      embedding_.apply(normed.view(), y.view(), ctx);
     return y;
   }
 
