@@ -37,16 +37,18 @@ TERSOR_ALWAYS_INLINE int_lanes dot(int_lanes sum, __m512i codes, __m512i x) {
   return reinterpret_cast<int_lanes>(_mm512_dpbusd_epi32(as_register(sum), codes, x));
 }
 
+/// The largest number of lanes, which are not negative, and `bound`; not finite if one of them is.
+inline float largest_lane(__m512i lanes_of, float bound) {
+  const int bits = std::max(_mm512_reduce_max_epi32(lanes_of), _mm_cvtsi128_si32(_mm_castps_si128(_mm_set_ss(bound))));
+  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(bits)));
+}
 /// The largest |x|; not finite if one of x [n] is, n a multiple of sixteen.
 inline float largest_size(const float* x, index_t n) {
   __m512i most = _mm512_setzero_si512();
   const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
   for (index_t i = 0; i < n; i += 16)
     most = _mm512_max_epi32(most, _mm512_and_si512(_mm512_loadu_si512(x + i), magnitude));
-  const int bits = _mm512_reduce_max_epi32(most);
-  float y = 0;
-  std::memcpy(&y, &bits, sizeof y);
-  return y;
+  return largest_lane(most, 0.0F);
 }
 struct fixed_unit {
   float unit, inverse;
@@ -454,31 +456,42 @@ inline void fixed_scores_of(const code_rows& x, const detail::code_shape& s, con
   const index_t bytes = s.registers * fields * 192;
   auto* room = reinterpret_cast<std::uint8_t*>(memory.take(s.block * s.padded));
   float *scale = memory.take(x.columns), *minimum = memory.take(x.columns);
-  float *scaled = memory.take(x.columns + 16), *last = memory.take(q.count * 16);
-  float *units = memory.take(q.count), *constants = memory.take(q.count);
+  const index_t stride_of_scaled = x.columns + 16;
+  float *scaled = memory.take(q.count * stride_of_scaled), *last = memory.take(q.count * 16);
+  float *units = memory.take(q.count), *inverses = memory.take(q.count), *constants = memory.take(q.count);
   auto* fixed = reinterpret_cast<std::uint8_t*>(memory.take(q.count * bytes / 4));
-  std::memset(scaled + x.columns, 0, 64);
+  for (index_t j = 0; j < q.count; ++j) std::memset(scaled + j * stride_of_scaled + x.columns, 0, 64);
   const index_t grid_bytes = grids.width * bits_of(grids.type) / 8;
   for (index_t first = 0; first < x.rows;) {
     const index_t group = (grids.offset + first) / grids.size;
     const index_t end = std::min(x.rows, (group + 1) * grids.size - grids.offset);
     convert(grids.type, grids.scale + group * grid_bytes, x.columns, scale);
     convert(grids.type, grids.minimum + group * grid_bytes, x.columns, minimum);
+    // one loop for each step, so that none waits for the reductions and divisions of its own vector
     for (index_t j = 0; j < q.count; ++j) {
       const float* mine = q.data + j * q.stride;
+      float* to = scaled + j * stride_of_scaled;
       __m512 constant = _mm512_setzero_ps(), total = _mm512_setzero_ps();
+      __m512i most = _mm512_setzero_si512();
       for (index_t c = 0; c < x.columns; c += 16) {
         const __m512 y = _mm512_loadu_ps(mine + c), product = _mm512_mul_ps(y, _mm512_loadu_ps(scale + c));
-        _mm512_storeu_ps(scaled + c, product);
-        total = _mm512_add_ps(total, _mm512_abs_ps(product));
+        const __m512 magnitude = _mm512_abs_ps(product);
+        _mm512_storeu_ps(to + c, product);
+        total = _mm512_add_ps(total, magnitude);
+        most = _mm512_max_epi32(most, _mm512_castps_si512(magnitude));
         constant = _mm512_fmadd_ps(y, _mm512_loadu_ps(minimum + c), constant);
       }
-      const fixed_unit unit(std::max(largest_size(scaled, x.columns),
-                                     _mm512_reduce_add_ps(total) * (levels * fixed_limit / fixed_total)));
-      units[j] = unit.unit;
+      const float bound = _mm512_reduce_add_ps(total) * (levels * fixed_limit / fixed_total);
+      units[j] = largest_lane(most, bound);
       constants[j] = _mm512_reduce_add_ps(constant);
-      fixed_columns<bits, parts>(s, scaled, unit.inverse, fixed + j * bytes);
     }
+    for (index_t j = 0; j < q.count; ++j) {
+      const fixed_unit unit(units[j]);
+      units[j] = unit.unit;
+      inverses[j] = unit.inverse;
+    }
+    for (index_t j = 0; j < q.count; ++j)
+      fixed_columns<bits, parts>(s, scaled + j * stride_of_scaled, inverses[j], fixed + j * bytes);
     while (first < end) {
       const index_t n = std::min(s.block, end - first);
       const std::uint8_t* data = detail::rows_for_kernel(x, s, first, n, room);
@@ -512,8 +525,8 @@ inline void fixed_scores_in_parts(const code_rows& x, const detail::code_shape& 
 }
 inline void fixed_scores(const code_rows& x, const detail::code_shape& s, const column_grids& grids,
                          row_vectors q, float* out, index_t out_stride) {
-  detail::scratch memory(s.block * s.padded + 3 * x.columns + 16 +
-                         q.count * (18 + s.registers * 8 / x.bits * 48));
+  detail::scratch memory(s.block * s.padded + 2 * x.columns +
+                         q.count * (x.columns + 35 + s.registers * 8 / x.bits * 48));
   switch (x.bits) {
     case 1: return fixed_scores_in_parts<1>(x, s, grids, q, out, out_stride, memory);
     case 2: return fixed_scores_in_parts<2>(x, s, grids, q, out, out_stride, memory);
