@@ -9,8 +9,8 @@
 
 namespace tersor::kernel {
 
-/// A few entries of a tile, each of which belongs to one of `sums` sums: sum s += Σ x[place >> shift] (value -
-/// low[place]) over its entries, where a table `low` tells what the tile holds in their stead. In rounds
+/// A few entries of a tile, each of which belongs to one of `sums` sums: sum s += Σ x[place >> shift] (value
+/// - low[place]) over its entries, where a table `low` tells what the tile holds in their stead. In rounds
 /// (jagged diagonals): sums are put in the order of how many entries they have, and round r holds entry r of
 /// the first round[r] of them, so that sixteen neighbours add to sixteen neighbouring sums.
 struct outlier_tile {
@@ -26,8 +26,8 @@ struct outlier_tile {
 };
 
 /// out[j stride + s - first] += sum s of vector j for the sums first <= s < last. `low` is [places], `places`
-/// at most `most_places`; vectors are [places >> shift]. Cost: a round of sixteen entries takes two lookups in
-/// tables of `places` once, and one and a multiplication for every vector.
+/// at most `most_places`; vectors are [places >> shift]. Cost: a round of sixteen entries takes two lookups
+/// in tables of `places` once, and one and a multiplication for every vector.
 template <class = void>
 void add_outliers(target t, const outlier_tile& x, const float* low, index_t places, int shift, row_vectors v,
                   index_t first, index_t last, float* out, index_t out_stride);

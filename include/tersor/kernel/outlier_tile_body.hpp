@@ -23,9 +23,12 @@ inline constexpr index_t outlier_block = 1024;
 inline index_t table_size(index_t n) { return n <= 64 ? 64 : n <= 128 ? 128 : 256; }
 struct padded_table {
   alignas(64) float value[256];
-  void set(const float* x, index_t n) {
+  /// x [n], or a copy of it where it has not the size of a table.
+  const float* table(const float* x, index_t n) {
+    if (n == table_size(n)) return x;
     std::memcpy(value, x, static_cast<std::size_t>(n) * sizeof(float));
     std::memset(value + n, 0, static_cast<std::size_t>(table_size(n) - n) * sizeof(float));
+    return value;
   }
 };
 

@@ -105,6 +105,8 @@ TERSOR_BEGIN_TARGET(TERSOR_FEATURES_AVX512)
 #include <tersor/kernel/real_rows.inc>
 // uses the one before
 #include <tersor/kernel/code_rows.inc>
+// uses both
+#include <tersor/kernel/code_rows_avx512.inc>
 TERSOR_END_TARGET
 }  // namespace avx512::row_products
 namespace avx2::row_products {
@@ -128,13 +130,6 @@ namespace portable::row_products {
 // uses the one before
 #include <tersor/kernel/code_rows.inc>
 }  // namespace portable::row_products
-
-}  // namespace tersor::kernel
-
-// uses what is above
-#include <tersor/kernel/code_rows_avx512.hpp>
-
-namespace tersor::kernel {
 
 #if defined(TERSOR_X86_KERNELS)
 #define TERSOR_FOR_TARGET(t, call)                            \

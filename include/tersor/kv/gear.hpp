@@ -238,8 +238,7 @@ class gear_block final : public segment {
     }
     const index_t sums = sums_of_tile();
     std::array<index_t, kernel::outlier_tile::most_sums> sum{};  // by their order
-    for (index_t s = 0; s < sums; ++s)
-      sum[order_[static_cast<std::size_t>(at * sums + s)]] = s;
+    for (index_t s = 0; s < sums; ++s) sum[order_[static_cast<std::size_t>(at * sums + s)]] = s;
     index_t i = begin;
     for (index_t r = round_begins_[static_cast<std::size_t>(at)];
          r < round_begins_[static_cast<std::size_t>(at) + 1]; ++r)
@@ -378,8 +377,7 @@ class gear_block final : public segment {
             continue;
           }
           const index_t sum = vectors_ == side::keys ? t : c;
-          const index_t place =
-              vectors_ == side::keys ? c : (t << group_bits()) + backbone_.grid_of(h, c);
+          const index_t place = vectors_ == side::keys ? c : (t << group_bits()) + backbone_.grid_of(h, c);
           entries.push_back({count[static_cast<std::size_t>(sum)]++, sum, place, next->second});
         }
         if (!jagged_) continue;

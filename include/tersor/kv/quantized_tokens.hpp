@@ -91,8 +91,8 @@ class quantized_tokens final : public body {
   /// The grid of token t, channel c of a head.
   range_grid grid(index_t head, index_t t, index_t c) const {
     const std::size_t list = list_of(head);
-    const index_t at = axis_ == group_axis::tokens ? t / group_size_ * head_dim_ + c
-                                                   : t * grid_width() + grid_of(head, c);
+    const index_t at =
+        axis_ == group_axis::tokens ? t / group_size_ * head_dim_ + c : t * grid_width() + grid_of(head, c);
     return {minimum_[list][at], scale_[list][at]};
   }
 
@@ -325,12 +325,12 @@ class quantized_tokens final : public body {
   index_t heads_, head_dim_, group_size_, tokens_ = 0;
   int bits_;
   group_axis axis_;
-  bool ordered_;         // are rows of codes those of kernel::code_rows?
+  bool ordered_;  // are rows of codes those of kernel::code_rows?
   std::size_t row_bytes_;
   std::vector<std::vector<std::uint8_t>> codes_;  // of each head, [tokens, row_bytes]
-  bool grids_of_heads_;  // has every head scales and minimums of its own?
-  // along tokens: of each head, [tokens / group_size, head_dim]; along channels: of each head where groups end
-  // at heads, so that attention reads no others', or one, [tokens, grid_width]
+  bool grids_of_heads_;                           // has every head scales and minimums of its own?
+  // along tokens: of each head, [tokens / group_size, head_dim]; along channels: of each head where groups
+  // end at heads, so that attention reads no others', or one, [tokens, grid_width]
   std::vector<real_list> scale_, minimum_;
 };
 
