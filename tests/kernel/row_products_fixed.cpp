@@ -1,5 +1,5 @@
-// tersor - tests of kernel/row_products.hpp: the error of fixed point is what kernel/code_rows_avx512.inc
-// says SPDX-License-Identifier: MIT
+// tersor - tests of kernel/row_products.hpp: what fixed point is off by
+// SPDX-License-Identifier: MIT
 #include <tersor/kernel/row_products.hpp>
 
 #include <cmath>
