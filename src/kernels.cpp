@@ -1,6 +1,7 @@
 // tersor - the kernels of packed weights, compiled once for the programs that link tersor::precompiled
 // SPDX-License-Identifier: MIT
 #include <tersor/kernel/binary_product.hpp>
+#include <tersor/kernel/outlier_tile_body.hpp>
 #include <tersor/kernel/row_products_body.hpp>
 #include <tersor/kernel/sparse_tile_product.hpp>
 #include <tersor/kernel/ternary_product.hpp>
@@ -32,6 +33,8 @@ template void row_scores(target, const code_rows&, const column_grids&, row_vect
 template void row_sums(target, const code_rows&, const group_grids&, row_vectors, float*, index_t);
 template void decode_rows(target, const code_rows&, const column_grids&, float*);
 template void decode_rows(target, const code_rows&, const group_grids&, float*);
+template void add_outliers(target, const outlier_tile&, const float*, index_t, int, row_vectors, index_t,
+                           index_t, float*, index_t);
 template void sparse_product(target, const pair_operand&, const float_activations&, index_t, index_t, float*,
                              index_t, bool);
 template void sparse_product(target, const pair_operand&, const byte_activations&, index_t, index_t, float*,

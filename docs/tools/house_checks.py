@@ -28,6 +28,7 @@ TESTED_ELSEWHERE = {
     "kernel/ternary_product.hpp": "tests/op/prepared_ternary.cpp",
     "kernel/ternary_product_portable.hpp": "tests/op/prepared_ternary.cpp",
     "kernel/lanes/portable.hpp": "tests/kernel/row_products.cpp",
+    "kernel/outlier_tile_body.hpp": "tests/kernel/outlier_tile.cpp",
     "kernel/row_products_body.hpp": "tests/kernel/row_products.cpp",
     "kernel/sparse_tile_operand.hpp": "tests/op/prepared_sparse.cpp",
     "kernel/sparse_tile_product.hpp": "tests/op/prepared_sparse.cpp",

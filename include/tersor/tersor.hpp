@@ -46,6 +46,8 @@
 #include <tersor/kernel/lanes/avx512.hpp>
 #include <tersor/kernel/lanes/neon.hpp>
 #include <tersor/kernel/lanes/portable.hpp>
+#include <tersor/kernel/outlier_tile.hpp>
+#include <tersor/kernel/outlier_tile_body.hpp>
 #include <tersor/kernel/rotary.hpp>
 #include <tersor/kernel/row_products.hpp>
 #include <tersor/kernel/row_products_body.hpp>

@@ -44,6 +44,29 @@ TEST_CASE("command: bench kernel names what it does not know") {
   check_refused(bench({"--tokens", "17"}), {"--tokens", "17", "matmul"});
 }
 
+TEST_CASE("command: bench attention prints one row whose numbers agree with each other") {
+  for (const auto& [kv, bits] :
+       {std::pair<std::string, double>{"dense(type=bf16)", 16}, {"kivi(bits=2)", 0}}) {
+    const auto j =
+        json_of({"bench", "attention", "--kv", kv, "--context", "256", "--head-dim", "64", "--kv-heads", "2",
+                 "--queries", "4", "--threads", "2", "--seconds", "0.001", "--json"});
+    CHECK(j.at("op") == "attention");
+    CHECK(
+        (j.at("context") == 256 && j.at("head_dim") == 64 && j.at("kv_heads") == 2 && j.at("queries") == 4));
+    CHECK(j.at("threads") == 2);
+    CHECK(j.at("kv").get<std::string>().find(kv.substr(0, kv.find('('))) != std::string::npos);
+    const double seconds = j.at("seconds_median"), bytes = j.at("bytes");
+    CHECK(seconds >= j.at("seconds_best").get<double>());
+    CHECK(std::abs(j.at("gb_per_s").get<double>() * 1e9 * seconds / bytes - 1) < 1e-9);
+    CHECK((j.at("ratio_to_stream").get<double>() > 0 && j.at("speedup_over_f16").get<double>() > 0));
+    const double numbers = 2 * 256 * 2 * 64;  // keys and values
+    CHECK((bits == 0 ? bytes < numbers * 2 : bytes == numbers * bits / 8));
+  }
+  check_refused(run({"bench", "attention", "--context", "0"}), {"--context", "0"});
+  check_refused(run({"bench", "attention", "--queries", "0"}), {"--queries", "0"});
+  check_refused(run({"bench", "attention", "--kv", "kivy"}), {"kivy", "kivi"});
+}
+
 TEST_CASE("command: bench model gives a row for each context") {
   const test::small_model files;
   for (const std::string spec : {"", "rtn(bits=4,group_size=8)"}) {

@@ -105,6 +105,8 @@ TERSOR_BEGIN_TARGET(TERSOR_FEATURES_AVX512)
 #include <tersor/kernel/real_rows.inc>
 // uses the one before
 #include <tersor/kernel/code_rows.inc>
+// uses both
+#include <tersor/kernel/code_rows_avx512.inc>
 TERSOR_END_TARGET
 }  // namespace avx512::row_products
 namespace avx2::row_products {
@@ -161,6 +163,10 @@ void row_scores(target t, const code_rows& x, const column_grids& grids, row_vec
                 index_t out_stride) {
   if (x.rows == 0 || q.count == 0) return;
   const detail::code_shape s(x);
+#if defined(TERSOR_X86_KERNELS)
+  if (t == target::avx512 && avx512::row_products::fits_fixed_scores(x, s))
+    return avx512::row_products::fixed_scores(x, s, grids, q, out, out_stride);
+#endif
   detail::scratch memory(s.block * s.padded + 3 * x.columns + q.count * (s.ordered() + 32));
   TERSOR_FOR_TARGET(t, scores(x, s, grids, q, out, out_stride, memory));
 }
@@ -169,6 +175,10 @@ void row_sums(target t, const code_rows& x, const group_grids& grids, row_vector
               index_t out_stride) {
   if (x.rows == 0 || a.count == 0) return;
   const detail::code_shape s(x);
+#if defined(TERSOR_X86_KERNELS)
+  if (t == target::avx512 && avx512::row_products::fits_fixed_sums(x, grids))
+    return avx512::row_products::fixed_sums(x, s, grids, a, out, out_stride);
+#endif
   const index_t groups = grids.groups(x.columns);
   detail::scratch memory(s.block * s.padded + 2 * (s.block * grids.width + 16) +
                          a.count * (s.block + s.ordered() + groups * 16 + 16) +

@@ -6,6 +6,7 @@
 #include <tuple>  // std::tuple
 
 #include <tersor/core/random.hpp>
+#include <tersor/kernel/outlier_tile.hpp>
 #include <tersor/kv/codec.hpp>
 #include <tersor/kv/quantized_tokens.hpp>
 #include <tersor/linalg/qr.hpp>
@@ -71,6 +72,7 @@ class gear_block final : public segment {
              const context& ctx = {})
       : backbone_(rows.extents[0], rows.extents[2], o.bits, o.axis, group_size_of(rows, o), o.scale_type),
         vectors_(o.vectors),
+        jagged_(is_jagged(backbone_, o.vectors)),
         values_(o.value_type) {
     const index_t heads = rows.extents[0], n = rows.extents[1], dim = rows.extents[2];
     require(n > 0, "gear: tokens of a block", n, "at least 1");
@@ -81,7 +83,7 @@ class gear_block final : public segment {
           filtered[static_cast<std::size_t>((h * n + t) * dim + c)] = rows(h, t, c);
     take_outliers(filtered, o.outliers, heads, n, dim);
     backbone_.append({filtered.data(), {heads, n, dim}}, true, ctx);
-    clear_outliers(heads, n, dim);
+    clear_outliers(heads, n);
     if (start.empty() || start.front().cols() == 0) return;
     require(static_cast<index_t>(start.size()) == heads, "gear: starts of the power iteration", start.size(),
             heads);
@@ -120,32 +122,14 @@ class gear_block final : public segment {
   void read_without_factors(index_t head, index_t first, matrix_view<float> out) const {
     backbone_.read(head, first, out);
     if (outliers_ == 0) return;
-    const index_t last = first + out.rows(), dim = head_dim();
+    const index_t last = first + out.rows();
     std::vector<float> value;
     for (index_t tile = first / tile_tokens; tile * tile_tokens < last; ++tile) {
       const index_t row = tile * tile_tokens, at = head * tiles() + tile;
-      const index_t begin = begins_[static_cast<std::size_t>(at)],
-                    end = begins_[static_cast<std::size_t>(at) + 1];
-      value.resize(static_cast<std::size_t>(end - begin));
-      values_.read(begin, value);
-      const bool whole = row >= first && std::min(row + tile_tokens, tokens()) <= last;
-      const auto put = [&](const auto& places) {
-        if (whole) {
-          float* to = out.data + (row - first) * dim;
-          for (index_t i = begin; i < end; ++i)
-            to[places[static_cast<std::size_t>(i)]] = value[static_cast<std::size_t>(i - begin)];
-          return;
-        }
-        for (index_t i = begin; i < end; ++i) {
-          const index_t place = row * dim + static_cast<index_t>(places[static_cast<std::size_t>(i)]);
-          if (place >= first * dim && place < last * dim)
-            out.data[place - first * dim] = value[static_cast<std::size_t>(i - begin)];
-        }
-      };
-      if (wide_.empty())
-        put(narrow_);
-      else
-        put(wide_);
+      read_values(at, value);
+      for_each_outlier(at, [&](index_t t, index_t c, index_t i) {
+        if (row + t >= first && row + t < last) out(row + t - first, c) = value[static_cast<std::size_t>(i)];
+      });
     }
   }
   using segment::accumulate;
@@ -212,92 +196,106 @@ class gear_block final : public segment {
       kernel::detail::for_each(n, [=](index_t i) { y[i] += factor * x[i]; });
     }
   };
+  /// Can outliers lie in rounds, with a byte for each one's place? Keys: rounds of a tile's tokens, the place
+  /// is a channel. Values: rounds of channels, the place is a token and a group.
+  static bool is_jagged(const quantized_tokens& backbone, side vectors) {
+    const auto groups = static_cast<std::size_t>(backbone.grid_width());
+    if (backbone.head_dim() > kernel::outlier_tile::most_sums) return false;
+    return vectors == side::keys ? backbone.axis() == group_axis::tokens
+                                 : backbone.axis() == group_axis::channels && std::has_single_bit(groups) &&
+                                       groups <= kernel::outlier_tile::most_places / tile_tokens;
+  }
   /// Can the backbone's codes be multiplied with as they are, and put right where outliers are? That wants a
   /// tile inside one group of tokens.
   bool multiplies_codes(index_t head, group_axis axis) const {
-    return backbone_.axis() == axis && backbone_.multiplies_codes(head) && wide_.empty() &&
-           std::has_single_bit(static_cast<std::size_t>(head_dim())) &&
+    return backbone_.axis() == axis && backbone_.multiplies_codes(head) && (jagged_ || outliers_ == 0) &&
            (axis == group_axis::channels || backbone_.group_size() % tile_tokens == 0 ||
             backbone_.group_size() >= tokens());
   }
-  /// What the loops over a tile's outliers see: x is in place of `low`, the minimum of its group.
-  struct tile_outliers {
-    const std::uint16_t* place;  // t * dim + c
-    const float* value;
-    index_t count;
-    index_t dim_bits;
-    index_t first, last;  // rows of the tile that are asked for
-  };
-  /// out[t] += q[c] (x - low[c])
-  struct add_to_scores {
-    TERSOR_ALWAYS_INLINE static void run(tile_outliers x, const float* q, const float* low, float* q_low,
-                                         float* out) {
-      kernel::detail::for_each(index_t{1} << x.dim_bits, [=](index_t c) { q_low[c] = q[c] * low[c]; });
-      const auto mask = (std::uint32_t{1} << x.dim_bits) - 1U;
-      for (index_t i = 0; i < x.count; ++i) {
-        const std::uint32_t place = x.place[i], c = place & mask;
-        const auto t = static_cast<index_t>(place >> x.dim_bits);
-        if (t >= x.first && t < x.last) out[t - x.first] += q[c] * x.value[i] - q_low[c];
-      }
-    }
-  };
-  /// out[c] += a[t] (x - low[t, group of c])
-  struct add_to_sums {
-    TERSOR_ALWAYS_INLINE static void run(tile_outliers x, const float* a, const float* low, index_t groups,
-                                         const std::uint16_t* group_of, float* out) {
-      const auto mask = (std::uint32_t{1} << x.dim_bits) - 1U;
-      for (index_t i = 0; i < x.count; ++i) {
-        const std::uint32_t place = x.place[i], c = place & mask;
-        const auto t = static_cast<index_t>(place >> x.dim_bits);
-        if (t >= x.first && t < x.last)
-          out[c] += a[t - x.first] * (x.value[i] - low[(t - x.first) * groups + group_of[c]]);
-      }
-    }
-  };
-  /// f(outliers, the place of the tile in the run, tokens) for the tiles of tokens [first, first + count).
-  template <class F>
-  void for_each_tile_of_outliers(index_t head, index_t first, index_t count, const F& f) const {
-    std::vector<float> value;
-    const index_t last = first + count;
-    for (index_t tile = first / tile_tokens; tile * tile_tokens < last; ++tile) {
-      const auto at = static_cast<std::size_t>(head * tiles() + tile);
-      const index_t begin = begins_[at], n = begins_[at + 1] - begin, row = tile * tile_tokens;
-      value.resize(static_cast<std::size_t>(n));
-      values_.read(begin, value);
-      const index_t low = std::max(first, row), high = std::min(last, row + tile_tokens);
-      f(tile_outliers{narrow_.data() + begin, value.data(), n,
-                      static_cast<index_t>(std::countr_zero(static_cast<std::size_t>(head_dim()))), low - row,
-                      high - row},
-        low - first, high - low);
-    }
+  /// A group's index in a place has that many bits.
+  int group_bits() const {
+    return vectors_ == side::keys ? 0 : std::countr_zero(static_cast<std::size_t>(backbone_.grid_width()));
   }
+  /// What the outliers of a tile add to: tokens or channels.
+  index_t sums_of_tile() const { return vectors_ == side::keys ? tile_tokens : head_dim(); }
+  /// The exact values of tile `at`, and room behind them that kernels may read.
+  void read_values(index_t at, std::vector<float>& value) const {
+    const index_t begin = begins_[static_cast<std::size_t>(at)],
+                  n = begins_[static_cast<std::size_t>(at) + 1] - begin;
+    value.resize(static_cast<std::size_t>(n + kernel::outlier_tile::padding));
+    values_.read(begin, std::span(value).first(static_cast<std::size_t>(n)));
+  }
+  /// f(token of the tile, channel, place among the tile's values) for the outliers of tile `at`.
+  template <class F>
+  void for_each_outlier(index_t at, const F& f) const {
+    const index_t begin = begins_[static_cast<std::size_t>(at)];
+    if (!jagged_) {
+      for (index_t i = begin; i < begins_[static_cast<std::size_t>(at) + 1]; ++i) {
+        const auto place = static_cast<index_t>(wide_[static_cast<std::size_t>(i)]);
+        f(place / head_dim(), place % head_dim(), i - begin);
+      }
+      return;
+    }
+    const index_t sums = sums_of_tile();
+    std::array<index_t, kernel::outlier_tile::most_sums> sum{};  // by their order
+    for (index_t s = 0; s < sums; ++s) sum[order_[static_cast<std::size_t>(at * sums + s)]] = s;
+    index_t i = begin;
+    for (index_t r = round_begins_[static_cast<std::size_t>(at)];
+         r < round_begins_[static_cast<std::size_t>(at) + 1]; ++r)
+      for (index_t k = 0; k < round_[static_cast<std::size_t>(r)]; ++k, ++i) {
+        const index_t place = place_[static_cast<std::size_t>(i)], s = sum[static_cast<std::size_t>(k)];
+        if (vectors_ == side::keys)
+          f(s, place, i - begin);
+        else
+          f(place >> group_bits(), s, i - begin);
+      }
+  }
+  /// The same for a kernel; `value` receives the values.
+  kernel::outlier_tile outliers_of_tile(index_t at, std::vector<float>& value) const {
+    read_values(at, value);
+    const auto k = static_cast<std::size_t>(at);
+    kernel::outlier_tile x;
+    x.place = place_.data() + begins_[k];
+    x.value = value.data();
+    x.round = round_.data() + round_begins_[k];
+    x.rounds = round_begins_[k + 1] - round_begins_[k];
+    x.sums = sums_of_tile();
+    x.order = order_.data() + at * x.sums;
+    return x;
+  }
+  /// out[t] += Σ q[c] (x - low[c]) of tokens [first, first + count).
   void correct_scores(index_t head, index_t first, matrix_view<const float> q, matrix_view<float> out) const {
     if (outliers_ == 0) return;
-    std::vector<float> low(static_cast<std::size_t>(head_dim())), q_low(low.size());
-    for_each_tile_of_outliers(head, first, out.cols(), [&](const tile_outliers& x, index_t at, index_t) {
-      backbone_.read_minimums(head, first + at, low);
-      for (index_t j = 0; j < q.rows(); ++j) {
-        const float* mine = q.row(j).data;
-        kernel::run<add_to_scores>(kernel::best_target(), x, mine, static_cast<const float*>(low.data()),
-                                   q_low.data(), &out(j, at));
-      }
-    });
+    const index_t last = first + out.cols();
+    std::vector<float> low(static_cast<std::size_t>(head_dim())), value;
+    for (index_t tile = first / tile_tokens; tile * tile_tokens < last; ++tile) {
+      const index_t row = tile * tile_tokens, begin = std::max(first, row);
+      backbone_.read_minimums(head, row, low);
+      kernel::add_outliers(kernel::best_target(), outliers_of_tile(head * tiles() + tile, value), low.data(),
+                           head_dim(), 0, {q.data, q.strides[0], q.rows()}, begin - row,
+                           std::min(last - row, tile_tokens), out.data + (begin - first), out.strides[0]);
+    }
   }
+  /// out[c] += Σ a[t] (x - low[t, group of c]) of tokens [first, first + count).
   void correct_sums(index_t head, index_t first, matrix_view<const float> a, matrix_view<float> out) const {
     if (outliers_ == 0) return;
-    const index_t groups = backbone_.groups_of_token(), dim = head_dim();
-    std::vector<std::uint16_t> group_of(static_cast<std::size_t>(dim));
-    for (index_t c = 0; c < dim; ++c)
-      group_of[static_cast<std::size_t>(c)] =
-          static_cast<std::uint16_t>((head * dim + c) / backbone_.group_size());
-    std::vector<float> low;
-    for_each_tile_of_outliers(head, first, a.cols(), [&](const tile_outliers& x, index_t at, index_t n) {
+    const index_t last = first + a.cols(), groups = backbone_.grid_width(), dim = head_dim();
+    std::vector<float> low, value;
+    matrix<float> part;
+    for (index_t tile = first / tile_tokens; tile * tile_tokens < last; ++tile) {
+      const index_t row = tile * tile_tokens, n = std::min(tile_tokens, tokens() - row);
       low.resize(static_cast<std::size_t>(n * groups));
-      backbone_.read_minimums(head, first + at, low);
-      for (index_t j = 0; j < a.rows(); ++j)
-        kernel::run<add_to_sums>(kernel::best_target(), x, &a(j, at), static_cast<const float*>(low.data()),
-                                 groups, static_cast<const std::uint16_t*>(group_of.data()), out.row(j).data);
-    });
+      backbone_.read_minimums(head, row, low);
+      kernel::row_vectors weights{a.data + (row - first), a.strides[0], a.rows()};
+      if (row < first || row + n > last) {  // the other tokens weigh nothing
+        part = matrix<float>(a.rows(), n);
+        for (index_t t = std::max(first, row); t < std::min(last, row + n); ++t)
+          for (index_t j = 0; j < a.rows(); ++j) part(j, t - row) = a(j, t - first);
+        weights = {part.data(), n, a.rows()};
+      }
+      kernel::add_outliers(kernel::best_target(), outliers_of_tile(head * tiles() + tile, value), low.data(),
+                           n * groups, group_bits(), weights, 0, dim, out.data, out.strides[0]);
+    }
   }
   template <class F>
   void for_each_plain_tile(index_t head, index_t first, index_t tokens, const F& f) const {
@@ -349,61 +347,70 @@ class gear_block final : public segment {
     }
     store_outliers(std::move(taken), heads, n, dim, length);
   }
-  /// Sorts outliers by head and tile of tokens, so that a decoded tile is put right in one pass.
+  /// Sorts outliers by head and tile of tokens, and those of a tile into the rounds of kernel::outlier_tile.
   void store_outliers(std::vector<std::pair<std::size_t, float>> taken, index_t heads, index_t n, index_t dim,
                       index_t length) {
-    // In rounds, of which each has at most one entry of a token (keys) or channel (values): what neighbours
-    // add to are then different sums, and none waits for the one before.
     struct entry {
-      index_t tile, round, sum;
-      std::size_t place;
+      index_t round, rank, place;
       float value;
     };
-    std::vector<entry> entries;
-    entries.reserve(taken.size());
     std::ranges::sort(taken, {}, &std::pair<std::size_t, float>::first);
-    std::vector<index_t> rounds;
-    for (const auto& [place, value] : taken) {
-      const auto at = static_cast<index_t>(place), c = at % dim, row = at / dim, h = row / n, t = row % n;
-      const index_t tile = h * tiles_of(n) + t / tile_tokens;
-      if (entries.empty() || entries.back().tile != tile)
-        rounds.assign(static_cast<std::size_t>(std::max(dim, tile_tokens)), 0);
-      const index_t sum = vectors_ == side::keys ? t % tile_tokens : c;
-      entries.push_back({tile, rounds[static_cast<std::size_t>(sum)]++, sum, place, value});
-    }
-    std::ranges::sort(entries, {}, [](const entry& e) { return std::tuple(e.tile, e.round, e.sum); });
     index_bytes_ = length <= 65536 ? 2 : 4;
-    const bool fits = tile_tokens * dim <= 65536;
-    begins_.reserve(static_cast<std::size_t>(heads * tiles_of(n)) + 1);
-    auto next = entries.begin();
+    const index_t sums = sums_of_tile();
+    std::vector<index_t> count, by_count(static_cast<std::size_t>(sums));
+    std::vector<entry> entries;
+    auto next = taken.begin();
     for (index_t h = 0; h < heads; ++h)
       for (index_t row = 0; row < n; row += tile_tokens) {
-        begins_.push_back(static_cast<index_t>(next - entries.begin()));
+        begins_.push_back(values_.size());
+        round_begins_.push_back(static_cast<index_t>(round_.size()));
         const auto base = static_cast<std::size_t>((h * n + row) * dim);
         const auto size = static_cast<std::size_t>(std::min(tile_tokens, n - row) * dim);
-        for (; next != entries.end() && next->place >= base && next->place - base < size; ++next) {
-          if (fits)
-            narrow_.push_back(static_cast<std::uint16_t>(next->place - base));
-          else
-            wide_.push_back(static_cast<std::uint32_t>(next->place - base));
-          values_.append(next->value);
+        entries.clear();
+        count.assign(static_cast<std::size_t>(sums), 0);
+        for (; next != taken.end() && next->first - base < size; ++next) {
+          const auto at = static_cast<index_t>(next->first - base);
+          const index_t t = at / dim, c = at % dim;
+          if (!jagged_) {
+            wide_.push_back(static_cast<std::uint32_t>(at));
+            values_.append(next->second);
+            continue;
+          }
+          const index_t sum = vectors_ == side::keys ? t : c;
+          const index_t place = vectors_ == side::keys ? c : (t << group_bits()) + backbone_.grid_of(h, c);
+          entries.push_back({count[static_cast<std::size_t>(sum)]++, sum, place, next->second});
+        }
+        if (!jagged_) continue;
+        std::iota(by_count.begin(), by_count.end(), index_t{0});
+        std::ranges::stable_sort(by_count, std::greater{},
+                                 [&](index_t s) { return count[static_cast<std::size_t>(s)]; });
+        const std::size_t order = order_.size();
+        order_.resize(order + static_cast<std::size_t>(sums));
+        for (std::size_t k = 0; k < by_count.size(); ++k)
+          order_[order + static_cast<std::size_t>(by_count[k])] = static_cast<std::uint8_t>(k);
+        for (auto& e : entries) e.rank = order_[order + static_cast<std::size_t>(e.rank)];
+        std::ranges::sort(entries, {}, [](const entry& e) { return std::pair(e.round, e.rank); });
+        for (const auto& e : entries) {
+          if (e.rank == 0) round_.push_back(0);  // the fullest sum has an entry in every round
+          ++round_.back();
+          place_.push_back(static_cast<std::uint8_t>(e.place));
+          values_.append(e.value);
         }
       }
-    begins_.push_back(static_cast<index_t>(entries.size()));
+    begins_.push_back(values_.size());
+    round_begins_.push_back(static_cast<index_t>(round_.size()));
+    place_.resize(place_.size() + kernel::outlier_tile::padding);
+    order_.resize(order_.size() + kernel::outlier_tile::padding);
   }
   /// The backbone's codes in the places of outliers are 0, whatever the mean's would be: nothing reads them,
   /// and products know what to take away.
-  void clear_outliers(index_t heads, index_t n, index_t dim) {
+  void clear_outliers(index_t heads, index_t n) {
     if (outliers_ == 0) return;
     for (index_t h = 0; h < heads; ++h)
-      for (index_t tile = 0; tile < tiles_of(n); ++tile) {
-        const auto at = static_cast<std::size_t>(h * tiles_of(n) + tile);
-        for (index_t i = begins_[at]; i < begins_[at + 1]; ++i) {
-          const auto k = static_cast<std::size_t>(i);
-          const auto place = wide_.empty() ? index_t{narrow_[k]} : static_cast<index_t>(wide_[k]);
-          backbone_.clear_code(h, tile * tile_tokens + place / dim, place % dim);
-        }
-      }
+      for (index_t tile = 0; tile < tiles_of(n); ++tile)
+        for_each_outlier(h * tiles_of(n) + tile, [&](index_t t, index_t c, index_t) {
+          backbone_.clear_code(h, tile * tile_tokens + t, c);
+        });
   }
   static index_t tiles_of(index_t tokens) { return (tokens + tile_tokens - 1) / tile_tokens; }
   index_t tiles() const { return tiles_of(tokens()); }
@@ -411,12 +418,15 @@ class gear_block final : public segment {
   quantized_tokens backbone_;
   side vectors_;
   index_t outliers_ = 0, rank_ = 0;
-  // Exact values of each head and tile of tokens, with their places in the tile (u16 where they fit);
-  // what is counted are the indices inside vectors of the stored form, which say the same.
+  // Exact values of each head and tile of tokens, with their places in the tile; what is counted are the
+  // indices inside vectors of the stored form, which say the same.
+  bool jagged_;
   std::size_t index_bytes_ = 2;
-  std::vector<index_t> begins_;  // [heads * tiles + 1]
-  std::vector<std::uint16_t> narrow_;
-  std::vector<std::uint32_t> wide_;
+  std::vector<index_t> begins_, round_begins_;  // [heads * tiles + 1]
+  std::vector<std::uint8_t> place_;             // in rounds
+  std::vector<std::uint16_t> round_;            // of a tile, how many entries each has
+  std::vector<std::uint8_t> order_;             // [heads * tiles, sums_of_tile]
+  std::vector<std::uint32_t> wide_;             // otherwise: token * head_dim + channel
   real_list values_;
   std::vector<real_list> q_, p_;  // of each head, [rank, tokens] and [rank, head_dim]
 };

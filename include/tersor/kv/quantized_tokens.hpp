@@ -61,7 +61,8 @@ class quantized_tokens final : public body {
         ordered_(kernel::code_rows::fits(bits, head_dim)),
         row_bytes_(packed_bytes(bits, static_cast<std::size_t>(head_dim))),
         codes_(static_cast<std::size_t>(heads)),
-        scale_(axis == group_axis::tokens ? codes_.size() : 1, real_list(scale_type)),
+        grids_of_heads_(axis == group_axis::tokens || head_dim % std::max<index_t>(group_size, 1) == 0),
+        scale_(grids_of_heads_ ? codes_.size() : 1, real_list(scale_type)),
         minimum_(scale_) {
     require(group_size >= 1, "quantized_tokens: group_size", group_size, "at least 1");
     require(scale_type == dtype::f32 || scale_type == dtype::f16 || scale_type == dtype::bf16,
@@ -74,6 +75,12 @@ class quantized_tokens final : public body {
   int bits() const { return bits_; }
   /// Groups of one token, along channels.
   index_t groups_of_token() const { return (heads_ * head_dim_ + group_size_ - 1) / group_size_; }
+  /// Along channels, the groups of a token that lie together: those of a head where no group has channels of
+  /// two heads, those of all heads otherwise. And the place of a channel's group among them.
+  index_t grid_width() const { return grids_of_heads_ ? head_dim_ / group_size_ : groups_of_token(); }
+  index_t grid_of(index_t head, index_t c) const {
+    return ((grids_of_heads_ ? 0 : head * head_dim_) + c) / group_size_;
+  }
 
   /// The codes of a head, [tokens, head_dim].
   matrix<std::uint8_t> codes(index_t head) const {
@@ -83,10 +90,9 @@ class quantized_tokens final : public body {
   }
   /// The grid of token t, channel c of a head.
   range_grid grid(index_t head, index_t t, index_t c) const {
-    const auto list = axis_ == group_axis::tokens ? static_cast<std::size_t>(head) : std::size_t{0};
-    const index_t at = axis_ == group_axis::tokens
-                           ? t / group_size_ * head_dim_ + c
-                           : t * groups_of_token() + (head * head_dim_ + c) / group_size_;
+    const std::size_t list = list_of(head);
+    const index_t at =
+        axis_ == group_axis::tokens ? t / group_size_ * head_dim_ + c : t * grid_width() + grid_of(head, c);
     return {minimum_[list][at], scale_[list][at]};
   }
 
@@ -115,12 +121,12 @@ class quantized_tokens final : public body {
       }
       return;
     }
-    const index_t groups = groups_of_token(), begin = head * head_dim_, first_group = begin / group_size_;
-    const index_t last_group = (begin + head_dim_ - 1) / group_size_;
+    const index_t groups = grid_width(), begin = grids_of_heads_ ? 0 : head * head_dim_;
+    const index_t first_group = grid_of(head, 0), last_group = grid_of(head, head_dim_ - 1);
     std::vector<float> low(static_cast<std::size_t>(last_group - first_group + 1)), step(low.size());
     for (index_t t = 0; t < out.rows(); ++t) {
-      minimum_[0].read((first + t) * groups + first_group, low);
-      scale_[0].read((first + t) * groups + first_group, step);
+      minimum_[list_of(head)].read((first + t) * groups + first_group, low);
+      scale_[list_of(head)].read((first + t) * groups + first_group, step);
       const std::uint8_t* code = q.row(t).data();
       float* y = out.row(t).data;
       for (index_t g = first_group; g <= last_group; ++g) {
@@ -132,13 +138,13 @@ class quantized_tokens final : public body {
       }
     }
   }
-  /// The minimum of a token's group in every group of the token (along channels), or of every channel of a
-  /// head in the group of a token (along tokens), from token `first` on.
+  /// The minimums of tokens from `first` on in their `grid_width` groups (along channels), or of every
+  /// channel of a head in the group of a token (along tokens).
   void read_minimums(index_t head, index_t first, std::span<float> out) const {
     if (axis_ == group_axis::tokens)
       minimum_[static_cast<std::size_t>(head)].read(first / group_size_ * head_dim_, out);
     else
-      minimum_[0].read(first * groups_of_token(), out);
+      minimum_[list_of(head)].read(first * grid_width(), out);
   }
   /// Puts a group's minimum in the place of one value: code 0.
   void clear_code(index_t head, index_t t, index_t c) {
@@ -194,8 +200,8 @@ class quantized_tokens final : public body {
     if (axis_ == group_axis::tokens) return body::drop(t);
     const auto bytes = static_cast<index_t>(row_bytes_);
     for (auto& c : codes_) c.erase(c.begin() + t * bytes, c.begin() + (t + 1) * bytes);
-    scale_[0].erase(t * groups_of_token(), groups_of_token());
-    minimum_[0].erase(t * groups_of_token(), groups_of_token());
+    for (auto* lists : {&scale_, &minimum_})
+      for (auto& list : *lists) list.erase(t * grid_width(), grid_width());
     --tokens_;
   }
   std::unique_ptr<body> clone() const override { return std::make_unique<quantized_tokens>(*this); }
@@ -213,6 +219,8 @@ class quantized_tokens final : public body {
       kernel::detail::for_each(n, [=](index_t c) { y[c] = static_cast<float>(code[c]) * step + low; });
     }
   };
+  /// Which of the lists of scales and minimums holds those of a head.
+  std::size_t list_of(index_t head) const { return grids_of_heads_ ? static_cast<std::size_t>(head) : 0; }
   kernel::code_rows rows(index_t head, index_t first, index_t count) const {
     return {codes_[static_cast<std::size_t>(head)].data() + first * static_cast<index_t>(row_bytes_), bits_,
             count, head_dim_};
@@ -233,13 +241,13 @@ class quantized_tokens final : public body {
   /// Along channels: those from token `first` on.
   kernel::group_grids group_grids(index_t head, index_t first) const {
     kernel::group_grids g;
-    g.width = groups_of_token();
-    g.scale = scale_[0].data(first * g.width);
-    g.minimum = minimum_[0].data(first * g.width);
+    g.width = grid_width();
+    g.scale = scale_[list_of(head)].data(first * g.width);
+    g.minimum = minimum_[list_of(head)].data(first * g.width);
     g.type = scale_[0].type();
     g.size = group_size_;
     g.offset = head * head_dim_ % group_size_;
-    g.first = head * head_dim_ / group_size_;
+    g.first = grid_of(head, 0);
     return g;
   }
   void unpack(index_t head, index_t first, matrix_view<std::uint8_t> q) const {
@@ -303,8 +311,8 @@ class quantized_tokens final : public body {
         const auto values =
             std::span(token).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
         const auto g = fit_range(values, bits_, scale_[0].type());
-        minimum_[0].append(g.minimum);
-        scale_[0].append(g.scale);
+        minimum_[list_of(first / head_dim_)].append(g.minimum);
+        scale_[list_of(first / head_dim_)].append(g.scale);
         for (std::size_t i = 0; i < values.size(); ++i)
           codes[static_cast<std::size_t>(first) + i] = range_code(values[i], g, bits_);
       }
@@ -320,8 +328,9 @@ class quantized_tokens final : public body {
   bool ordered_;  // are rows of codes those of kernel::code_rows?
   std::size_t row_bytes_;
   std::vector<std::vector<std::uint8_t>> codes_;  // of each head, [tokens, row_bytes]
-  // along tokens: of each head, [tokens / group_size, head_dim]; along channels: one, [tokens,
-  // groups_of_token]
+  bool grids_of_heads_;                           // has every head scales and minimums of its own?
+  // along tokens: of each head, [tokens / group_size, head_dim]; along channels: of each head where groups
+  // end at heads, so that attention reads no others', or one, [tokens, grid_width]
   std::vector<real_list> scale_, minimum_;
 };
 

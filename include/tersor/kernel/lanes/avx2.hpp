@@ -163,6 +163,13 @@ struct lanes {
     return {half_gather(x, at), half_gather(x, at + 8)};
   }
 
+  template <index_t size>
+  TERSOR_ALWAYS_INLINE static floats pick(const float* x, ints at) {
+    std::int32_t i[16];
+    store_ints(i, at);
+    return gather(x, i);
+  }
+
   TERSOR_ALWAYS_INLINE static floats first(floats v, index_t n) {
     const __m256i end = _mm256_set1_epi32(static_cast<int>(n));
     const __m256i low = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);

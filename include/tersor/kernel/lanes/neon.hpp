@@ -208,6 +208,13 @@ struct lanes {
     return load_f32(all);
   }
 
+  template <index_t size>
+  TERSOR_ALWAYS_INLINE static floats pick(const float* x, ints at) {
+    std::uint32_t i[16];
+    for (int k = 0; k < 4; ++k) vst1q_u32(i + 4 * k, at.part[k]);
+    return gather(x, i);
+  }
+
   TERSOR_ALWAYS_INLINE static floats first(floats v, index_t n) {
     float all[16] = {};
     store(all, v, n);

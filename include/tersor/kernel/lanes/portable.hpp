@@ -81,6 +81,23 @@ struct lanes {
   }
   static void store(float* p, floats v) { std::memcpy(p, v.lane, sizeof v.lane); }
 
+  static ints widen_bytes(const void* p) {
+    const auto* b = static_cast<const std::uint8_t*>(p);
+    ints v;
+    for (int i = 0; i < 16; ++i) v.lane[i] = b[i];
+    return v;
+  }
+  template <index_t size>
+  static floats pick(const float* x, ints at) {
+    floats v;
+    for (int i = 0; i < 16; ++i) v.lane[i] = x[at.lane[i]];
+    return v;
+  }
+  static floats first(floats v, index_t n) {
+    for (index_t i = n; i < 16; ++i) v.lane[i] = 0.0F;
+    return v;
+  }
+
   template <int parts>
   static floats spread(const float* p, index_t stride) {
     floats v;
