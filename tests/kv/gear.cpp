@@ -76,6 +76,49 @@ TEST_CASE("gear: outliers by hand", "[gear]") {
   CHECK(filled(0, 0) == -5.0F);
 }
 
+TEST_CASE("gear: outliers of a block are those of its widest vectors", "[gear]") {
+  // two channels far from zero, the second a hundred times as wide: all four exact entries are the second's
+  heads_array x(1, 8, 2);
+  for (index_t t = 0; t < 8; ++t) {
+    x.values[static_cast<std::size_t>(2 * t)] = 50.0F + 0.01F * static_cast<float>(t);
+    x.values[static_cast<std::size_t>(2 * t + 1)] = -40.0F + static_cast<float>(t);
+  }
+  kv::gear g = exact();
+  g.bits = 1;
+  g.outliers = 0.25;
+  g.outlier_scope = kv::outlier_scope::block;
+  g.rank = 0;
+  g.backbone = gear_backbone::kcvt;
+  const auto body = compressed(g, side::keys, x);
+  const auto& block = dynamic_cast<const kv::gear_tokens&>(*body).blocks().front();
+  CHECK(block.outliers_of_vector() == 4);
+  const auto d = body->to_dense(0);
+  for (const index_t t : {0, 1, 6, 7}) CHECK(d(t, 1) == -40.0F + static_cast<float>(t));
+  // the other channel has one bit for all, its own ends; what is left of the second has its ends
+  CHECK(block.backbone().grid(0, 0, 0).minimum == 50.0F);
+  CHECK(block.backbone().grid(0, 0, 1).minimum == -38.0F);
+  for (const auto s : {side::keys, side::values}) {
+    g.outliers = 1;
+    CHECK(error_of_all(*compressed(g, s, x), x) < 1e-6);
+  }
+}
+
+TEST_CASE("gear: where one channel is wide, a block's outliers are worth more than each channel's",
+          "[gear]") {
+  tersor::random_generator random(8);
+  heads_array x(2, 64, 16);
+  for (std::size_t i = 0; i < x.values.size(); ++i)
+    x.values[i] = static_cast<float>(random.normal() * (i % 16 == 3 ? 30.0 : 1.0));
+  kv::gear g = exact();
+  g.bits = 2;
+  g.group_size = g.buffer = 32;
+  g.outliers = 0.04;
+  g.rank = 0;
+  const double each = error_of_all(*compressed(g, side::keys, x), x);
+  g.outlier_scope = kv::outlier_scope::block;
+  CHECK(error_of_all(*compressed(g, side::keys, x), x) < each / 4);
+}
+
 TEST_CASE("gear: equal entries keep the count of outliers, all of a vector where they are as many",
           "[gear]") {
   heads_array x(2, 6, 4);

@@ -26,6 +26,17 @@ constexpr auto option_names(gear_backbone) {
                              {"per_token", gear_backbone::per_token}}};
 }
 
+/// Among what GEAR looks for the largest and the smallest entries. A vector is a key channel over the block's
+/// tokens, or a value token over all heads.
+enum class outlier_scope {
+  vector,  ///< the vector: all have equally many
+  block    ///< the block, by the distance from the vector's mean: most where values spread most
+};
+constexpr auto option_names(outlier_scope) {
+  using row = std::pair<std::string_view, outlier_scope>;
+  return std::array<row, 2>{{{"vector", outlier_scope::vector}, {"block", outlier_scope::block}}};
+}
+
 /// L = Q Pᵀ.
 struct power_factors {
   matrix<float> q;  ///< [rows, rank]
@@ -56,7 +67,8 @@ struct gear_options {
   group_axis axis = group_axis::tokens;  ///< of the backbone's groups
   index_t group_size = 64;    ///< 0: along tokens, the block; along channels, the token of all heads
   side vectors = side::keys;  ///< outliers are those of a channel of a head (keys) or of a token (values)
-  double outliers = 0.02;     ///< share of a vector that is exact, half at each end
+  double outliers = 0.02;     ///< share that is exact, half at each end
+  kv::outlier_scope outlier_scope = kv::outlier_scope::vector;
   index_t rank = 4;
   int loops = 3;
   dtype scale_type = dtype::f16;  ///< of scales and minimums
@@ -81,7 +93,7 @@ class gear_block final : public segment {
       for (index_t t = 0; t < n; ++t)
         for (index_t c = 0; c < dim; ++c)
           filtered[static_cast<std::size_t>((h * n + t) * dim + c)] = rows(h, t, c);
-    take_outliers(filtered, o.outliers, heads, n, dim);
+    take_outliers(filtered, o, heads, n, dim);
     backbone_.append({filtered.data(), {heads, n, dim}}, true, ctx);
     clear_outliers(heads, n);
     if (start.empty() || start.front().cols() == 0) return;
@@ -104,7 +116,7 @@ class gear_block final : public segment {
   index_t tokens() const override { return backbone_.tokens(); }
   index_t head_dim() const override { return backbone_.head_dim(); }
   index_t rank() const { return rank_; }
-  /// Exact entries of each vector.
+  /// Exact entries of each vector, or of the block where that is their scope.
   index_t outliers_of_vector() const { return outliers_; }
   const quantized_tokens& backbone() const { return backbone_; }
 
@@ -315,37 +327,47 @@ class gear_block final : public segment {
       factors[static_cast<std::size_t>(head)].read(k * rows + first, f.row(k));
     return f;
   }
-  /// Stores the largest and the smallest entries of every vector and puts the vector's mean in their place.
-  void take_outliers(std::vector<float>& x, double share, index_t heads, index_t n, index_t dim) {
-    const bool keys = vectors_ == side::keys;
+  /// Stores the largest and the smallest entries of every vector, or of all, and puts the mean of their
+  /// vector in their place.
+  void take_outliers(std::vector<float>& x, const gear_options& o, index_t heads, index_t n, index_t dim) {
+    const bool keys = vectors_ == side::keys, all = o.outlier_scope == outlier_scope::block;
     const index_t length = keys ? n : heads * dim, vectors = keys ? heads * dim : n;
-    const auto each = static_cast<index_t>(share * static_cast<double>(length) / 2);
-    outliers_ = share >= 1 ? length : std::min(2 * each, length);
+    const index_t candidates = all ? vectors * length : length;
+    const auto each = static_cast<index_t>(o.outliers * static_cast<double>(candidates) / 2);
+    outliers_ = o.outliers >= 1 ? candidates : std::min(2 * each, candidates);
     if (outliers_ == 0) return;
-    const auto place = [&](index_t v, index_t i) {  // entry i of vector v
-      const index_t h = keys ? v / dim : i / dim, t = keys ? i : v, c = keys ? v % dim : i % dim;
-      return static_cast<std::size_t>((h * n + t) * dim + c);
+    struct entry {
+      std::size_t place;
+      float distance, mean;  // from the mean of the vector
     };
-    std::vector<index_t> order(static_cast<std::size_t>(length));
+    std::vector<entry> entries;
     std::vector<std::pair<std::size_t, float>> taken;  // place and value
-    taken.reserve(static_cast<std::size_t>(vectors * outliers_));
-    for (index_t v = 0; v < vectors; ++v) {
-      double mean = 0;
-      for (index_t i = 0; i < length; ++i) mean += static_cast<double>(x[place(v, i)]);
-      std::iota(order.begin(), order.end(), index_t{0});
-      std::ranges::sort(order, [&](index_t a, index_t b) {
-        const float left = x[place(v, a)], right = x[place(v, b)];
-        return left < right || (left == right && a < b);
-      });
-      // the first `each` and the last `each`; all of a short vector
-      if (outliers_ < length) order.erase(order.begin() + each, order.end() - each);
-      for (const index_t i : order) {
-        taken.emplace_back(place(v, i), x[place(v, i)]);
-        x[place(v, i)] = static_cast<float>(mean / static_cast<double>(length));
+    const auto take = [&] {
+      std::ranges::sort(entries, {}, [](const entry& e) { return std::pair(e.distance, e.place); });
+      const auto count = static_cast<index_t>(entries.size());
+      for (index_t i = 0; i < count; ++i) {
+        if (outliers_ < count && i >= each && i < count - each) continue;
+        const auto& e = entries[static_cast<std::size_t>(i)];
+        taken.emplace_back(e.place, x[e.place]);
+        x[e.place] = e.mean;
       }
-      order.resize(static_cast<std::size_t>(length));
+      entries.clear();
+    };
+    for (index_t v = 0; v < vectors; ++v) {
+      const auto place = [&](index_t i) {
+        const index_t h = keys ? v / dim : i / dim, t = keys ? i : v, c = keys ? v % dim : i % dim;
+        return static_cast<std::size_t>((h * n + t) * dim + c);
+      };
+      double sum = 0;
+      for (index_t i = 0; i < length; ++i) sum += static_cast<double>(x[place(i)]);
+      const auto mean = static_cast<float>(sum / static_cast<double>(length));
+      // within a vector the order of the entries themselves, which the distances of close ones would blur
+      for (index_t i = 0; i < length; ++i)
+        entries.push_back({place(i), all ? x[place(i)] - mean : x[place(i)], mean});
+      if (!all) take();
     }
-    store_outliers(std::move(taken), heads, n, dim, length);
+    if (all) take();
+    store_outliers(std::move(taken), heads, n, dim, candidates);
   }
   /// Sorts outliers by head and tile of tokens, and those of a tile into the rounds of kernel::outlier_tile.
   void store_outliers(std::vector<std::pair<std::size_t, float>> taken, index_t heads, index_t n, index_t dim,
@@ -507,9 +529,10 @@ class gear_tokens final : public body {
 /// GEAR (arXiv:2403.05527, official code opengear-project/GEAR): X = D + L + S. S holds the largest and the
 /// smallest entries of each vector (a key channel over the block's tokens, a value token over all heads)
 /// exactly; D is the low-bit backbone of what is left, with the vector's mean in their place; L is a low-rank
-/// fit of each head's residual. `outliers = 0` is GEAR-L. The prompt is one block, then each full buffer of
-/// `buffer` tokens; a block is compressed once. KCVT in the official scripts: bits = 4, backbone = kcvt,
-/// buffer = 20.
+/// fit of each head's residual. `outliers = 0` is GEAR-L; `outlier_scope = block` spends the exact entries
+/// where the values spread most: on our model that is what makes them worth their bytes
+/// (docs/reference_numbers.md). The prompt is one block, then each full buffer of `buffer` tokens; a block is
+/// compressed once. KCVT in the official scripts: bits = 4, backbone = kcvt, buffer = 20.
 ///
 /// Differences, where the program errs: 2^b - 1 levels (not b² - 1) with outliers; m = int(outliers n / 2)
 /// with n the vector's own length, so keys of short blocks keep no exact entries (the program takes m from
@@ -529,6 +552,7 @@ struct gear {
   gear_backbone backbone = gear_backbone::kivi;
   index_t group_size = 64;
   double outliers = 0.02;
+  kv::outlier_scope outlier_scope = kv::outlier_scope::vector;
   index_t rank = 4;
   index_t decode_rank = 2;
   int loops = 3;
@@ -564,6 +588,11 @@ struct gear {
                 .min = 0,
                 .max = 1}},
         option{
+            "outlier_scope",
+            &gear::outlier_scope,
+            {.help = "where outliers are looked for: each channel (keys) or token (values) as released, or "
+                     "all of a block, by the distance from the mean of these"}},
+        option{
             "rank", &gear::rank, {.help = "of the prompt's residual", .symbol = "r_p", .min = 0, .max = 1e6}},
         option{"decode_rank",
                &gear::decode_rank,
@@ -598,6 +627,7 @@ struct gear {
             .group_size = backbone == gear_backbone::kcvt ? 0 : group_size,
             .vectors = s,
             .outliers = outliers,
+            .outlier_scope = outlier_scope,
             .rank = rank,
             .loops = loops,
             .scale_type = scale_type,
