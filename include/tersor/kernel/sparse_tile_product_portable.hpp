@@ -18,6 +18,11 @@ inline float real_at(dtype type, const std::uint8_t* p, index_t i) {
   std::memcpy(&bits, p + 2 * i, 2);
   return type == dtype::f16 ? tersor::detail::float_from_f16(bits) : tersor::detail::float_from_bf16(bits);
 }
+inline std::uint16_t read_u16(const std::uint8_t* p) {
+  std::uint16_t bits;
+  std::memcpy(&bits, p, sizeof bits);
+  return bits;
+}
 inline void put(float& y, float value, bool add) { y = add ? y + value : value; }
 inline index_t rows_of_tile(index_t tile, index_t rows) {
   return std::min(tile_format::tile_rows, rows - tile * tile_format::tile_rows);
@@ -165,17 +170,30 @@ inline float activation_at(const block_activations& a, index_t t, index_t c) {
   return a.values[(t / 16 * a.columns + c) * 16 + t % 16];
 }
 template <class Activations>
-void sparse_product(const row_operand& w, const Activations& a, index_t first, index_t last, float* y,
+void sparse_product(const dealt_operand& w, const Activations& a, index_t first, index_t last, float* y,
                     index_t y_stride, bool add) {
-  for (index_t r = first * 16; r < std::min(last * 16, w.rows); ++r)
+  const index_t column_bytes = w.wide ? 4 : 2, step_bytes = 16 * (column_bytes + bits_of(w.value_type) / 8);
+  for (index_t tile = first; tile < last; ++tile)
     for (index_t t = 0; t < a.tokens; ++t) {
-      float sum = 0;
-      for (index_t k = w.offsets[r]; k < w.offsets[r + 1]; ++k) {
-        const index_t c = w.wide ? static_cast<const std::uint32_t*>(w.columns)[k]
-                                 : static_cast<const std::uint16_t*>(w.columns)[k];
-        sum += real_at(w.value_type, w.values, k) * activation_at(a, t, c);
-      }
-      put(y[t * y_stride + r], sum, add);
+      const std::uint8_t* p = w.stream + w.tiles[tile].offset;
+      std::array<std::uint32_t, 16> own, end;
+      std::memcpy(own.data(), p, sizeof own);
+      std::memcpy(end.data(), p + sizeof own, sizeof end);
+      p += dealt_operand::header_bytes;
+      std::array<float, 16> sum{};
+      for (std::size_t l = 0; l < 16; ++l)
+        for (std::uint32_t k = 0; k < end[l]; ++k) {
+          const std::uint8_t* step = p + k * step_bytes;
+          std::uint32_t c = 0;
+          if (w.wide)
+            std::memcpy(&c, step + 4 * l, 4);
+          else
+            c = read_u16(step + 2 * l);
+          const float value = real_at(w.value_type, step + 16 * column_bytes, static_cast<index_t>(l));
+          sum[k < own[l] >> 4U ? l : own[l] & 15U] += value * activation_at(a, t, c);
+        }
+      for (index_t r = 0; r < rows_of_tile(tile, w.rows); ++r)
+        put(y[t * y_stride + 16 * tile + r], sum[static_cast<std::size_t>(r)], add);
     }
 }
 

@@ -129,18 +129,54 @@ class prepared_sum {
   }
 
  private:
+  static constexpr index_t part_tasks = 32;  ///< of a small part
+
   const sum_part& part(index_t i) const { return parts_[static_cast<std::size_t>(i)]; }
   /// Part number i of those by tiles and all behind it.
   void start(std::size_t i, matrix_view<const float> x, matrix_view<float> y, const context& ctx,
              std::vector<sum_part::tile_product>& products) const {
     if (i < by_tiles_.size())
       return part(by_tiles_[i]).with_product(x, ctx, products, [&] { start(i + 1, x, y, ctx, products); });
-    const index_t tiles = (rows() + tile_stream::tile_rows - 1) / tile_stream::tile_rows;
-    const index_t tile_bytes = stream_bytes() / std::max<index_t>(tiles, 1);
-    parallel_chunks(tiles, tiles_of_task(x.rows(), tile_bytes), ctx, [&](index_t first, index_t last) {
+    if (x.rows() > kernel::tile_tokens)
+      together(y, ctx, products);
+    else
+      one_by_one(y, ctx, products);
+  }
+  index_t tiles() const { return (rows() + tile_stream::tile_rows - 1) / tile_stream::tile_rows; }
+  /// Each task adds all parts to its tiles while they are in the nearest cache.
+  void together(matrix_view<float> y, const context& ctx,
+                const std::vector<sum_part::tile_product>& products) const {
+    parallel_chunks(tiles(), tiles_of_task(y.rows(), 0), ctx, [&](index_t first, index_t last) {
       for (const auto& product : products)
         product(first, last, y.data, y.strides[0], &product != products.data());
     });
+  }
+  /// Each task has one part, of which it reads a piece that is worth beginning to read: a few tiles of a
+  /// large part, many of a small one. The parts' results are added up at the end.
+  void one_by_one(matrix_view<float> y, const context& ctx,
+                  const std::vector<sum_part::tile_product>& products) const {
+    std::vector<index_t> grains, ends;  // tiles of a task; tasks up to the end of each part
+    std::vector<matrix<float>> apart;
+    for (const index_t i : by_tiles_) {
+      const index_t tile_bytes = part(i).stream_bytes() / std::max<index_t>(tiles(), 1);
+      grains.push_back(
+          std::min(tiles_of_task(y.rows(), tile_bytes), (tiles() + part_tasks - 1) / part_tasks));
+      ends.push_back((ends.empty() ? 0 : ends.back()) +
+                     (tiles() + grains.back() - 1) / std::max<index_t>(grains.back(), 1));
+      if (ends.size() > 1) apart.emplace_back(y.rows(), y.cols());
+    }
+    parallel_for(ends.back(), ctx, [&](index_t task) {
+      const auto i = static_cast<std::size_t>(std::ranges::upper_bound(ends, task) - ends.begin());
+      const index_t first = (task - (i == 0 ? 0 : ends[i - 1])) * grains[i];
+      const index_t last = std::min(first + grains[i], tiles());
+      if (i == 0)
+        products[i](first, last, y.data, y.strides[0], false);
+      else
+        products[i](first, last, apart[i - 1].data(), apart[i - 1].cols(), false);
+    });
+    for (const auto& addend : apart)
+      for (index_t t = 0; t < y.rows(); ++t)
+        for (index_t r = 0; r < y.cols(); ++r) y.data[t * y.strides[0] + r] += addend(t, r);
   }
   void add_others(matrix_view<const float> x, matrix_view<float> y, const context& ctx) const {
     bool written = !by_tiles_.empty();

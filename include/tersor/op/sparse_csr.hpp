@@ -28,6 +28,21 @@ class sparse_csr : public described_operator<sparse_csr> {
     }
     values_ = store_as(type, values);
   }
+  /// Of its parts: `offsets` [rows + 1], the entries' columns, rising in every row, and their values.
+  sparse_csr(index_t rows, index_t cols, std::vector<std::int32_t> offsets,
+             std::span<const std::int32_t> columns, real_array values)
+      : rows_(rows), cols_(cols), offsets_(std::move(offsets)), values_(std::move(values)) {
+    require(static_cast<index_t>(offsets_.size()) == rows_ + 1, "sparse_csr: offsets", offsets_.size(),
+            rows_ + 1);
+    check_offsets("sparse_csr");
+    require(offsets_.back() == kept() && columns.size() == static_cast<std::size_t>(kept()),
+            "sparse_csr: entries", concat(columns.size(), " columns, ", kept(), " values"), offsets_.back(),
+            " of both");
+    for (const auto c : columns) {
+      require(c >= 0 && c < cols_, "sparse_csr: column", c, "0 .. ", cols_ - 1);
+      push_column(c);
+    }
+  }
 
   index_t rows() const { return rows_; }
   index_t cols() const { return cols_; }

@@ -163,18 +163,17 @@ struct lanes {
     return {half_gather(x, at), half_gather(x, at + 8)};
   }
 
-  TERSOR_ALWAYS_INLINE static floats first(floats v, index_t n) {
-    const __m256i end = _mm256_set1_epi32(static_cast<int>(n));
-    const __m256i low = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    const __m256i high = _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15);
-    return {_mm256_and_ps(v.low, _mm256_castsi256_ps(_mm256_cmpgt_epi32(end, low))),
-            _mm256_and_ps(v.high, _mm256_castsi256_ps(_mm256_cmpgt_epi32(end, high)))};
+  TERSOR_ALWAYS_INLINE static ints below(ints a, ints b) {
+    return {_mm256_cmpgt_epi32(b.low, a.low), _mm256_cmpgt_epi32(b.high, a.high)};
   }
-  TERSOR_ALWAYS_INLINE static float total(floats v) {
-    const __m256 eight = _mm256_add_ps(v.low, v.high);
-    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  TERSOR_ALWAYS_INLINE static ints within(ints a, ints b, ints c) {
+    return {_mm256_andnot_si256(_mm256_cmpgt_epi32(a.low, b.low), _mm256_cmpgt_epi32(c.low, b.low)),
+            _mm256_andnot_si256(_mm256_cmpgt_epi32(a.high, b.high), _mm256_cmpgt_epi32(c.high, b.high))};
+  }
+  TERSOR_ALWAYS_INLINE static floats fma_where(ints where, floats a, floats b, floats c) {
+    return {
+        _mm256_blendv_ps(c.low, _mm256_fmadd_ps(a.low, b.low, c.low), _mm256_castsi256_ps(where.low)),
+        _mm256_blendv_ps(c.high, _mm256_fmadd_ps(a.high, b.high, c.high), _mm256_castsi256_ps(where.high))};
   }
 
   TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) {
@@ -368,7 +367,16 @@ struct lanes {
   }
   template <class Index>
   TERSOR_ALWAYS_INLINE static __m256 half_gather(const float* x, const Index* i) {
-    return _mm256_setr_ps(x[i[0]], x[i[1]], x[i[2]], x[i[3]], x[i[4]], x[i[5]], x[i[6]], x[i[7]]);
+    if constexpr (sizeof(Index) == 2)
+      return _mm256_set_m128(four_gather(x, i + 4), four_gather(x, i));
+    else
+      return _mm256_setr_ps(x[i[0]], x[i[1]], x[i[2]], x[i[3]], x[i[4]], x[i[5]], x[i[6]], x[i[7]]);
+  }
+  /// Four places in one register: loads are what a gather waits for.
+  TERSOR_ALWAYS_INLINE static __m128 four_gather(const float* x, const std::uint16_t* i) {
+    std::uint64_t at;
+    std::memcpy(&at, i, sizeof at);
+    return _mm_setr_ps(x[at & 0xffffU], x[at >> 16U & 0xffffU], x[at >> 32U & 0xffffU], x[at >> 48U]);
   }
   TERSOR_ALWAYS_INLINE static __m256 half_look_up(const table& t, __m256i at) {
     return _mm256_blendv_ps(_mm256_permutevar8x32_ps(t.first, at), _mm256_permutevar8x32_ps(t.second, at),

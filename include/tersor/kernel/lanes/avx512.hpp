@@ -151,12 +151,15 @@ struct lanes {
     return _mm512_insertf32x8(_mm512_castps256_ps512(half_gather(x, at)), half_gather(x, at + 8), 1);
   }
 
-  /// The first n lanes, 0 <= n <= 16, and zeros.
-  TERSOR_ALWAYS_INLINE static floats first(floats v, index_t n) {
-    return _mm512_maskz_mov_ps(static_cast<__mmask16>((1U << n) - 1U), v);
+  /// The lanes where a < b, and where a <= b < c; all are less than 2^31.
+  TERSOR_ALWAYS_INLINE static __mmask16 below(ints a, ints b) { return _mm512_cmplt_epi32_mask(a, b); }
+  TERSOR_ALWAYS_INLINE static __mmask16 within(ints a, ints b, ints c) {
+    return _mm512_mask_cmplt_epi32_mask(_mm512_cmple_epi32_mask(a, b), b, c);
   }
-  /// Σ of the lanes, in an order of the target's own.
-  TERSOR_ALWAYS_INLINE static float total(floats v) { return _mm512_reduce_add_ps(v); }
+  /// a b + c in those lanes, c in the others.
+  TERSOR_ALWAYS_INLINE static floats fma_where(__mmask16 where, floats a, floats b, floats c) {
+    return _mm512_mask3_fmadd_ps(a, b, c, where);
+  }
 
   TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) { return _mm512_loadu_ps(p); }
   TERSOR_ALWAYS_INLINE static floats load_f16(const void* p) {
@@ -299,7 +302,16 @@ struct lanes {
   }
   template <class Index>
   TERSOR_ALWAYS_INLINE static __m256 half_gather(const float* x, const Index* i) {
-    return _mm256_setr_ps(x[i[0]], x[i[1]], x[i[2]], x[i[3]], x[i[4]], x[i[5]], x[i[6]], x[i[7]]);
+    if constexpr (sizeof(Index) == 2)
+      return _mm256_set_m128(four_gather(x, i + 4), four_gather(x, i));
+    else
+      return _mm256_setr_ps(x[i[0]], x[i[1]], x[i[2]], x[i[3]], x[i[4]], x[i[5]], x[i[6]], x[i[7]]);
+  }
+  /// Four places in one register: loads are what a gather waits for.
+  TERSOR_ALWAYS_INLINE static __m128 four_gather(const float* x, const std::uint16_t* i) {
+    std::uint64_t at;
+    std::memcpy(&at, i, sizeof at);
+    return _mm_setr_ps(x[at & 0xffffU], x[at >> 16U & 0xffffU], x[at >> 32U & 0xffffU], x[at >> 48U]);
   }
 };
 
