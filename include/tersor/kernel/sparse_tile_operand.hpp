@@ -37,11 +37,12 @@ struct real_operand {
   dtype value_type = dtype::f32;
 };
 
-/// Compressed sparse rows in tiles of 16, whose entries are dealt to sixteen lanes in nearly equal numbers:
-/// lane r takes entries of row r, and one of a short row then takes those of a long one that it helps. A tile
-/// is a header and steps. The header says of each lane how many entries are of its own row, times 16, plus
-/// the row that it helps (u32 [16]), and how many entries it has in all (u32 [16]); a step is the columns
-/// [16] and the values [16] of the lanes' next entries, zeros where a lane has none.
+/// Compressed sparse rows in blocks of columns, whose activations stay in the nearest cache, and in these in
+/// tiles of 16 rows, whose entries are dealt to sixteen lanes in nearly equal numbers: lane r takes entries
+/// of row r, and one of a short row then takes those of a long one that it helps. A tile is a header and
+/// steps. The header says of each lane how many entries are of its own row, times 16, plus the row that it
+/// helps (u32 [16]), and how many entries it has in all (u32 [16]); a step is the columns in the block (u16
+/// [16]) and the values [16] of the lanes' next entries, zeros where a lane has none.
 struct dealt_tile {
   index_t offset = 0;  ///< where it begins in the stream
   std::int32_t steps = 0;
@@ -50,10 +51,13 @@ struct dealt_tile {
 struct dealt_operand {
   static constexpr index_t header_bytes = 128;
   const std::uint8_t* stream = nullptr;
-  const dealt_tile* tiles = nullptr;
+  const dealt_tile* tiles = nullptr;  ///< [blocks][tiles of 16 rows]
   index_t rows = 0;
-  bool wide = false;  ///< columns are u32, else u16
+  index_t blocks = 1, block_columns = 0;  ///< at most 65536 columns each
   dtype value_type = dtype::f32;
+  const dealt_tile& at(index_t block, index_t tile) const {
+    return tiles[block * ((rows + tile_format::tile_rows - 1) / tile_format::tile_rows) + tile];
+  }
 };
 /// Activations of more than `dealt_tokens` tokens for compressed rows, in blocks of 16: [block][column][16].
 inline constexpr index_t dealt_tokens = 4;

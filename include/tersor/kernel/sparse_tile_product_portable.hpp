@@ -18,11 +18,6 @@ inline float real_at(dtype type, const std::uint8_t* p, index_t i) {
   std::memcpy(&bits, p + 2 * i, 2);
   return type == dtype::f16 ? tersor::detail::float_from_f16(bits) : tersor::detail::float_from_bf16(bits);
 }
-inline std::uint16_t read_u16(const std::uint8_t* p) {
-  std::uint16_t bits;
-  std::memcpy(&bits, p, sizeof bits);
-  return bits;
-}
 inline void put(float& y, float value, bool add) { y = add ? y + value : value; }
 inline index_t rows_of_tile(index_t tile, index_t rows) {
   return std::min(tile_format::tile_rows, rows - tile * tile_format::tile_rows);
@@ -172,26 +167,26 @@ inline float activation_at(const block_activations& a, index_t t, index_t c) {
 template <class Activations>
 void sparse_product(const dealt_operand& w, const Activations& a, index_t first, index_t last, float* y,
                     index_t y_stride, bool add) {
-  const index_t column_bytes = w.wide ? 4 : 2, step_bytes = 16 * (column_bytes + bits_of(w.value_type) / 8);
+  const index_t step_bytes = 16 * (2 + bits_of(w.value_type) / 8);
   for (index_t tile = first; tile < last; ++tile)
     for (index_t t = 0; t < a.tokens; ++t) {
-      const std::uint8_t* p = w.stream + w.tiles[tile].offset;
-      std::array<std::uint32_t, 16> own, end;
-      std::memcpy(own.data(), p, sizeof own);
-      std::memcpy(end.data(), p + sizeof own, sizeof end);
-      p += dealt_operand::header_bytes;
       std::array<float, 16> sum{};
-      for (std::size_t l = 0; l < 16; ++l)
-        for (std::uint32_t k = 0; k < end[l]; ++k) {
-          const std::uint8_t* step = p + k * step_bytes;
-          std::uint32_t c = 0;
-          if (w.wide)
-            std::memcpy(&c, step + 4 * l, 4);
-          else
-            c = read_u16(step + 2 * l);
-          const float value = real_at(w.value_type, step + 16 * column_bytes, static_cast<index_t>(l));
-          sum[k < own[l] >> 4U ? l : own[l] & 15U] += value * activation_at(a, t, c);
-        }
+      for (index_t block = 0; block < w.blocks; ++block) {
+        const std::uint8_t* p = w.stream + w.at(block, tile).offset;
+        std::array<std::uint32_t, 16> own, end;
+        std::memcpy(own.data(), p, sizeof own);
+        std::memcpy(end.data(), p + sizeof own, sizeof end);
+        p += dealt_operand::header_bytes;
+        for (std::size_t l = 0; l < 16; ++l)
+          for (std::uint32_t k = 0; k < end[l]; ++k) {
+            const std::uint8_t* step = p + k * step_bytes;
+            std::uint16_t c;
+            std::memcpy(&c, step + 2 * l, sizeof c);
+            sum[k < own[l] >> 4U ? l : own[l] & 15U] +=
+                real_at(w.value_type, step + 32, static_cast<index_t>(l)) *
+                activation_at(a, t, block * w.block_columns + c);
+          }
+      }
       for (index_t r = 0; r < rows_of_tile(tile, w.rows); ++r)
         put(y[t * y_stride + 16 * tile + r], sum[static_cast<std::size_t>(r)], add);
     }

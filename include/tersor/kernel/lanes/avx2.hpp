@@ -8,6 +8,7 @@
 #include <tersor/core/dtype.hpp>
 #include <tersor/core/view.hpp>
 #include <tersor/kernel/intrinsics.hpp>
+#include <tersor/kernel/lanes/expand_places.hpp>
 
 #if defined(TERSOR_X86_KERNELS)
 namespace tersor::kernel::avx2 {
@@ -354,15 +355,13 @@ struct lanes {
     else
       return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
   }
-  /// Lane i takes lane number (set bits of mask below bit i), or 0: the numbers are the running sums of the
-  /// mask's bits as bytes, by one multiplication.
+  /// Lane i takes lane number (set bits of mask below bit i), or 0.
   TERSOR_ALWAYS_INLINE static __m256 half_expand(__m256 v, unsigned mask) {
     const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     const __m256i chosen =
         _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(mask)), bit), bit);
-    const std::uint64_t spread = ((mask & 0x7fU) * std::uint64_t{0x02040810204081}) & 0x0101010101010101U;
-    const auto before = static_cast<std::int64_t>((spread * 0x0101010101010101U) << 8U);
-    const __m256i places = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(before));
+    const __m256i places =
+        _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(&expand_places[mask])));
     return _mm256_and_ps(_mm256_permutevar8x32_ps(v, places), _mm256_castsi256_ps(chosen));
   }
   template <class Index>

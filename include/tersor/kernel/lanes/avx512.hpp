@@ -8,6 +8,7 @@
 #include <tersor/core/dtype.hpp>
 #include <tersor/core/view.hpp>
 #include <tersor/kernel/intrinsics.hpp>
+#include <tersor/kernel/lanes/expand_places.hpp>
 
 #if defined(TERSOR_X86_KERNELS)
 namespace tersor::kernel::avx512 {
@@ -138,12 +139,11 @@ struct lanes {
   /// The reals from p on in the places of the bits of `mask`, 0 elsewhere; sixteen may be read.
   template <dtype type>
   TERSOR_ALWAYS_INLINE static floats expand(const std::uint8_t* p, std::uint16_t mask) {
-    if constexpr (type == dtype::f16)
-      return _mm512_maskz_expand_ps(mask, load_f16(p));
-    else if constexpr (type == dtype::bf16)
-      return _mm512_maskz_expand_ps(mask, load_bf16(p));
-    else
-      return _mm512_maskz_expand_ps(mask, load_f32(p));
+    const unsigned low = mask & 0xffU, high = mask >> 8U;
+    // the high half begins with the number behind those of the low half
+    const std::uint8_t* second = p + __builtin_popcount(low) * (type == dtype::f32 ? 4 : 2);
+    return _mm512_maskz_insertf32x8(mask, _mm512_castps256_ps512(half_expand<type>(p, low)),
+                                    half_expand<type>(second, high), 1);
   }
   /// x[at[0]], x[at[1]], ... (The processor's own gather takes twice the time.)
   template <class Index>
@@ -299,6 +299,19 @@ struct lanes {
   }
   TERSOR_ALWAYS_INLINE static floats fold_lanes(floats a, floats b) {
     return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
+  }
+  template <dtype type>
+  TERSOR_ALWAYS_INLINE static __m256 half_expand(const std::uint8_t* p, unsigned mask) {
+    const auto* places = reinterpret_cast<const __m128i*>(&expand_places[mask]);
+    const auto* eight = reinterpret_cast<const __m128i*>(p);
+    __m256 v;
+    if constexpr (type == dtype::f16)
+      v = _mm256_cvtph_ps(_mm_loadu_si128(eight));
+    else if constexpr (type == dtype::bf16)
+      v = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(eight)), 16));
+    else
+      v = _mm256_loadu_ps(reinterpret_cast<const float*>(p));
+    return _mm256_permutevar8x32_ps(v, _mm256_cvtepu8_epi32(_mm_loadl_epi64(places)));
   }
   template <class Index>
   TERSOR_ALWAYS_INLINE static __m256 half_gather(const float* x, const Index* i) {
