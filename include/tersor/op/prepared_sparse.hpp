@@ -24,13 +24,16 @@ class tiled_operator : public restored_operator<Op> {
       self().with_product(input, ctx, [&](const auto& product) {
         const index_t tiles = (rows_ + tile_rows - 1) / tile_rows;
         const index_t tile_bytes = self().stream_bytes() / std::max<index_t>(tiles, 1);
-        parallel_chunks(tiles, tiles_of_task(x.rows(), tile_bytes), ctx, [&](index_t first, index_t last) {
+        const index_t grain =
+            x.rows() > kernel::tile_tokens ? Op::tiles_of_many : tiles_of_task(x.rows(), tile_bytes);
+        parallel_chunks(tiles, grain, ctx, [&](index_t first, index_t last) {
           product(first, last, output.data, output.strides[0], false);
         });
       });
     });
   }
   static constexpr bool only_writes = false;
+  static constexpr index_t tiles_of_many = 8;  ///< tiles of a task of more than `tile_tokens` tokens
   index_t rows() const { return rows_; }
   index_t cols() const { return cols_; }
   const prepare_options& options() const { return options_; }
@@ -436,6 +439,8 @@ class prepared_csr : public tiled_operator<prepared_csr> {
     fill(w);
   }
   static constexpr std::string_view kind() { return sparse_csr::kind(); }
+  /// So many that a task finds most activations in a cache which its other rows have brought there.
+  static constexpr index_t tiles_of_many = 64;
   /// Bytes that a product reads of the weight, padding included.
   index_t stream_bytes() const {
     return static_cast<index_t>(stream_.size() + tiles_.size() * sizeof(kernel::dealt_tile));
@@ -460,9 +465,10 @@ class prepared_csr : public tiled_operator<prepared_csr> {
     const index_t token_blocks = pieces(x.rows(), 16);
     std::vector<float> values(static_cast<std::size_t>(token_blocks * cols_ * 16));
     parallel_for(token_blocks, ctx, [&](index_t b) {
-      for (index_t t = 16 * b; t < std::min(x.rows(), 16 * (b + 1)); ++t)
-        for (index_t c = 0; c < cols_; ++c)
-          values[static_cast<std::size_t>((b * cols_ + c) * 16 + t % 16)] = x(t, c);
+      for (index_t c0 = 0; c0 < cols_; c0 += 256)  // what is written to stays in the nearest cache
+        for (index_t t = 16 * b; t < std::min(x.rows(), 16 * (b + 1)); ++t)
+          for (index_t c = c0; c < std::min(c0 + 256, cols_); ++c)
+            values[static_cast<std::size_t>((b * cols_ + c) * 16 + t % 16)] = x(t, c);
     });
     run(kernel::block_activations{.values = values.data(), .columns = cols_, .tokens = x.rows()});
   }
