@@ -132,7 +132,8 @@ class prepared_sum {
   }
 
  private:
-  static constexpr index_t part_tasks = 32;  ///< of a small part
+  static constexpr index_t part_tasks =
+      8;  ///< of a small part: each begins to read anew, which costs some microseconds
 
   const sum_part& part(index_t i) const { return parts_[static_cast<std::size_t>(i)]; }
   /// Part number i of those by tiles and all behind it.
