@@ -43,9 +43,9 @@ template void sparse_product(target, const masked_operand&, const float_activati
                              float*, index_t, bool);
 template void sparse_product(target, const real_operand&, const float_activations&, index_t, index_t, float*,
                              index_t, bool);
-template void sparse_product(target, const row_operand&, const float_activations&, index_t, index_t, float*,
+template void sparse_product(target, const dealt_operand&, const float_activations&, index_t, index_t, float*,
                              index_t, bool);
-template void sparse_product(target, const row_operand&, const block_activations&, index_t, index_t, float*,
+template void sparse_product(target, const dealt_operand&, const block_activations&, index_t, index_t, float*,
                              index_t, bool);
 
 }  // namespace tersor::kernel

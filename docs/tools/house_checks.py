@@ -23,6 +23,7 @@ TESTED_ELSEWHERE = {
     "kernel/intrinsics.hpp": "tests/op/prepared.cpp",
     "kernel/lanes/avx2.hpp": "tests/op/prepared.cpp",
     "kernel/lanes/avx512.hpp": "tests/op/prepared.cpp",
+    "kernel/lanes/expand_places.hpp": "tests/op/prepared_sparse.cpp",
     "kernel/lanes/neon.hpp": "tests/op/prepared.cpp",
     "kernel/ternary_format.hpp": "tests/op/prepared_ternary.cpp",
     "kernel/ternary_product.hpp": "tests/op/prepared_ternary.cpp",

@@ -41,9 +41,11 @@
 #include <tersor/kernel/binary_format.hpp>
 #include <tersor/kernel/binary_product.hpp>
 #include <tersor/kernel/binary_product_portable.hpp>
+#include <tersor/kernel/deal.hpp>
 #include <tersor/kernel/intrinsics.hpp>
 #include <tersor/kernel/lanes/avx2.hpp>
 #include <tersor/kernel/lanes/avx512.hpp>
+#include <tersor/kernel/lanes/expand_places.hpp>
 #include <tersor/kernel/lanes/neon.hpp>
 #include <tersor/kernel/lanes/portable.hpp>
 #include <tersor/kernel/outlier_tile.hpp>

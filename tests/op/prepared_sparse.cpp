@@ -273,6 +273,49 @@ TEST_CASE("prepared sparse: compressed rows, empty ones and long ones") {
     }
 }
 
+TEST_CASE("prepared sparse: compressed rows of very unequal lengths, and in blocks of columns") {
+  constexpr index_t rows = 37, cols = 20000;  // three blocks of columns where there are enough entries
+  matrix<float> values(rows, cols);
+  for (index_t i = 0; i < values.size(); ++i)
+    values.values()[static_cast<std::size_t>(i)] = static_cast<float>(i % 7 - 3);
+  for (int pattern = 0; pattern < 4; ++pattern) {
+    matrix<std::uint8_t> kept(rows, cols);
+    for (index_t r = 0; r < rows; ++r)
+      for (index_t j = 0; j < cols; ++j) {
+        const bool one_row = pattern == 0 && r == 20, one_column = pattern == 1 && j == cols - 1;
+        const bool two_columns = pattern == 2 && (j == 0 || j == cols - 1);
+        kept(r, j) =
+            one_row || one_column || two_columns || (pattern == 3 && (r + j) % 97 == 0 && r % 3 != 0);
+      }
+    const op::sparse_csr w(values.view(), kept, dtype::f16);
+    const auto dense = w.to_dense();
+    INFO("pattern " << pattern);
+    for (const target t : targets()) {
+      const op::prepared_csr p(w, {.target = t});
+      check_same_files(p.restore(), w);
+      for (const index_t tokens : {1, 6}) {
+        matrix<float> x(tokens, cols), y(tokens, rows);
+        for (index_t i = 0; i < x.size(); ++i)
+          x.values()[static_cast<std::size_t>(i)] = static_cast<float>(i % 11 - 5);
+        p.apply(x.view(), y.view());
+        REQUIRE(error_of_product(dense, x, y) == 0);  // small integers: sums are exact in any order
+      }
+    }
+  }
+}
+
+TEST_CASE("prepared sparse: compressed rows that do not fit together are refused") {
+  const auto make_rows = [](std::vector<std::int32_t> offsets, std::vector<std::int32_t> columns) {
+    const auto n = static_cast<index_t>(columns.size());
+    op::sparse_csr(2, 5, std::move(offsets), columns, real_array(dtype::f32, n));
+  };
+  make_rows({0, 2, 3}, {1, 4, 0});
+  CHECK(holds(error_of([&] { make_rows({0, 2, 3}, {4, 1, 0}); }), {"columns[1]", "rising"}));
+  CHECK(holds(error_of([&] { make_rows({0, 2, 3}, {1, 5, 0}); }), {"column", "0 .. 4"}));
+  CHECK(holds(error_of([&] { make_rows({0, 2, 4}, {1, 2, 3}); }), {"entries"}));
+  CHECK(holds(error_of([&] { make_rows({0, 3}, {1, 2, 3}); }), {"offsets"}));
+}
+
 TEST_CASE("prepared sparse: an activation that is not finite spoils the rows that store its column alone") {
   const auto kept = random_mask(40, 50, 0.2, 16);
   const auto values = random_matrix(40, 50, 17);

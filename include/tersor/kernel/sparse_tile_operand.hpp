@@ -37,19 +37,32 @@ struct real_operand {
   dtype value_type = dtype::f32;
 };
 
-/// Compressed sparse rows.
-struct row_operand {
-  const std::int32_t* offsets = nullptr;  ///< [rows + 1]
-  const void* columns = nullptr;          ///< u16, or u32 if wide
-  const std::uint8_t* values = nullptr;
-  index_t rows = 0;
-  bool wide = false;
-  dtype value_type = dtype::f32;
+/// Compressed sparse rows in blocks of columns, whose activations stay in the nearest cache, and in these in
+/// tiles of 16 rows, whose entries are dealt to sixteen lanes in nearly equal numbers: lane r takes entries
+/// of row r, and one of a short row then takes those of a long one that it helps. A tile is a header and
+/// steps. The header says of each lane how many entries are of its own row, times 16, plus the row that it
+/// helps (u32 [16]), and how many entries it has in all (u32 [16]); a step is the columns in the block (u16
+/// [16]) and the values [16] of the lanes' next entries, zeros where a lane has none.
+struct dealt_tile {
+  index_t offset = 0;  ///< where it begins in the stream
+  std::int32_t steps = 0;
+  std::int32_t even = 0;  ///< steps at the beginning in which every lane has an entry of its own row
 };
-/// Activations of more than `row_tokens` tokens for compressed rows, in blocks of 16: [block][column][16].
-inline constexpr index_t row_tokens = 4;
+struct dealt_operand {
+  static constexpr index_t header_bytes = 128;
+  const std::uint8_t* stream = nullptr;
+  const dealt_tile* tiles = nullptr;  ///< [blocks][tiles of 16 rows]
+  index_t rows = 0;
+  index_t blocks = 1, block_columns = 0;  ///< at most 65536 columns each
+  dtype value_type = dtype::f32;
+  const dealt_tile& at(index_t block, index_t tile) const {
+    return tiles[block * ((rows + tile_format::tile_rows - 1) / tile_format::tile_rows) + tile];
+  }
+};
+/// Activations of more than `dealt_tokens` tokens for compressed rows, in blocks of 16: [block][column][16].
+inline constexpr index_t dealt_tokens = 4;
 struct block_activations {
-  const float* values = nullptr;
+  const float* values = nullptr;  ///< the last block padded with zeros
   index_t columns = 0, tokens = 0;
 };
 

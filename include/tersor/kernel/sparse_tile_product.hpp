@@ -31,7 +31,7 @@ namespace tersor::kernel {
 
 /// y [tokens, rows] := w times the activations, or += if `add`, of tiles of 16 rows [first, last) alone.
 /// @param w pair_operand with float_activations or byte_activations (padded to whole chunks of 64 columns),
-/// masked_operand or real_operand with float_activations (to whole 32 columns), row_operand with
+/// masked_operand or real_operand with float_activations (to whole 32 columns), dealt_operand with
 /// float_activations or block_activations. With bytes all targets give the same bits.
 template <class Operand, class Activations>
 void sparse_product(target t, const Operand& w, const Activations& a, index_t first, index_t last, float* y,
@@ -55,9 +55,9 @@ extern template void sparse_product(target, const masked_operand&, const float_a
                                     float*, index_t, bool);
 extern template void sparse_product(target, const real_operand&, const float_activations&, index_t, index_t,
                                     float*, index_t, bool);
-extern template void sparse_product(target, const row_operand&, const float_activations&, index_t, index_t,
+extern template void sparse_product(target, const dealt_operand&, const float_activations&, index_t, index_t,
                                     float*, index_t, bool);
-extern template void sparse_product(target, const row_operand&, const block_activations&, index_t, index_t,
+extern template void sparse_product(target, const dealt_operand&, const block_activations&, index_t, index_t,
                                     float*, index_t, bool);
 #endif
 

@@ -165,17 +165,30 @@ inline float activation_at(const block_activations& a, index_t t, index_t c) {
   return a.values[(t / 16 * a.columns + c) * 16 + t % 16];
 }
 template <class Activations>
-void sparse_product(const row_operand& w, const Activations& a, index_t first, index_t last, float* y,
+void sparse_product(const dealt_operand& w, const Activations& a, index_t first, index_t last, float* y,
                     index_t y_stride, bool add) {
-  for (index_t r = first * 16; r < std::min(last * 16, w.rows); ++r)
+  const index_t step_bytes = 16 * (2 + bits_of(w.value_type) / 8);
+  for (index_t tile = first; tile < last; ++tile)
     for (index_t t = 0; t < a.tokens; ++t) {
-      float sum = 0;
-      for (index_t k = w.offsets[r]; k < w.offsets[r + 1]; ++k) {
-        const index_t c = w.wide ? static_cast<const std::uint32_t*>(w.columns)[k]
-                                 : static_cast<const std::uint16_t*>(w.columns)[k];
-        sum += real_at(w.value_type, w.values, k) * activation_at(a, t, c);
+      std::array<float, 16> sum{};
+      for (index_t block = 0; block < w.blocks; ++block) {
+        const std::uint8_t* p = w.stream + w.at(block, tile).offset;
+        std::array<std::uint32_t, 16> own, end;
+        std::memcpy(own.data(), p, sizeof own);
+        std::memcpy(end.data(), p + sizeof own, sizeof end);
+        p += dealt_operand::header_bytes;
+        for (std::size_t l = 0; l < 16; ++l)
+          for (std::uint32_t k = 0; k < end[l]; ++k) {
+            const std::uint8_t* step = p + k * step_bytes;
+            std::uint16_t c;
+            std::memcpy(&c, step + 2 * l, sizeof c);
+            sum[k < own[l] >> 4U ? l : own[l] & 15U] +=
+                real_at(w.value_type, step + 32, static_cast<index_t>(l)) *
+                activation_at(a, t, block * w.block_columns + c);
+          }
       }
-      put(y[t * y_stride + r], sum, add);
+      for (index_t r = 0; r < rows_of_tile(tile, w.rows); ++r)
+        put(y[t * y_stride + 16 * tile + r], sum[static_cast<std::size_t>(r)], add);
     }
 }
 

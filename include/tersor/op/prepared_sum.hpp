@@ -1,4 +1,4 @@
-// tersor - sums of prepared operators as one product: quantized + low-rank + sparse in a single pass
+// tersor - sums of prepared operators as one product: quantized + low-rank + sparse in one parallel loop
 // SPDX-License-Identifier: MIT
 #pragma once
 
@@ -9,8 +9,8 @@
 
 namespace tersor::op {
 
-/// One operator of a sum. Where it has products by tiles of 16 rows (`with_product`), they are part of the
-/// sum's pass; any other operator is multiplied by itself and added.
+/// One operator of a sum. Where it has products by tiles of 16 rows (`with_product`), they are tasks of the
+/// sum's loop; any other operator is multiplied by itself and added.
 class sum_part {
  public:
   /// Tiles [first, last) of y [tokens, rows] := x Wᵀ, or += if `add`.
@@ -29,6 +29,8 @@ class sum_part {
   bool has_tiles() const { return start_ != nullptr; }
   /// A product that can only write, which is cheapest as the first of a sum.
   bool only_writes() const { return only_writes_; }
+  /// Tiles of a task of more than `tile_tokens` tokens.
+  index_t tiles_of_many() const { return tiles_of_many_; }
   /// Bytes that a product by tiles reads.
   index_t stream_bytes() const { return stream_bytes_; }
   /// Appends the product with x [tokens, cols], rows contiguous, which is valid until next() returns.
@@ -49,6 +51,7 @@ class sum_part {
     if (!op) return;
     stream_bytes_ = op->stream_bytes();
     only_writes_ = Op::only_writes;
+    if constexpr (requires { Op::tiles_of_many; }) tiles_of_many_ = Op::tiles_of_many;
     restore_ = [](const any_operator& held) -> any_operator { return held.as<Op>()->restore(); };
     start_ = [](const any_operator& held, matrix_view<const float> x, const context& ctx,
                 std::vector<tile_product>& products, const std::function<void()>& next) {
@@ -77,12 +80,12 @@ class sum_part {
   starter start_ = nullptr;
   restorer restore_ = nullptr;
   bool only_writes_ = false;
-  index_t stream_bytes_ = 0;
+  index_t stream_bytes_ = 0, tiles_of_many_ = 8;
 };
 
-/// W = W_1 + W_2 + ... in one pass: what a part needs of x (its 8-bit codes, the product with a thin factor)
-/// is made once, then each task writes some rows of y and adds all parts to them while they are in the
-/// nearest cache.
+/// W = W_1 + W_2 + ...: what a part needs of x (its 8-bit codes, the product with a thin factor) is made
+/// once. Of few tokens, one parallel loop has the tasks of all parts, so that threads that are done with a
+/// large part go on with a small one; of many, each part has a loop of its own.
 class prepared_sum {
  public:
   /// At least one part, all of one shape.
@@ -129,18 +132,55 @@ class prepared_sum {
   }
 
  private:
+  static constexpr index_t part_tasks =
+      8;  ///< of a small part: each begins to read anew, which costs some microseconds
+
   const sum_part& part(index_t i) const { return parts_[static_cast<std::size_t>(i)]; }
   /// Part number i of those by tiles and all behind it.
   void start(std::size_t i, matrix_view<const float> x, matrix_view<float> y, const context& ctx,
              std::vector<sum_part::tile_product>& products) const {
     if (i < by_tiles_.size())
       return part(by_tiles_[i]).with_product(x, ctx, products, [&] { start(i + 1, x, y, ctx, products); });
-    const index_t tiles = (rows() + tile_stream::tile_rows - 1) / tile_stream::tile_rows;
-    const index_t tile_bytes = stream_bytes() / std::max<index_t>(tiles, 1);
-    parallel_chunks(tiles, tiles_of_task(x.rows(), tile_bytes), ctx, [&](index_t first, index_t last) {
-      for (const auto& product : products)
-        product(first, last, y.data, y.strides[0], &product != products.data());
+    if (x.rows() > kernel::tile_tokens)
+      in_turn(y, ctx, products);
+    else
+      one_by_one(y, ctx, products);
+  }
+  index_t tiles() const { return (rows() + tile_stream::tile_rows - 1) / tile_stream::tile_rows; }
+  /// One part after the other: what their tasks keep in a cache differs.
+  void in_turn(matrix_view<float> y, const context& ctx,
+               const std::vector<sum_part::tile_product>& products) const {
+    for (std::size_t i = 0; i < products.size(); ++i)
+      parallel_chunks(tiles(), part(by_tiles_[i]).tiles_of_many(), ctx, [&](index_t first, index_t last) {
+        products[i](first, last, y.data, y.strides[0], i > 0);
+      });
+  }
+  /// Each task has one part, of which it reads a piece that is worth beginning to read: a few tiles of a
+  /// large part, many of a small one. The parts' results are added up at the end.
+  void one_by_one(matrix_view<float> y, const context& ctx,
+                  const std::vector<sum_part::tile_product>& products) const {
+    std::vector<index_t> grains, ends;  // tiles of a task; tasks up to the end of each part
+    std::vector<matrix<float>> apart;
+    for (const index_t i : by_tiles_) {
+      const index_t tile_bytes = part(i).stream_bytes() / std::max<index_t>(tiles(), 1);
+      grains.push_back(
+          std::min(tiles_of_task(y.rows(), tile_bytes), (tiles() + part_tasks - 1) / part_tasks));
+      ends.push_back((ends.empty() ? 0 : ends.back()) +
+                     (tiles() + grains.back() - 1) / std::max<index_t>(grains.back(), 1));
+      if (ends.size() > 1) apart.emplace_back(y.rows(), y.cols());
+    }
+    parallel_for(ends.back(), ctx, [&](index_t task) {
+      const auto i = static_cast<std::size_t>(std::ranges::upper_bound(ends, task) - ends.begin());
+      const index_t first = (task - (i == 0 ? 0 : ends[i - 1])) * grains[i];
+      const index_t last = std::min(first + grains[i], tiles());
+      if (i == 0)
+        products[i](first, last, y.data, y.strides[0], false);
+      else
+        products[i](first, last, apart[i - 1].data(), apart[i - 1].cols(), false);
     });
+    for (const auto& addend : apart)
+      for (index_t t = 0; t < y.rows(); ++t)
+        for (index_t r = 0; r < y.cols(); ++r) y.data[t * y.strides[0] + r] += addend(t, r);
   }
   void add_others(matrix_view<const float> x, matrix_view<float> y, const context& ctx) const {
     bool written = !by_tiles_.empty();

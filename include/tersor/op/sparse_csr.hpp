@@ -28,6 +28,22 @@ class sparse_csr : public described_operator<sparse_csr> {
     }
     values_ = store_as(type, values);
   }
+  /// Of its parts: `offsets` [rows + 1], the entries' columns, rising in every row, and their values.
+  sparse_csr(index_t rows, index_t cols, std::vector<std::int32_t> offsets,
+             std::span<const std::int32_t> columns, real_array values)
+      : rows_(rows), cols_(cols), offsets_(std::move(offsets)), values_(std::move(values)) {
+    require(static_cast<index_t>(offsets_.size()) == rows_ + 1, "sparse_csr: offsets", offsets_.size(),
+            rows_ + 1);
+    check_offsets("sparse_csr");
+    require(offsets_.back() == kept() && columns.size() == static_cast<std::size_t>(kept()),
+            "sparse_csr: entries", concat(columns.size(), " columns, ", kept(), " values"), offsets_.back(),
+            " of both");
+    for (const auto c : columns) {
+      require(c >= 0 && c < cols_, "sparse_csr: column", c, "0 .. ", cols_ - 1);
+      push_column(c);
+    }
+    check_columns("sparse_csr");
+  }
 
   index_t rows() const { return rows_; }
   index_t cols() const { return cols_; }
@@ -81,15 +97,20 @@ class sparse_csr : public described_operator<sparse_csr> {
     else
       a.tensor("columns", self.columns32_, {n});
     a.tensor("values", self.values_, {n});
-    if constexpr (Archive::loading)
-      for (index_t k = 0; k < n; ++k)
-        require(self.column(k) >= 0 && self.column(k) < self.cols_, concat(a.in.where(), ".columns[", k, "]"),
-                self.column(k), "0 .. ", self.cols_ - 1);
+    if constexpr (Archive::loading) self.check_columns(a.in.where());
   }
   void check_offsets(const std::string& where) const {
     for (std::size_t r = 0; r < offsets_.size(); ++r)
       require(offsets_[r] >= (r == 0 ? 0 : offsets_[r - 1]) && (r != 0 || offsets_[r] == 0),
               concat(where, ".offsets[", r, "]"), offsets_[r], "a rising sequence from 0");
+  }
+  void check_columns(const std::string& where) const {
+    for (index_t r = 0; r < rows_; ++r)
+      for (index_t k = begin(r); k < begin(r + 1); ++k) {
+        const index_t least = k == begin(r) ? 0 : column(k - 1) + 1;
+        require(column(k) >= least && column(k) < cols_, concat(where, ".columns[", k, "]"), column(k),
+                "rising in a row, ", least, " .. ", cols_ - 1);
+      }
   }
   void push_column(index_t j) {
     if (cols_ <= 65536)

@@ -8,6 +8,7 @@
 #include <tersor/core/dtype.hpp>
 #include <tersor/core/view.hpp>
 #include <tersor/kernel/intrinsics.hpp>
+#include <tersor/kernel/lanes/expand_places.hpp>
 
 #if defined(TERSOR_X86_KERNELS)
 namespace tersor::kernel::avx2 {
@@ -177,11 +178,17 @@ struct lanes {
     return {_mm256_and_ps(v.low, _mm256_castsi256_ps(_mm256_cmpgt_epi32(end, low))),
             _mm256_and_ps(v.high, _mm256_castsi256_ps(_mm256_cmpgt_epi32(end, high)))};
   }
-  TERSOR_ALWAYS_INLINE static float total(floats v) {
-    const __m256 eight = _mm256_add_ps(v.low, v.high);
-    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  TERSOR_ALWAYS_INLINE static ints below(ints a, ints b) {
+    return {_mm256_cmpgt_epi32(b.low, a.low), _mm256_cmpgt_epi32(b.high, a.high)};
+  }
+  TERSOR_ALWAYS_INLINE static ints within(ints a, ints b, ints c) {
+    return {_mm256_andnot_si256(_mm256_cmpgt_epi32(a.low, b.low), _mm256_cmpgt_epi32(c.low, b.low)),
+            _mm256_andnot_si256(_mm256_cmpgt_epi32(a.high, b.high), _mm256_cmpgt_epi32(c.high, b.high))};
+  }
+  TERSOR_ALWAYS_INLINE static floats fma_where(ints where, floats a, floats b, floats c) {
+    return {
+        _mm256_blendv_ps(c.low, _mm256_fmadd_ps(a.low, b.low, c.low), _mm256_castsi256_ps(where.low)),
+        _mm256_blendv_ps(c.high, _mm256_fmadd_ps(a.high, b.high, c.high), _mm256_castsi256_ps(where.high))};
   }
 
   TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) {
@@ -362,20 +369,27 @@ struct lanes {
     else
       return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
   }
-  /// Lane i takes lane number (set bits of mask below bit i), or 0: the numbers are the running sums of the
-  /// mask's bits as bytes, by one multiplication.
+  /// Lane i takes lane number (set bits of mask below bit i), or 0.
   TERSOR_ALWAYS_INLINE static __m256 half_expand(__m256 v, unsigned mask) {
     const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
     const __m256i chosen =
         _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(mask)), bit), bit);
-    const std::uint64_t spread = ((mask & 0x7fU) * std::uint64_t{0x02040810204081}) & 0x0101010101010101U;
-    const auto before = static_cast<std::int64_t>((spread * 0x0101010101010101U) << 8U);
-    const __m256i places = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(before));
+    const __m256i places =
+        _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(&expand_places[mask])));
     return _mm256_and_ps(_mm256_permutevar8x32_ps(v, places), _mm256_castsi256_ps(chosen));
   }
   template <class Index>
   TERSOR_ALWAYS_INLINE static __m256 half_gather(const float* x, const Index* i) {
-    return _mm256_setr_ps(x[i[0]], x[i[1]], x[i[2]], x[i[3]], x[i[4]], x[i[5]], x[i[6]], x[i[7]]);
+    if constexpr (sizeof(Index) == 2)
+      return _mm256_set_m128(four_gather(x, i + 4), four_gather(x, i));
+    else
+      return _mm256_setr_ps(x[i[0]], x[i[1]], x[i[2]], x[i[3]], x[i[4]], x[i[5]], x[i[6]], x[i[7]]);
+  }
+  /// Four places in one register: loads are what a gather waits for.
+  TERSOR_ALWAYS_INLINE static __m128 four_gather(const float* x, const std::uint16_t* i) {
+    std::uint64_t at;
+    std::memcpy(&at, i, sizeof at);
+    return _mm_setr_ps(x[at & 0xffffU], x[at >> 16U & 0xffffU], x[at >> 32U & 0xffffU], x[at >> 48U]);
   }
   TERSOR_ALWAYS_INLINE static __m256 half_look_up(const table& t, __m256i at) {
     return _mm256_blendv_ps(_mm256_permutevar8x32_ps(t.first, at), _mm256_permutevar8x32_ps(t.second, at),

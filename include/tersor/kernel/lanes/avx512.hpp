@@ -8,6 +8,7 @@
 #include <tersor/core/dtype.hpp>
 #include <tersor/core/view.hpp>
 #include <tersor/kernel/intrinsics.hpp>
+#include <tersor/kernel/lanes/expand_places.hpp>
 
 #if defined(TERSOR_X86_KERNELS)
 namespace tersor::kernel::avx512 {
@@ -138,12 +139,11 @@ struct lanes {
   /// The reals from p on in the places of the bits of `mask`, 0 elsewhere; sixteen may be read.
   template <dtype type>
   TERSOR_ALWAYS_INLINE static floats expand(const std::uint8_t* p, std::uint16_t mask) {
-    if constexpr (type == dtype::f16)
-      return _mm512_maskz_expand_ps(mask, load_f16(p));
-    else if constexpr (type == dtype::bf16)
-      return _mm512_maskz_expand_ps(mask, load_bf16(p));
-    else
-      return _mm512_maskz_expand_ps(mask, load_f32(p));
+    const unsigned low = mask & 0xffU, high = mask >> 8U;
+    // the high half begins with the number behind those of the low half
+    const std::uint8_t* second = p + __builtin_popcount(low) * (type == dtype::f32 ? 4 : 2);
+    return _mm512_maskz_insertf32x8(mask, _mm512_castps256_ps512(half_expand<type>(p, low)),
+                                    half_expand<type>(second, high), 1);
   }
   /// x[at[0]], x[at[1]], ... (The processor's own gather takes twice the time.)
   template <class Index>
@@ -166,8 +166,15 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static floats first(floats v, index_t n) {
     return _mm512_maskz_mov_ps(static_cast<__mmask16>((1U << n) - 1U), v);
   }
-  /// Σ of the lanes, in an order of the target's own.
-  TERSOR_ALWAYS_INLINE static float total(floats v) { return _mm512_reduce_add_ps(v); }
+  /// The lanes where a < b, and where a <= b < c; all are less than 2^31.
+  TERSOR_ALWAYS_INLINE static __mmask16 below(ints a, ints b) { return _mm512_cmplt_epi32_mask(a, b); }
+  TERSOR_ALWAYS_INLINE static __mmask16 within(ints a, ints b, ints c) {
+    return _mm512_mask_cmplt_epi32_mask(_mm512_cmple_epi32_mask(a, b), b, c);
+  }
+  /// a b + c in those lanes, c in the others.
+  TERSOR_ALWAYS_INLINE static floats fma_where(__mmask16 where, floats a, floats b, floats c) {
+    return _mm512_mask3_fmadd_ps(a, b, c, where);
+  }
 
   TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) { return _mm512_loadu_ps(p); }
   TERSOR_ALWAYS_INLINE static floats load_f16(const void* p) {
@@ -308,9 +315,31 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static floats fold_lanes(floats a, floats b) {
     return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd));
   }
+  template <dtype type>
+  TERSOR_ALWAYS_INLINE static __m256 half_expand(const std::uint8_t* p, unsigned mask) {
+    const auto* places = reinterpret_cast<const __m128i*>(&expand_places[mask]);
+    const auto* eight = reinterpret_cast<const __m128i*>(p);
+    __m256 v;
+    if constexpr (type == dtype::f16)
+      v = _mm256_cvtph_ps(_mm_loadu_si128(eight));
+    else if constexpr (type == dtype::bf16)
+      v = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(eight)), 16));
+    else
+      v = _mm256_loadu_ps(reinterpret_cast<const float*>(p));
+    return _mm256_permutevar8x32_ps(v, _mm256_cvtepu8_epi32(_mm_loadl_epi64(places)));
+  }
   template <class Index>
   TERSOR_ALWAYS_INLINE static __m256 half_gather(const float* x, const Index* i) {
-    return _mm256_setr_ps(x[i[0]], x[i[1]], x[i[2]], x[i[3]], x[i[4]], x[i[5]], x[i[6]], x[i[7]]);
+    if constexpr (sizeof(Index) == 2)
+      return _mm256_set_m128(four_gather(x, i + 4), four_gather(x, i));
+    else
+      return _mm256_setr_ps(x[i[0]], x[i[1]], x[i[2]], x[i[3]], x[i[4]], x[i[5]], x[i[6]], x[i[7]]);
+  }
+  /// Four places in one register: loads are what a gather waits for.
+  TERSOR_ALWAYS_INLINE static __m128 four_gather(const float* x, const std::uint16_t* i) {
+    std::uint64_t at;
+    std::memcpy(&at, i, sizeof at);
+    return _mm_setr_ps(x[at & 0xffffU], x[at >> 16U & 0xffffU], x[at >> 32U & 0xffffU], x[at >> 48U]);
   }
 };
 

@@ -220,8 +220,19 @@ struct lanes {
     store(all, v, n);
     return load_f32(all);
   }
-  TERSOR_ALWAYS_INLINE static float total(floats v) {
-    return vaddvq_f32(vaddq_f32(vaddq_f32(v.part[0], v.part[1]), vaddq_f32(v.part[2], v.part[3])));
+  TERSOR_ALWAYS_INLINE static ints below(ints a, ints b) {
+    for (int i = 0; i < 4; ++i) a.part[i] = vcltq_u32(a.part[i], b.part[i]);
+    return a;
+  }
+  TERSOR_ALWAYS_INLINE static ints within(ints a, ints b, ints c) {
+    for (int i = 0; i < 4; ++i)
+      a.part[i] = vandq_u32(vcleq_u32(a.part[i], b.part[i]), vcltq_u32(b.part[i], c.part[i]));
+    return a;
+  }
+  TERSOR_ALWAYS_INLINE static floats fma_where(ints where, floats a, floats b, floats c) {
+    for (int i = 0; i < 4; ++i)
+      c.part[i] = vbslq_f32(where.part[i], vfmaq_f32(c.part[i], a.part[i], b.part[i]), c.part[i]);
+    return c;
   }
 
   TERSOR_ALWAYS_INLINE static floats load_f32(const void* p) {
