@@ -92,11 +92,13 @@ class memory_reader {
 };
 
 /// The formats that `make_weight` knows.
-inline constexpr std::array formats{"int8", "int6", "int5", "int4", "int3", "int2", "nf4", "fp4"};
+inline constexpr std::array formats{"int8", "int6",  "int5",  "int4", "int3", "int2", "nf4",
+                                    "fp4",  "mxfp4", "nvfp4", "fp8",  "f16",  "bf16"};
 
 /// One weight to be measured: what is asked for, made with random codes.
 struct weight_request {
-  std::string format = "int4";  ///< int1 ... int8, nf4, fp4, bcq1 ... bcq8, ternary, ternary2, f32
+  std::string format = "int4";  ///< int1 ... int8, nf4, fp4, mxfp4, nvfp4, bcq1 ... bcq8, ternary, ternary2,
+                                ///< fp8, f16, bf16, f32
   index_t rows = 4096, cols = 14336, group_size = 128;  ///< -1: a row
   bool zero_points = false;
   double density = 0.005;  ///< of csr, bitmap and the sparse part of sums
@@ -104,6 +106,10 @@ struct weight_request {
 };
 
 namespace detail {
+
+/// E2M1.
+inline const std::vector<float> fp4_levels{0,     0.5F,  1,  1.5F,  2,  3,  4,  6,
+                                           -0.0F, -0.5F, -1, -1.5F, -2, -3, -4, -6};
 
 /// sp24_int2 .. sp24_int8, sp24_f16, sp24_f32; csr, bitmap and lr (rank 32) with f16 values; int4+lr32+sp:
 /// 4-bit codes, rank 32 and compressed rows.
@@ -177,11 +183,32 @@ inline tersor::op::any_operator make_weight(const weight_request& r, std::uint64
     for (float& v : w.values()) v = static_cast<float>(random.uniform()) - 0.5F;
     return tersor::op::dense(w.view());
   }
+  if (r.format == "fp8" || r.format == "f16" || r.format == "bf16") {
+    using tersor::dtype;
+    const dtype type = r.format == "fp8" ? dtype::f8_e4m3 : r.format == "f16" ? dtype::f16 : dtype::bf16;
+    tersor::real_array values(type, r.rows * r.cols);
+    for (auto& b : values.bytes())
+      b = static_cast<std::byte>(random.uniform_index(63));  // finite in all types
+    return tersor::op::prepare(tersor::op::dense(r.rows, r.cols, std::move(values)), r.prepare);
+  }
+  if (r.format == "mxfp4" || r.format == "nvfp4") {  // blocks of 32 and 16, whatever the group size
+    const bool mx = r.format == "mxfp4";
+    const index_t block = mx ? 32 : 16;
+    const std::vector<float> scales(static_cast<std::size_t>(r.rows * r.cols / block),
+                                    mx ? 0.0078125F : 0.01F);
+    return tersor::op::prepare(
+        tersor::op::codebook(
+            codes_of(4), detail::fp4_levels, block,
+            {scales,
+             {.coding = mx ? tersor::op::scale_coding::plain : tersor::op::scale_coding::factored,
+              .type = mx ? tersor::dtype::f8_e8m0 : tersor::dtype::f8_e4m3}}),
+        r.prepare);
+  }
   if (r.format.starts_with("sp24_") || r.format == "csr" || r.format == "bitmap" || r.format == "lr" ||
       r.format == "int4+lr32+sp")
     return tersor::op::prepare(detail::make_sparse(r, random), r.prepare);
   if (r.format == "nf4" || r.format == "fp4") {
-    std::vector<float> levels{0, 0.5F, 1, 1.5F, 2, 3, 4, 6, -0.0F, -0.5F, -1, -1.5F, -2, -3, -4, -6};
+    auto levels = detail::fp4_levels;
     if (r.format == "nf4")
       for (std::size_t i = 0; i < levels.size(); ++i)
         levels[i] = std::sin(static_cast<float>(i) * 0.2F - 1.6F);
@@ -217,8 +244,9 @@ inline tersor::op::any_operator make_weight(const weight_request& r, std::uint64
   }
   const bool known =
       r.format.size() == 4 && r.format.starts_with("int") && r.format[3] >= '1' && r.format[3] <= '8';
-  tersor::require(known, "bench: format", r.format,
-                  "int1 .. int8, nf4, fp4, bcq1 .. bcq8, ternary, ternary2 or f32");
+  tersor::require(
+      known, "bench: format", r.format,
+      "int1 .. int8, nf4, fp4, mxfp4, nvfp4, bcq1 .. bcq8, ternary, ternary2, fp8, f16, bf16 or f32");
   const int bits = r.format[3] - '0';
   const index_t groups = (r.cols + group - 1) / group;
   const tersor::matrix<float> scale(r.rows, groups, 0.01F);
@@ -240,6 +268,8 @@ inline weight_facts facts_of(const tersor::op::any_operator& w) {
     return {q->stream_bytes(), q->options().activations};
   if (const auto* c = w.as<tersor::op::prepared_codebook>())
     return {c->stream_bytes(), c->options().activations};
+  if (const auto* d = w.as<tersor::op::prepared_dense>())
+    return {d->stream_bytes(), d->options().activations};
   if (const auto* b = w.as<tersor::op::prepared_binary>())
     return {b->stream_bytes(), b->options().activations};
   if (const auto* t = w.as<tersor::op::prepared_ternary>())

@@ -84,10 +84,10 @@ void command::add_bench(CLI::App& app) {
     sub->add_option(name, value, help)->check(whole_number())->capture_default_str();
   };
   sub->add_option("--op", o->op, "matvec or matmul")->capture_default_str();
-  sub->add_option(
-         "--format", o->weight.format,
-         "int1 .. int8, nf4, fp4, bcq1 .. bcq8, ternary, ternary2, f32, sp24_int2 .. sp24_int8, sp24_f16, "
-         "sp24_f32, csr, bitmap, lr or int4+lr32+sp")
+  sub->add_option("--format", o->weight.format,
+                  "int1 .. int8, nf4, fp4, mxfp4, nvfp4, bcq1 .. bcq8, ternary, ternary2, fp8, f16, bf16, "
+                  "f32, sp24_int2 .. "
+                  "sp24_int8, sp24_f16, sp24_f32, csr, bitmap, lr or int4+lr32+sp")
       ->capture_default_str();
   sub->add_option("--group-size", o->weight.group_size, "Columns with one scale; -1: a row")
       ->capture_default_str();

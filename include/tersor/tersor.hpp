@@ -84,6 +84,7 @@
 #include <tersor/op/permuted.hpp>
 #include <tersor/op/prepared.hpp>
 #include <tersor/op/prepared_binary.hpp>
+#include <tersor/op/prepared_dense.hpp>
 #include <tersor/op/prepared_low_rank.hpp>
 #include <tersor/op/prepared_sparse.hpp>
 #include <tersor/op/prepared_sum.hpp>

@@ -80,6 +80,8 @@ struct dtype_of_type<f8_e4m3> : std::integral_constant<dtype, dtype::f8_e4m3> {}
 template <>
 struct dtype_of_type<f8_e5m2> : std::integral_constant<dtype, dtype::f8_e5m2> {};
 template <>
+struct dtype_of_type<f8_e8m0> : std::integral_constant<dtype, dtype::f8_e8m0> {};
+template <>
 struct dtype_of_type<std::int32_t> : std::integral_constant<dtype, dtype::i32> {};
 template <>
 struct dtype_of_type<std::uint32_t> : std::integral_constant<dtype, dtype::u32> {};
@@ -93,6 +95,21 @@ template <>
 struct dtype_of_type<std::uint64_t> : std::integral_constant<dtype, dtype::u64> {};
 template <class T>
 inline constexpr dtype dtype_of = dtype_of_type<T>::value;
+
+/// The types in which every operator can hold reals. Those of 8 bits are for values and scales that were made
+/// for their range.
+constexpr bool is_wide_real(dtype t) { return t == dtype::f32 || t == dtype::f16 || t == dtype::bf16; }
+constexpr bool is_float8(dtype t) {
+  return t == dtype::f8_e4m3 || t == dtype::f8_e5m2 || t == dtype::f8_e8m0;
+}
+/// Error unless `is_wide_real(t)`.
+inline void require_wide_real(dtype t, std::string_view what) {
+  if (!is_wide_real(t)) fail(what, name(t), "F32, F16 or BF16");
+}
+/// The largest finite number of a real type that ends far below f32's: f16, f8_e4m3 or f8_e5m2.
+constexpr float largest_of(dtype t) {
+  return t == dtype::f8_e4m3 ? 448.0F : t == dtype::f8_e5m2 ? 57344.0F : 65504.0F;
+}
 
 /// The types in which techniques store reals, as options spell them.
 constexpr auto option_names(dtype) {

@@ -1,4 +1,4 @@
-// tersor - f8_e4m3 and f8_e5m2 storage types with correct rounding
+// tersor - f8_e4m3, f8_e5m2 and f8_e8m0 storage types with correct rounding
 // SPDX-License-Identifier: MIT
 #pragma once
 
@@ -104,6 +104,26 @@ struct f8_e5m2 {
   }
 };
 
-static_assert(sizeof(f8_e4m3) == 1 && sizeof(f8_e5m2) == 1);
+/// E8M0, the scales of the OCP's micro-scaled formats: the powers of two from 2^-127 (code 0) to 2^127 (code
+/// 254), and NaN (255). There is no zero and no sign.
+struct f8_e8m0 {
+  std::uint8_t bits = 0;
+  constexpr f8_e8m0() = default;
+  /// The largest power of two that is not above `value`; 2^-127 for smaller ones, NaN for what is not
+  /// positive or not finite.
+  constexpr explicit f8_e8m0(float value)
+      : bits(static_cast<std::uint8_t>(value > 0 ? std::bit_cast<std::uint32_t>(value) >> 23 : 0xffU)) {}
+  constexpr operator float() const {
+    if (bits == 0) return std::bit_cast<float>(0x00400000U);  // 2^-127 is subnormal
+    return std::bit_cast<float>(bits == 0xff ? 0x7fc00000U : static_cast<std::uint32_t>(bits) << 23);
+  }
+  static constexpr f8_e8m0 from_bits(std::uint8_t b) {
+    f8_e8m0 x;
+    x.bits = b;
+    return x;
+  }
+};
+
+static_assert(sizeof(f8_e4m3) == 1 && sizeof(f8_e5m2) == 1 && sizeof(f8_e8m0) == 1);
 
 }  // namespace tersor

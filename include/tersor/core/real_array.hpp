@@ -1,8 +1,9 @@
-// tersor - an owned array of reals stored as f32, f16 or bf16
+// tersor - an owned array of reals stored in 32, 16 or 8 bits
 // SPDX-License-Identifier: MIT
 #pragma once
 
 #include <algorithm>  // std::ranges::equal
+#include <array>      // std::array
 #include <cmath>      // std::isinf
 #include <cstring>    // std::memcpy
 #include <memory>     // std::shared_ptr
@@ -14,8 +15,9 @@
 
 namespace tersor {
 
-/// Rounds a float to what `type` (f32, f16, bf16) stores; an error that names `what` where the value is
-/// finite but out of the type's range.
+/// Rounds a float to what `type` (f32, f16, bf16, f8_e4m3, f8_e5m2) stores; an error that names `what` where
+/// the value is finite but out of the type's range, or infinite and the type has no infinity. f8_e8m0 rounds
+/// nothing: whatever is not one of its powers of two, or NaN, is an error.
 inline float round_to(dtype type, float value, std::string_view what = "value") {
   switch (type) {
     case dtype::f32:
@@ -29,11 +31,46 @@ inline float round_to(dtype type, float value, std::string_view what = "value") 
               "at most 65504 in magnitude, the range of F16");
       return rounded;
     }
+    case dtype::f8_e4m3: {
+      const float rounded = f8_e4m3(value, float_overflow::ieee);
+      require(std::isnan(rounded) == std::isnan(value), what, value,
+              "at most 448 in magnitude, the range of F8_E4M3");
+      return rounded;
+    }
+    case dtype::f8_e5m2: {
+      const float rounded = f8_e5m2(value, float_overflow::ieee);
+      require(std::isinf(rounded) == std::isinf(value), what, value,
+              "at most 57344 in magnitude, the range of F8_E5M2");
+      return rounded;
+    }
+    case dtype::f8_e8m0: {
+      const float rounded = f8_e8m0(value);
+      require(rounded == value || std::isnan(value), what, value,
+              "a power of two from 2^-127 to 2^127, as F8_E8M0 holds");
+      return rounded;
+    }
     default:
-      fail(concat(what, " storage type"), name(type), "F32, F16 or BF16");
+      fail(concat(what, " storage type"), name(type), "F32, F16, BF16, F8_E4M3, F8_E5M2 or F8_E8M0");
   }
   return value;
 }
+
+namespace detail {
+
+/// The numbers of an 8-bit type by their codes.
+template <class Real>
+inline constexpr std::array<float, 256> float8_table = [] {
+  std::array<float, 256> t{};
+  for (std::size_t i = 0; i < 256; ++i) t[i] = Real::from_bits(static_cast<std::uint8_t>(i));
+  return t;
+}();
+inline const std::array<float, 256>& float8_values(dtype type) {
+  return type == dtype::f8_e4m3   ? float8_table<f8_e4m3>
+         : type == dtype::f8_e5m2 ? float8_table<f8_e5m2>
+                                  : float8_table<f8_e8m0>;
+}
+
+}  // namespace detail
 
 /// Reals in their stored type, read as float. The bytes are what a file holds: the array's own, or memory of
 /// somebody else (a mapped file), which is then only read.
@@ -72,6 +109,7 @@ class real_array {
       std::memcpy(&v, p, sizeof v);
       return v;
     }
+    if (is_float8(type_)) return detail::float8_values(type_)[std::to_integer<std::size_t>(*p)];
     std::uint16_t b;
     std::memcpy(&b, p, sizeof b);
     return type_ == dtype::f16 ? detail::float_from_f16(b) : detail::float_from_bf16(b);
@@ -84,6 +122,12 @@ class real_array {
       return;
     }
     const float rounded = round_to(type_, value);
+    if (is_float8(type_)) {
+      *p = std::byte{type_ == dtype::f8_e4m3   ? f8_e4m3(rounded).bits
+                     : type_ == dtype::f8_e5m2 ? f8_e5m2(rounded, float_overflow::ieee).bits
+                                               : f8_e8m0(rounded).bits};
+      return;
+    }
     const std::uint16_t b = type_ == dtype::f16 ? f16(rounded).bits : bf16(rounded).bits;
     std::memcpy(p, &b, sizeof b);
   }
@@ -99,6 +143,9 @@ class real_array {
     };
     if (type_ == dtype::f32) {
       std::memcpy(out.data(), p, n * 4);
+    } else if (is_float8(type_)) {
+      const auto& values = detail::float8_values(type_);
+      for (std::size_t i = 0; i < n; ++i) out[i] = values[std::to_integer<std::size_t>(p[i])];
     } else if (type_ == dtype::bf16) {
       for (std::size_t i = 0; i < n; ++i) out[i] = detail::float_from_bf16(half_bits(i));
     } else {
@@ -113,9 +160,9 @@ class real_array {
 
  private:
   static std::size_t element_bytes(dtype type) {
-    require(type == dtype::f32 || type == dtype::f16 || type == dtype::bf16, "storage type", name(type),
-            "F32, F16 or BF16");
-    return type == dtype::f32 ? 4 : 2;
+    require(is_wide_real(type) || is_float8(type), "storage type", name(type),
+            "F32, F16, BF16, F8_E4M3, F8_E5M2 or F8_E8M0");
+    return static_cast<std::size_t>(bits_of(type)) / 8;
   }
   dtype type_ = dtype::f32;
   std::vector<std::byte> own_;

@@ -9,9 +9,11 @@
 
 namespace tersor::io {
 
-// A dense operator NAME is the one tensor "NAME.weight", as everywhere. Any other is the tensors
-// "NAME.PART...", and its kind and attributes are in the file's metadata under "tersor": {"version": 1,
-// "operators": {NAME: {"kind": ..., "attributes": {name: text}, "parts": {"0": {...}}}}}.
+// A dense operator NAME in f32, f16 or bf16 is the one tensor "NAME.weight", as everywhere. Any other (dense
+// ones of 8 bits too: such a tensor, without the scale that goes with it elsewhere, would be taken for what
+// it is not) is the tensors "NAME.PART...", and its kind and attributes are in the file's metadata under
+// "tersor": {"version": 1, "operators": {NAME: {"kind": ..., "attributes": {name: text}, "parts": {"0":
+// {...}}}}}.
 
 inline constexpr const char* operator_metadata_key = "tersor";
 
@@ -22,7 +24,7 @@ class operator_writer final : public op::archive_writer {
   explicit operator_writer(safetensors_writer& file) : file_(file) {}
 
   void add(const std::string& name, const op::any_operator& op) {
-    if (const auto* dense = op.as<op::dense>()) {
+    if (const auto* dense = op.as<op::dense>(); dense && is_wide_real(dense->values().type())) {
       file_.add(name + ".weight", dense->values().type(), {dense->rows(), dense->cols()},
                 dense->values().bytes());
       return;
@@ -82,7 +84,7 @@ class operator_reader {
     }
   }
 
-  /// Is there an operator NAME that is not dense?
+  /// Is there an operator NAME that is described, not the one tensor of a dense one?
   bool has(const std::string& name) const { return operators_.contains(name); }
   const std::map<std::string, json>& descriptions() const { return operators_; }
 
@@ -97,8 +99,7 @@ class operator_reader {
 
   /// Error unless a tensor has one of the types that weights are stored in.
   static void require_stored_real(const tensor_entry& e, std::string_view where) {
-    require(e.dtype == dtype::f32 || e.dtype == dtype::f16 || e.dtype == dtype::bf16,
-            concat(where, ": dtype"), tersor::name(e.dtype), "F32, F16 or BF16");
+    require_wide_real(e.dtype, concat(where, ": dtype"));
   }
   /// A matrix in its stored type (f32, f16, bf16), which stays in the mapped file.
   static op::dense read_dense(const checkpoint& files, const std::string& tensor) {

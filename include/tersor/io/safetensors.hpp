@@ -153,6 +153,7 @@ void read_elements(const tensor_entry& entry, std::span<const std::byte> bytes, 
       return with(std::int64_t{});
     case dtype::f8_e4m3:
     case dtype::f8_e5m2:
+    case dtype::f8_e8m0:
     case dtype::f16:
     case dtype::bf16:
     case dtype::f32:
@@ -164,14 +165,16 @@ void read_elements(const tensor_entry& entry, std::span<const std::byte> bytes, 
         return with(f8_e4m3{});
       else if (entry.dtype == dtype::f8_e5m2)
         return with(f8_e5m2{});
+      else if (entry.dtype == dtype::f8_e8m0)
+        return with(f8_e8m0{});
       else
         return with_float_type(entry.dtype, entry.name, with);
     default:
       break;
   }
   fail(concat(where, ": ", entry.name), name(entry.dtype),
-       "a type that can be read as numbers: BOOL, U8 to U64, I8 to I64, F8_E4M3, F8_E5M2, F16, BF16, F32 or "
-       "F64");
+       "a type that can be read as numbers: BOOL, U8 to U64, I8 to I64, F8_E4M3, F8_E5M2, F8_E8M0, F16, "
+       "BF16, F32 or F64");
 }
 
 }  // namespace detail

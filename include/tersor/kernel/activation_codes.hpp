@@ -19,6 +19,13 @@ struct code_run {
 
 namespace detail {
 
+/// v[0] := the 2 half numbers of v, put together by halves: no chain of as many steps.
+template <index_t half, class T, class F>
+TERSOR_ALWAYS_INLINE void fold(T* v, const F& f) {
+  for (index_t l = 0; l < half; ++l) v[l] = f(v[l], v[l + half]);
+  if constexpr (half > 1) fold<half / 2>(v, f);
+}
+
 struct activation_codes {
   TERSOR_ALWAYS_INLINE static code_run run(const float* x, index_t n, std::int8_t* codes) {
     float lanes[block] = {}, poison[block] = {};
@@ -34,9 +41,9 @@ struct activation_codes {
       lanes[0] = size > lanes[0] ? size : lanes[0];
       poison[0] += x[i] * 0.0F;
     }
-    float top = 0, spoiled = 0;
-    for (const float l : lanes) top = l > top ? l : top;
-    for (const float l : poison) spoiled += l;
+    fold<block / 2>(lanes, [](float a, float b) { return b > a ? b : a; });
+    fold<block / 2>(poison, [](float a, float b) { return a + b; });
+    const float top = lanes[0], spoiled = poison[0];
     const float scale = top / 127.0F;
     const float inverse = scale > 0 ? 127.0F / top : 0.0F;
     constexpr float magic =
@@ -55,9 +62,8 @@ struct activation_codes {
       codes[i] = static_cast<std::int8_t>(code);
       sums[0] += code;
     }
-    std::int32_t sum = 0;
-    for (const auto s : sums) sum += s;
-    return {scale + spoiled, sum};
+    fold<block / 2>(sums, [](std::int32_t a, std::int32_t b) { return a + b; });
+    return {scale + spoiled, sums[0]};
   }
 };
 

@@ -95,7 +95,7 @@ class pair_tiles {
       tiles::header h{};
       h.scale.fill(1.0F);
       if (w_.value_type == dtype::u8) {
-        h = tiles(w_).read_header(tile * tile_format::tile_rows, g, p);
+        h = tiles(w_).read_header(tile * tile_format::tile_rows, g, 0, p);
         p += tile_format::tile_rows * (bits_of(w_.scale_type) / 8 + (w_.has_zeros ? 1 : 0));
       }
       part(h, p, w_.chunks[g], column, segment);

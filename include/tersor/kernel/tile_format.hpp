@@ -18,7 +18,8 @@ namespace tersor::kernel {
 /// A weight [rows, columns] of b-bit codes is cut into tiles of 16 rows; a tile holds its groups of columns
 /// one after the other, each group its scales [16], its zero points [16] as bytes where it has any, and then
 /// its codes in chunks of 32 columns. The last tile is padded with rows of zeros, every group with columns of
-/// zeros to whole chunks.
+/// zeros to whole chunks. Groups of 16 columns are halves of chunks: a chunk is then a group of the tile with
+/// two `parts`, whose scales stand one after the other.
 ///
 /// The bits of a code are spread over planes of 8, 4, 2 or 1 bits, the widest first and with the lowest bits:
 /// 3 = 2 + 1, 5 = 4 + 1, 6 = 4 + 2, 7 = 4 + 2 + 1. A plane of w bits is w blocks of 64 bytes; bytes 4 r to 4
@@ -32,13 +33,16 @@ struct tile_format {
 
   index_t rows = 0;
   int bits = 4;
-  dtype scale_type = dtype::f32;     ///< f32, f16 or bf16
+  dtype scale_type = dtype::f32;     ///< f32, f16, bf16 or a float of 8 bits; u8 for codes of scales
   bool zero_points = false;          ///< one for each row and group; else they are all the same
   std::vector<std::int32_t> chunks;  ///< of each group
+  index_t parts = 1;                 ///< scales of a row in a group: 2 for the halves of one chunk
 
   index_t groups() const { return static_cast<index_t>(chunks.size()); }
   index_t tiles() const { return (rows + tile_rows - 1) / tile_rows; }
-  index_t header_bytes() const { return tile_rows * (bits_of(scale_type) / 8 + (zero_points ? 1 : 0)); }
+  index_t header_bytes() const {
+    return tile_rows * (parts * bits_of(scale_type) / 8 + (zero_points ? 1 : 0));
+  }
   index_t chunk_bytes() const { return tile_rows * chunk_columns * bits / 8; }
   index_t total_chunks() const {
     index_t n = 0;

@@ -24,6 +24,7 @@ struct tile_operand {
   index_t tile_bytes = 0, rows = 0;
   const std::int32_t* chunks = nullptr;  ///< [groups]
   index_t groups = 0;
+  index_t parts = 1;  ///< scales of a row in a group; 2 for 4-bit codes of levels only
   int bits = 4;
   dtype scale_type = dtype::f32;
   const coded_scales* coded = nullptr;  ///< null: scales are reals
@@ -39,7 +40,7 @@ struct tile_operand {
 struct float_activations {
   const float* values = nullptr;  ///< [tokens, stride]
   index_t stride = 0;
-  const float* sums = nullptr;  ///< [tokens, groups]: Σ of a group's activations
+  const float* sums = nullptr;  ///< [tokens, groups]: Σ of the activations of a group, or of a part of one
   index_t tokens = 0, groups = 0;
   float_activations from(index_t t) const {
     return {values + t * stride, stride, sums + t * groups, tokens - t, groups};
@@ -51,7 +52,7 @@ struct byte_activations {
   index_t stride = 0;
   const float* scales = nullptr;  ///< [tokens, segments]
   index_t segments = 0;
-  const float* sums = nullptr;  ///< [tokens, groups]: Σ of a group's scaled codes
+  const float* sums = nullptr;  ///< [tokens, groups]: Σ of the scaled codes of a group or part
   index_t tokens = 0, groups = 0;
   byte_activations from(index_t t) const {
     return {codes + t * stride, stride, scales + t * segments, segments, sums + t * groups,
@@ -100,7 +101,7 @@ struct packed_floats : packed_activations {
 struct packed_bytes : packed_activations {
   const std::int8_t* codes = nullptr;
   const float* scales = nullptr;  ///< [tokens, segments]
-  const float* sums = nullptr;    ///< [tokens, segments]: Σ of the codes
+  const float* sums = nullptr;    ///< [tokens, segments, parts]: Σ of the codes
 };
 
 }  // namespace tersor::kernel

@@ -29,6 +29,7 @@ class affine_grid {
       : bits_(bits), group_size_(group_size), units_(scale.rows()), g_idx_(std::move(g_idx)) {
     check("affine_grid", rows, cols);
     require_shape(zero_point, units_, scale.cols(), "affine_grid: zero_point");
+    require_wide_real(scale_type, "affine_grid: type of scales");
     scales_ = store_as(scale_type, scale);
     std::vector<std::uint8_t> zeros;
     zeros.reserve(static_cast<std::size_t>(scale.size()));

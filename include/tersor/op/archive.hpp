@@ -88,6 +88,9 @@ struct save_archive {
   void tensor(std::string_view name, const real_array& values, const std::vector<index_t>& shape) {
     out.tensor(name, values.type(), shape, values.bytes());
   }
+  void any_reals(std::string_view name, const real_array& values, const std::vector<index_t>& shape) {
+    tensor(name, values, shape);
+  }
   template <class Op>
   void part(std::string_view name, const Op& inner) {
     out.begin_part(name, inner.kind());
@@ -137,13 +140,16 @@ struct load_archive {
   }
   void tensor(std::string_view name, real_array& values, const std::vector<index_t>& shape) {
     const auto t = in.tensor(name);
-    require(t.type == dtype::f32 || t.type == dtype::f16 || t.type == dtype::bf16,
-            concat(in.where(), ".", name), tersor::name(t.type), "type F32, F16 or BF16");
-    check(name, t, shape, t.type);
-    index_t n = 1;
-    for (index_t e : shape) n *= e;
-    values = real_array(t.type, n);
-    if (!t.bytes.empty()) std::memcpy(values.bytes().data(), t.bytes.data(), t.bytes.size());
+    require(is_wide_real(t.type), concat(in.where(), ".", name), tersor::name(t.type),
+            "type F32, F16 or BF16");
+    read_reals(name, t, values, shape);
+  }
+  /// Reals of 8 bits too.
+  void any_reals(std::string_view name, real_array& values, const std::vector<index_t>& shape) {
+    const auto t = in.tensor(name);
+    require(is_wide_real(t.type) || is_float8(t.type), concat(in.where(), ".", name), tersor::name(t.type),
+            "type F32, F16, BF16, F8_E4M3, F8_E5M2 or F8_E8M0");
+    read_reals(name, t, values, shape);
   }
   template <class Values>
   void optional_tensor(std::string_view name, Values& values, const std::vector<index_t>& shape) {
@@ -159,6 +165,14 @@ struct load_archive {
   }
 
  private:
+  void read_reals(std::string_view name, const archive_reader::tensor_bytes& t, real_array& values,
+                  const std::vector<index_t>& shape) const {
+    check(name, t, shape, t.type);
+    index_t n = 1;
+    for (index_t e : shape) n *= e;
+    values = real_array(t.type, n);
+    if (!t.bytes.empty()) std::memcpy(values.bytes().data(), t.bytes.data(), t.bytes.size());
+  }
   void check(std::string_view name, const archive_reader::tensor_bytes& t, const std::vector<index_t>& shape,
              dtype type) const {
     auto text = [](const std::vector<index_t>& s) {

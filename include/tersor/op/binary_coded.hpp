@@ -28,6 +28,8 @@ class binary_coded : public decoded_operator<binary_coded> {
         scales_(std::move(scales)),
         offsets_(std::move(offsets)) {
     check("binary_coded");
+    require_wide_real(scales_.type(), "binary_coded: type of scales");
+    require_wide_real(offsets_.type(), "binary_coded: type of offsets");
     require(scales_.size() == rows_ * groups() * planes_, "binary_coded: number of scales", scales_.size(),
             rows_ * groups() * planes_);
     require(offsets_.empty() || offsets_.size() == rows_ * groups(), "binary_coded: number of offsets",

@@ -10,17 +10,20 @@
 
 namespace tersor::op {
 
-/// How the scales of blocks are stored. In the coded forms a scale is offset + largest[b] * level(code), b
-/// its block of `block_size` scales.
+/// How the scales of blocks are stored. In the coded forms, `dynamic` and `linear`, a scale is offset +
+/// largest[b] * level(code), b its block of `block_size` scales.
 enum class scale_coding {
-  plain,    ///< reals
-  dynamic,  ///< 8-bit codes of the dynamic table; the offset is the mean (QLoRA's double quantization)
-  linear    ///< codes / (2^bits - 1); the offset is the smallest scale (LQ-LoRA)
+  plain,     ///< reals
+  factored,  ///< reals of a type with a short range, times one f32 factor for all (NVFP4)
+  dynamic,   ///< 8-bit codes of the dynamic table; the offset is the mean (QLoRA's double quantization)
+  linear     ///< codes / (2^bits - 1); the offset is the smallest scale (LQ-LoRA)
 };
 constexpr auto option_names(scale_coding) {
   using row = std::pair<std::string_view, scale_coding>;
-  return std::array<row, 3>{
-      {{"plain", scale_coding::plain}, {"dynamic", scale_coding::dynamic}, {"linear", scale_coding::linear}}};
+  return std::array<row, 4>{{{"plain", scale_coding::plain},
+                             {"factored", scale_coding::factored},
+                             {"dynamic", scale_coding::dynamic},
+                             {"linear", scale_coding::linear}}};
 }
 
 /// What becomes of the scales, and the type of what is stored of them.
@@ -28,7 +31,8 @@ struct scale_rule {
   scale_coding coding = scale_coding::plain;
   int bits = 8;              ///< of a code; dynamic: 8
   index_t block_size = 256;  ///< scales with one `largest`
-  dtype type = dtype::f32;   ///< of the reals
+  dtype type = dtype::f32;   ///< of the reals; plain and factored ones may have 8 bits (core/float8.hpp)
+  bool coded() const { return coding == scale_coding::dynamic || coding == scale_coding::linear; }
 };
 
 /// Non-negative scales.
@@ -40,6 +44,17 @@ class block_scales {
     check("block_scales");
     if (rule.coding == scale_coding::plain) {
       reals_ = store_as(rule.type, scales);
+      return;
+    }
+    if (rule.coding == scale_coding::factored) {
+      float most = 0;
+      for (const float s : scales) most = std::max(most, s);
+      const float factor = most > 0 ? most / largest_of(rule.type) : 1.0F;
+      std::vector<float> rest(scales.begin(), scales.end());
+      // the largest one may come out an ulp above the range
+      for (float& s : rest) s = std::min(s / factor, largest_of(rule.type));
+      reals_ = store_as(rule.type, rest);
+      factor_.push_back(factor);
       return;
     }
     const bool dynamic = rule.coding == scale_coding::dynamic;
@@ -74,20 +89,46 @@ class block_scales {
     codes_ = pack_bits(rule.bits, codes);
   }
 
+  /// Scales factor * stored: those of a factored form as a file holds them.
+  static block_scales factored(real_array stored, float factor) {
+    block_scales s;
+    s.rule_ = {.coding = scale_coding::factored, .type = stored.type()};
+    s.size_ = stored.size();
+    s.reals_ = std::move(stored);
+    s.factor_.push_back(factor);
+    s.check("block_scales");
+    return s;
+  }
+  /// Scales as they are, in any type.
+  static block_scales plain(real_array stored) {
+    block_scales s;
+    s.rule_.type = stored.type();
+    s.size_ = stored.size();
+    s.reals_ = std::move(stored);
+    return s;
+  }
+
   index_t size() const { return size_; }
   const scale_rule& rule() const { return rule_; }
   /// Of the coded forms: code of each scale, largest distance from the offset of each block, offset.
   std::vector<std::uint8_t> codes() const {
-    std::vector<std::uint8_t> q(rule_.coding == scale_coding::plain ? 0 : static_cast<std::size_t>(size_));
+    std::vector<std::uint8_t> q(rule_.coded() ? static_cast<std::size_t>(size_) : 0);
     if (!q.empty()) unpack_bits(rule_.bits, codes_, 0, q);
     return q;
   }
   const real_array& reals() const { return reals_; }
+  /// Of the factored form; else 1.
+  float factor() const { return factor_.empty() ? 1.0F : factor_.front(); }
   float offset() const { return offset_.empty() ? 0.0F : offset_.front(); }
 
   /// out[i] = scale first + i.
   void read(index_t first, std::span<float> out) const {
-    if (rule_.coding == scale_coding::plain) return reals_.read(first, out);
+    if (!rule_.coded()) {
+      reals_.read(first, out);
+      if (rule_.coding == scale_coding::factored)
+        for (float& s : out) s *= factor();
+      return;
+    }
     std::vector<std::uint8_t> q(out.size());
     unpack_bits(rule_.bits, codes_, static_cast<std::size_t>(first), q);
     for (std::size_t i = 0; i < out.size(); ++i) {
@@ -104,7 +145,10 @@ class block_scales {
     a.attribute("scale_coding", self.rule_.coding);
     if constexpr (Archive::loading) self.size_ = size;
     if (self.rule_.coding == scale_coding::plain) {
-      a.tensor("scales", self.reals_, {size});
+      a.any_reals("scales", self.reals_, {size});
+    } else if (self.rule_.coding == scale_coding::factored) {
+      a.any_reals("scales", self.reals_, {size});
+      a.tensor("scale_factor", self.factor_, {1});
     } else {
       a.attribute("scale_bits", self.rule_.bits);
       a.attribute("scale_block_size", self.rule_.block_size);
@@ -114,7 +158,10 @@ class block_scales {
                {static_cast<index_t>(packed_bytes(self.rule_.bits, static_cast<std::size_t>(size)))});
       a.tensor("scale_offset", self.offset_, {1});
     }
-    if constexpr (Archive::loading) self.rule_.type = self.reals_.type();
+    if constexpr (Archive::loading) {
+      self.rule_.type = self.reals_.type();
+      self.check(a.in.where());
+    }
   }
 
  private:
@@ -132,6 +179,11 @@ class block_scales {
     require(rule_.coding != scale_coding::dynamic || rule_.bits == 8, concat(where, ": scale_bits"),
             rule_.bits, "8 for the dynamic code");
     require(rule_.block_size >= 1, concat(where, ": scale_block_size"), rule_.block_size, "at least 1");
+    if (rule_.coded()) require_wide_real(rule_.type, concat(where, ": type of the largest scales"));
+    if (rule_.coding != scale_coding::factored) return;
+    require(rule_.type == dtype::f8_e4m3 || rule_.type == dtype::f8_e5m2 || rule_.type == dtype::f16,
+            concat(where, ": type of factored scales"), name(rule_.type), "F8_E4M3, F8_E5M2 or F16");
+    require(std::isfinite(factor()), concat(where, ": scale_factor"), factor(), "a finite number");
   }
 
   scale_rule rule_;
@@ -139,6 +191,7 @@ class block_scales {
   real_array reals_;  // the scales, or the largest of each block
   std::vector<std::uint8_t> codes_;
   std::vector<float> offset_;  // one value in the coded forms
+  std::vector<float> factor_;  // one in the factored form
 };
 
 }  // namespace tersor::op

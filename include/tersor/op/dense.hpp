@@ -1,4 +1,4 @@
-// tersor - dense operator: every weight in f32, f16 or bf16
+// tersor - dense operator: every weight as a real of 32, 16 or 8 bits
 // SPDX-License-Identifier: MIT
 #pragma once
 
@@ -6,7 +6,7 @@
 
 namespace tersor::op {
 
-/// W [rows, cols] as stored reals, row-major. 32 or 16 bits per weight.
+/// W [rows, cols] as stored reals, row-major. 32, 16 or 8 bits per weight.
 class dense : public decoded_operator<dense> {
  public:
   dense() = default;
@@ -23,7 +23,7 @@ class dense : public decoded_operator<dense> {
   const real_array& values() const { return values_; }
   static constexpr std::string_view kind() { return "dense"; }
 
-  /// Reals are multiplied where they lie; the 16-bit types are decoded tile by tile.
+  /// Reals are multiplied where they lie; the shorter types are decoded tile by tile.
   void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
     if (values_.type() != dtype::f32) return decoded_operator::apply(x, y, ctx);
     detail::require_operands(kind(), x, cols_, y, rows_);
@@ -43,7 +43,7 @@ class dense : public decoded_operator<dense> {
   template <class Self, class Archive>
   static void describe(Self& self, Archive& a) {
     a.extents(self.rows_, self.cols_);
-    a.tensor("values", self.values_, {self.rows_, self.cols_});
+    a.any_reals("values", self.values_, {self.rows_, self.cols_});
   }
 
   index_t rows_ = 0, cols_ = 0;

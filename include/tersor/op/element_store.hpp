@@ -14,7 +14,9 @@ namespace tersor::op {
 class element_store {
  public:
   element_store() = default;
-  explicit element_store(real_array values) : size_(values.size()), values_(std::move(values)) {}
+  explicit element_store(real_array values) : size_(values.size()), values_(std::move(values)) {
+    require_wide_real(values_.type(), "element_store: type");
+  }
   element_store(std::span<const std::uint8_t> codes, affine_grid grid)
       : size_(static_cast<index_t>(codes.size())),
         grid_(std::move(grid)),

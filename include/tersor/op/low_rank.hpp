@@ -14,6 +14,7 @@ class low_rank : public described_operator<low_rank> {
   /// a [rows, rank], b [rank, cols], rounded to `type`.
   low_rank(matrix_view<const float> a, matrix_view<const float> b, dtype type = dtype::f32)
       : rows_(a.rows()), cols_(b.cols()), rank_(a.cols()), a_(store_as(type, a)), b_(store_as(type, b)) {
+    require_wide_real(type, "low_rank: type");
     require(b.rows() == rank_, "low_rank: rows of b", b.rows(), rank_, ", the columns of a");
   }
 

@@ -5,6 +5,7 @@
 #include <tersor/op/codebook.hpp>
 #include <tersor/op/permuted.hpp>
 #include <tersor/op/prepared_binary.hpp>
+#include <tersor/op/prepared_dense.hpp>
 #include <tersor/op/prepared_low_rank.hpp>
 #include <tersor/op/prepared_sparse.hpp>
 #include <tersor/op/prepared_sum.hpp>
@@ -121,9 +122,9 @@ class prepared_quantized : public prepared_operator<prepared_quantized> {
   float zero_point_ = 0;  // of all, where the grid has none for each group
 };
 
-/// A `codebook` of up to 16 levels in tile format. A row
-/// is a whole number of blocks, or a block of rows, whose scale is then repeated for each. Scales that were
-/// quantized themselves stay codes.
+/// A `codebook` of up to 16 levels in tile format. A row is a whole number of blocks, or a block of rows,
+/// whose scale is then repeated for each. Scales stay what they are: codes where they were quantized
+/// themselves, and the 8 bits of MXFP4's and NVFP4's. Of 4-bit codes two blocks of 16 share a chunk.
 class prepared_codebook : public prepared_operator<prepared_codebook> {
  public:
   /// Error for codes of 1 bit or more than 4, for blocks that end inside rows, and with 8-bit activations for
@@ -136,30 +137,34 @@ class prepared_codebook : public prepared_operator<prepared_codebook> {
     require(fits(w), "prepare: codebook",
             concat(w.bits(), " bits, blocks of ", block_size_, ", ", cols_, " columns"),
             "2 to 4 bits, and rows of whole blocks");
-    const bool coded = scales_.rule().coding != scale_coding::plain;
-    const index_t group_size = std::max<index_t>(1, std::min(block_size_, cols_));
+    const bool coded = scales_.rule().coded();
+    const index_t block = std::max<index_t>(1, std::min(block_size_, cols_));
+    constexpr index_t half = tile_stream::chunk_columns / 2;
+    const index_t parts = w.bits() == 4 && block == half && cols_ > half && !coded ? 2 : 1;
+    const index_t group_size = block * parts;
     stream_ = tile_stream({.rows = rows_,
                            .bits = w.bits(),
                            .scale_type = coded ? dtype::u8 : scales_.rule().type,
                            .zero_points = false,
-                           .chunks = {}},
-                          cols_, cols_ / group_size, group_size, {}, options);
+                           .chunks = {},
+                           .parts = parts},
+                          cols_, (cols_ + group_size - 1) / group_size, group_size, {}, options);
     std::ranges::copy(used_levels_, levels_.begin());
     if (options.activations == activation_type::int8) find_step();
     if (coded) start_coded();
-    std::vector<float> reals(coded ? 0 : static_cast<std::size_t>(scales_.size()));
-    if (!coded) scales_.read(0, reals);
+    unit_ *= scales_.factor();
     const auto codes_of_scales = scales_.codes();
+    const auto stored = coded ? std::as_bytes(std::span(codes_of_scales)) : scales_.reals().bytes();
+    const auto width = static_cast<std::size_t>(bits_of(stream_.format().scale_type)) / 8;
+    const index_t blocks = cols_ / block;  // of a row
     stream_.fill(w.codes(), [&](index_t row, index_t rows, index_t g, std::uint8_t* p) {
-      std::array<float, tile_stream::tile_rows> scale{};
-      for (index_t r = 0; r < rows; ++r) {
-        const auto i = static_cast<std::size_t>(scale_index(row + r, g));
-        if (coded)
-          p[r] = codes_of_scales[i];
-        else
-          scale[static_cast<std::size_t>(r)] = reals[i];
-      }
-      if (!coded) write_reals(scale, p);
+      std::memset(p, 0, static_cast<std::size_t>(stream_.format().header_bytes()));
+      for (index_t b = g * parts; b < std::min((g + 1) * parts, blocks);
+           ++b, p += tile_stream::tile_rows * width)
+        for (index_t r = 0; r < rows; ++r) {
+          const auto i = static_cast<std::size_t>((row + r) * cols_ / block_size_ + b);
+          std::memcpy(p + static_cast<std::size_t>(r) * width, stored.data() + i * width, width);
+        }
     });
   }
   static constexpr std::string_view kind() { return codebook::kind(); }
@@ -167,7 +172,7 @@ class prepared_codebook : public prepared_operator<prepared_codebook> {
   static bool fits(const codebook& w) {
     const bool whole_blocks = w.cols() % w.block_size() == 0;
     const bool whole_rows = w.block_size() % std::max<index_t>(w.cols(), 1) == 0;
-    const bool coded = w.scales().rule().coding != scale_coding::plain;
+    const bool coded = w.scales().rule().coded();
     return w.bits() >= 2 && w.bits() <= 4 && (whole_blocks || (whole_rows && !coded));
   }
   /// The step of which all levels are multiples, over a range of 255 at most; 0 if there is none.
@@ -204,9 +209,6 @@ class prepared_codebook : public prepared_operator<prepared_codebook> {
   }
 
  private:
-  index_t scale_index(index_t row, index_t group) const {
-    return (row * cols_ + group * block_size_) / block_size_;
-  }
   /// Levels as bytes: level = unit * (byte - zero point).
   void find_step() {
     unit_ = common_step(used_levels_);
@@ -254,6 +256,8 @@ inline any_operator prepare(const any_operator& w, const prepare_options& option
     if (prepared_codebook::common_step(c->levels()) == 0) used.activations = activation_type::f32;
     return prepared_codebook(*c, used);
   }
+  if (const auto* d = w.as<dense>())
+    return prepared_dense::fits(*d) ? any_operator(prepared_dense(*d, options)) : w;
   if (const auto* b = w.as<binary_coded>()) return prepared_binary(*b, options);
   if (const auto* t = w.as<ternary>()) return prepared_ternary(*t, options);
   if (const auto* n = w.as<sparse_nm>()) {

@@ -26,6 +26,7 @@ class sparse_csr : public described_operator<sparse_csr> {
       }
       offsets_.push_back(static_cast<std::int32_t>(values.size()));
     }
+    require_wide_real(type, "sparse_csr: type");
     values_ = store_as(type, values);
   }
   /// Of its parts: `offsets` [rows + 1], the entries' columns, rising in every row, and their values.

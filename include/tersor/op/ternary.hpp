@@ -22,6 +22,7 @@ class ternary : public decoded_operator<ternary> {
       : rows_(digits.rows()), cols_(digits.cols()), group_size_(group_size), units_(scales.rows()) {
     check("ternary");
     require(scales.cols() == groups(), "ternary: columns of scales", scales.cols(), groups());
+    require_wide_real(scale_type, "ternary: type of scales");
     scales_ = store_as(scale_type, scales);
     digits_ = pack_trit_stream(digits.values());
   }

@@ -120,7 +120,9 @@ class tile_stream {
     w.groups = format_.groups();
     w.bits = format_.bits;
     w.scale_type = format_.scale_type;
+    w.parts = format_.parts;
     w.has_zeros = format_.zero_points;
+    const bool shifted = w.has_zeros || w.zero_point != 0;
     const auto run = [&](const auto& input) {
       next([&](index_t first, index_t last, float* y, index_t y_stride) {
         kernel::tile_product(options_.target, w, input.activations, first, last, y, y_stride);
@@ -130,7 +132,7 @@ class tile_stream {
     if (x.rows() > kernel::tile_tokens)
       floats ? run(packed_float_input(x, ctx)) : run(packed_byte_input(x, ctx));
     else
-      floats ? run(float_input(x)) : run(byte_input(x));
+      floats ? run(float_input(x, shifted)) : run(byte_input(x));
   }
 
  private:
@@ -145,6 +147,13 @@ class tile_stream {
     kernel::byte_activations activations;
   };
 
+  /// Of a chunk's parts.
+  index_t part_columns() const { return chunk_columns / format_.parts; }
+  std::int32_t part_sum(const std::int8_t* codes) const {
+    std::int32_t sum = 0;
+    for (index_t c = 0; c < part_columns(); ++c) sum += codes[c];
+    return sum;
+  }
   index_t chunks(index_t group) const { return format_.chunks[static_cast<std::size_t>(group)]; }
   /// The column of W at a place of the stream, -1 for padding.
   index_t source(index_t column) const {
@@ -176,15 +185,16 @@ class tile_stream {
     for (std::size_t j = 0; j < buffer.size(); ++j) buffer[j] = source_[j] < 0 ? 0.0F : row[source_[j]];
     return buffer.data();
   }
-  float_block float_input(matrix_view<const float> x) const {
-    const index_t width = format_.padded_columns(), groups = format_.groups();
+  /// @param with_sums else they are left 0: nothing is multiplied with them.
+  float_block float_input(matrix_view<const float> x, bool with_sums) const {
+    const index_t width = format_.padded_columns(), groups = format_.groups() * format_.parts;
     float_block b;
     if (!source_.empty()) b.copy = matrix<float>(x.rows(), width);
     b.sums.resize(static_cast<std::size_t>(x.rows() * groups));
     for (index_t t = 0; t < x.rows(); ++t) {
       const float* row = ordered(x, t, source_.empty() ? std::span<float>() : b.copy.row(t));
-      for (index_t g = 0; g < groups; ++g) {
-        const index_t n = chunks(g) * chunk_columns;
+      for (index_t g = 0; g < groups && with_sums; ++g) {
+        const index_t n = chunks(g / format_.parts) * chunk_columns / format_.parts;
         b.sums[static_cast<std::size_t>(t * groups + g)] =
             static_cast<float>(kernel::sum(row, n, options_.target));
         row += n;
@@ -198,7 +208,8 @@ class tile_stream {
     return b;
   }
   byte_block byte_input(matrix_view<const float> x) const {
-    const index_t width = format_.padded_columns(), groups = format_.groups(), segments = format_.segments();
+    const index_t width = format_.padded_columns(), groups = format_.groups() * format_.parts,
+                  segments = format_.segments();
     byte_block b;
     b.codes.resize(static_cast<std::size_t>(x.rows() * width));
     b.scales.resize(static_cast<std::size_t>(x.rows() * segments));
@@ -210,6 +221,14 @@ class tile_stream {
                             options_.target);
       auto run = runs.begin();
       float* scale = b.scales.data() + t * segments;
+      if (format_.parts > 1) {
+        for (index_t g = 0; g < groups; ++g)
+          b.sums[static_cast<std::size_t>(t * groups + g)] =
+              runs[static_cast<std::size_t>(g / format_.parts)].scale *
+              static_cast<float>(part_sum(b.codes.data() + t * width + g * part_columns()));
+        for (const auto& r : runs) *scale++ = r.scale;
+        continue;
+      }
       for (index_t g = 0; g < groups; ++g) {
         float& sum = b.sums[static_cast<std::size_t>(t * groups + g)];
         for (index_t rest = chunks(g); rest > 0; rest -= kernel::tile_format::segment_chunks, ++run) {
@@ -277,7 +296,7 @@ class tile_stream {
     static_cast<kernel::packed_activations&>(a) = packing(x.rows(), b.places, 1);
     b.codes.resize(static_cast<std::size_t>(a.padded_tokens * format_.padded_columns()));
     b.scales.resize(static_cast<std::size_t>(a.tokens * a.segments));
-    b.sums.resize(b.scales.size());
+    b.sums.resize(b.scales.size() * static_cast<std::size_t>(format_.parts));
     a.codes = b.codes.data();
     a.scales = b.scales.data();
     a.sums = b.sums.data();
@@ -290,7 +309,10 @@ class tile_stream {
         const index_t columns = s.chunks * chunk_columns;
         const auto run = kernel::quantize_run(row + s.column, columns, codes.data(), options_.target);
         b.scales[static_cast<std::size_t>(t * a.segments + s.index)] = run.scale;
-        b.sums[static_cast<std::size_t>(t * a.segments + s.index)] = static_cast<float>(run.sum);
+        const index_t at = (t * a.segments + s.index) * format_.parts;
+        for (index_t part = 0; part < format_.parts; ++part)
+          b.sums[static_cast<std::size_t>(at + part)] = static_cast<float>(
+              format_.parts == 1 ? run.sum : part_sum(codes.data() + part * part_columns()));
         std::int8_t* to = b.codes.data() + a.at(s, t / block * block) + 4 * (t % block);
         for (index_t q = 0; q < columns / 4; ++q) std::memcpy(to + q * 4 * block, codes.data() + 4 * q, 4);
       }

@@ -209,7 +209,23 @@ struct lanes {
   }
   TERSOR_ALWAYS_INLINE static floats load_e4m3(const void* p) {
     const __m128i v = _mm_loadu_si128(static_cast<const __m128i*>(p));
-    return {half_e4m3(_mm_cvtepu8_epi16(v)), half_e4m3(_mm_cvtepu8_epi16(_mm_srli_si128(v, 8)))};
+    const __m128i is_nan = _mm_cmpeq_epi8(_mm_or_si128(v, _mm_set1_epi8(-128)), _mm_set1_epi8(-1));
+    const floats y = load_e4m3_parts(p);
+    const __m256 unit = _mm256_set1_ps(256.0F);
+    return {_mm256_or_ps(_mm256_mul_ps(y.low, unit), _mm256_castsi256_ps(_mm256_cvtepi8_epi32(is_nan))),
+            _mm256_or_ps(_mm256_mul_ps(y.high, unit),
+                         _mm256_castsi256_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(is_nan, 8))))};
+  }
+  TERSOR_ALWAYS_INLINE static floats load_e4m3_parts(const void* p) {
+    const __m256i v = _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+    const __m256i halves = _mm256_and_si256(_mm256_slli_epi16(v, 7), _mm256_set1_epi16(-0x4001));
+    return {_mm256_cvtph_ps(_mm256_castsi256_si128(halves)),
+            _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1))};
+  }
+  TERSOR_ALWAYS_INLINE static floats load_e8m0(const void* p) {
+    const auto* v = static_cast<const char*>(p);
+    return {half_e8m0(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(v))),
+            half_e8m0(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(v + 8)))};
   }
   TERSOR_ALWAYS_INLINE static floats load_u8(const void* p) {
     const auto* v = static_cast<const char*>(p);
@@ -342,12 +358,11 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static __m128 fold(__m256 v) {
     return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
   }
-  TERSOR_ALWAYS_INLINE static __m256 half_e4m3(__m128i v) {
-    const __m128i largest = _mm_set1_epi16(0x7f), magnitude = _mm_and_si128(v, largest);
-    const __m128i sign = _mm_slli_epi16(_mm_xor_si128(v, magnitude), 8);
-    const __m256 y = _mm256_cvtph_ps(_mm_or_si128(sign, _mm_slli_epi16(magnitude, 7)));
-    const __m256i is_nan = _mm256_cvtepi16_epi32(_mm_cmpeq_epi16(magnitude, largest));
-    return _mm256_or_ps(_mm256_mul_ps(y, _mm256_set1_ps(256.0F)), _mm256_castsi256_ps(is_nan));
+  TERSOR_ALWAYS_INLINE static __m256 half_e8m0(__m128i bytes) {
+    const __m256i v = _mm256_cvtepu8_epi32(bytes);
+    const __m256i bits = _mm256_max_epu32(_mm256_slli_epi32(v, 23), _mm256_set1_epi32(0x00400000));
+    const __m256i is_nan = _mm256_cmpeq_epi32(v, _mm256_set1_epi32(0xff));
+    return _mm256_castsi256_ps(_mm256_or_si256(bits, is_nan));
   }
   template <int code_bits>
   TERSOR_ALWAYS_INLINE static __m256i half_dot(__m256i codes, __m256i x) {

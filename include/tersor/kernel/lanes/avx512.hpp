@@ -189,12 +189,22 @@ struct lanes {
     return _mm512_cvtph_ps(_mm256_slli_epi16(load_words(p), 8));
   }
   TERSOR_ALWAYS_INLINE static floats load_e4m3(const void* p) {
-    const __m256i v = load_words(p), magnitude = _mm256_and_si256(v, _mm256_set1_epi16(0x7f));
-    const __m256i sign = _mm256_slli_epi16(_mm256_xor_si256(v, magnitude), 8);
-    const __m512 y = _mm512_cvtph_ps(_mm256_or_si256(sign, _mm256_slli_epi16(magnitude, 7)));
-    const __mmask16 is_nan = _mm256_cmpeq_epi16_mask(magnitude, _mm256_set1_epi16(0x7f));
-    return _mm512_mask_mov_ps(_mm512_mul_ps(y, _mm512_set1_ps(256.0F)), is_nan,
-                              _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)));
+    const __m128i v = _mm_loadu_si128(static_cast<const __m128i*>(p));
+    const __mmask16 is_number = _mm_cmpneq_epi8_mask(_mm_or_si128(v, _mm_set1_epi8(-128)), _mm_set1_epi8(-1));
+    return _mm512_mask_mul_ps(_mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000)), is_number,
+                              load_e4m3_parts(p), _mm512_set1_ps(256.0F));
+  }
+  /// E4M3 divided by 256, of codes that are not NaN.
+  TERSOR_ALWAYS_INLINE static floats load_e4m3_parts(const void* p) {
+    // the sign, widened, is one bit too many in front of f16's exponent
+    const __m256i v = _mm256_cvtepi8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
+    return _mm512_cvtph_ps(_mm256_and_si256(_mm256_slli_epi16(v, 7), _mm256_set1_epi16(-0x4001)));
+  }
+  /// Powers of two by their exponents.
+  TERSOR_ALWAYS_INLINE static floats load_e8m0(const void* p) {
+    const ints v = widen_bytes(p), bits = _mm512_max_epu32(shift<-23>(v), _mm512_set1_epi32(0x00400000));
+    const __mmask16 is_nan = _mm512_cmpeq_epi32_mask(v, _mm512_set1_epi32(0xff));
+    return _mm512_castsi512_ps(_mm512_mask_mov_epi32(bits, is_nan, _mm512_set1_epi32(0x7fc00000)));
   }
   TERSOR_ALWAYS_INLINE static floats load_u8(const void* p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));

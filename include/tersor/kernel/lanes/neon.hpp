@@ -263,9 +263,32 @@ struct lanes {
   }
   TERSOR_ALWAYS_INLINE static floats load_e4m3(const void* p) {
     const auto v = vld1q_u8(static_cast<const std::uint8_t*>(p));
-    const auto low = vmovl_u8(vget_low_u8(v)), high = vmovl_u8(vget_high_u8(v));
-    return {{e4m3(vget_low_u16(low)), e4m3(vget_high_u16(low)), e4m3(vget_low_u16(high)),
-             e4m3(vget_high_u16(high))}};
+    const auto is_nan = vreinterpretq_s8_u8(vceqq_u8(vorrq_u8(v, vdupq_n_u8(0x80)), vdupq_n_u8(0xff)));
+    const auto low = vmovl_s8(vget_low_s8(is_nan)), high = vmovl_s8(vget_high_s8(is_nan));
+    const int32x4_t nans[4] = {vmovl_s16(vget_low_s16(low)), vmovl_s16(vget_high_s16(low)),
+                               vmovl_s16(vget_low_s16(high)), vmovl_s16(vget_high_s16(high))};
+    floats y = load_e4m3_parts(p);
+    for (int i = 0; i < 4; ++i)
+      y.part[i] = vreinterpretq_f32_u32(
+          vorrq_u32(vreinterpretq_u32_f32(vmulq_n_f32(y.part[i], 256.0F)), vreinterpretq_u32_s32(nans[i])));
+    return y;
+  }
+  TERSOR_ALWAYS_INLINE static floats load_e4m3_parts(const void* p) {
+    const auto v = vld1q_s8(static_cast<const std::int8_t*>(p));
+    const auto mask = vdupq_n_u16(0xbfff);
+    const auto low = vandq_u16(vreinterpretq_u16_s16(vshll_n_s8(vget_low_s8(v), 7)), mask),
+               high = vandq_u16(vreinterpretq_u16_s16(vshll_n_s8(vget_high_s8(v), 7)), mask);
+    return {{half(vget_low_u16(low)), half(vget_high_u16(low)), half(vget_low_u16(high)),
+             half(vget_high_u16(high))}};
+  }
+  TERSOR_ALWAYS_INLINE static floats load_e8m0(const void* p) {
+    const ints v = widen_bytes(p);
+    floats y;
+    for (int i = 0; i < 4; ++i) {
+      const auto bits = vmaxq_u32(vshlq_n_u32(v.part[i], 23), vdupq_n_u32(0x00400000));
+      y.part[i] = vreinterpretq_f32_u32(vorrq_u32(bits, vceqq_u32(v.part[i], vdupq_n_u32(0xff))));
+    }
+    return y;
   }
   TERSOR_ALWAYS_INLINE static floats load_u8(const void* p) {
     const auto bytes = vld1q_u8(static_cast<const std::uint8_t*>(p));
@@ -368,13 +391,6 @@ struct lanes {
 
  private:
   TERSOR_ALWAYS_INLINE static float32x4_t half(uint16x4_t v) { return vcvt_f32_f16(vreinterpret_f16_u16(v)); }
-  TERSOR_ALWAYS_INLINE static float32x4_t e4m3(uint16x4_t v) {
-    const auto largest = vdup_n_u16(0x7f), magnitude = vand_u16(v, largest);
-    const auto sign = vshl_n_u16(veor_u16(v, magnitude), 8);
-    const auto y = vmulq_n_f32(half(vorr_u16(sign, vshl_n_u16(magnitude, 7))), 256.0F);
-    const auto is_nan = vmovl_s16(vreinterpret_s16_u16(vceq_u16(magnitude, largest)));
-    return vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(y), vreinterpretq_u32_s32(is_nan)));
-  }
   template <std::uint32_t mask>
   TERSOR_ALWAYS_INLINE static floats masked(ints v) {
     floats y;

@@ -76,6 +76,7 @@ struct lanes {
   static floats load_bf16(const void* p) { return load_as<bf16, std::uint16_t>(p); }
   static floats load_e5m2(const void* p) { return load_as<f8_e5m2, std::uint8_t>(p); }
   static floats load_e4m3(const void* p) { return load_as<f8_e4m3, std::uint8_t>(p); }
+  static floats load_e4m3_parts(const void* p) { return multiply(load_e4m3(p), broadcast(1.0F / 256)); }
   static void store(float* p, floats v, index_t n) {
     std::memcpy(p, v.lane, static_cast<std::size_t>(n) * sizeof(float));
   }
