@@ -92,8 +92,10 @@ class memory_reader {
 };
 
 /// The formats that `make_weight` knows.
-inline constexpr std::array formats{"int8", "int6",  "int5",  "int4", "int3", "int2", "nf4",
-                                    "fp4",  "mxfp4", "nvfp4", "fp8",  "f16",  "bf16"};
+inline constexpr std::array formats{"int8",     "int6",      "int5",     "int4",  "int3",        "int2",
+                                    "nf4",      "fp4",       "mxfp4",    "nvfp4", "fp8",         "f16",
+                                    "bf16",     "bcq1",      "bcq2",     "bcq3",  "bcq4",        "ternary",
+                                    "ternary2", "sp24_int4", "sp24_f16", "csr",   "int4+lr32+sp"};
 
 /// One weight to be measured: what is asked for, made with random codes.
 struct weight_request {
