@@ -138,5 +138,19 @@ TEST_CASE("float8: its types are those of safetensors") {
   CHECK(name(dtype_of<f8_e5m2>) == "F8_E5M2");
 }
 
+TEST_CASE("float8: e8m0 rounds down to powers of two") {
+  for (int e = -127; e <= 127; ++e) {
+    const float power = std::ldexp(1.0F, e);
+    CHECK(f8_e8m0(power).bits == e + 127);
+    CHECK(f8_e8m0(std::nextafter(2 * power, 0.0F)).bits == e + 127);
+    CHECK(static_cast<float>(f8_e8m0::from_bits(static_cast<std::uint8_t>(e + 127))) == power);
+  }
+  CHECK(f8_e8m0(1e-45F).bits == 0);
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const float bad : {0.0F, -0.0F, -2.0F, infinity, -infinity, std::nanf("")})
+    CHECK(f8_e8m0(bad).bits == 0xff);
+  CHECK(std::isnan(static_cast<float>(f8_e8m0::from_bits(0xff))));
+}
+
 }  // namespace
 }  // namespace tersor

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "catch.hpp"
+#include "io/temporary_folder.hpp"
 
 #include <tersor/core/matrix.hpp>
 
@@ -35,6 +36,47 @@ TEST_CASE("real_array: values out of range and types that are not real are error
   CHECK_THROWS_AS(round_to(dtype::i8, 1.0F), error);
   a.set(0, std::numeric_limits<float>::infinity());
   CHECK(std::isinf(a[0]));
+}
+
+TEST_CASE("real_array: reals of 8 bits are their codes, all of which come back") {
+  for (const dtype type : {dtype::f8_e4m3, dtype::f8_e5m2, dtype::f8_e8m0}) {
+    real_array all(type, 256), again(type, 256);
+    for (index_t i = 0; i < 256; ++i) all.bytes()[static_cast<std::size_t>(i)] = static_cast<std::byte>(i);
+    std::vector<float> values(256);
+    all.read(0, values);
+    for (index_t i = 0; i < 256; ++i) {
+      const float v = values[static_cast<std::size_t>(i)];
+      if (std::isnan(v)) {
+        CHECK(std::isnan(all[i]));
+        continue;
+      }
+      CHECK(all[i] == v);
+      again.set(i, v);
+      CHECK(again.bytes()[static_cast<std::size_t>(i)] == static_cast<std::byte>(i));
+    }
+  }
+  CHECK(real_array(dtype::f8_e8m0, 1)[0] == std::ldexp(1.0F, -127));
+}
+
+TEST_CASE("real_array: the ranges of reals of 8 bits") {
+  const float infinity = std::numeric_limits<float>::infinity(), nan = std::nanf("");
+  CHECK(round_to(dtype::f8_e4m3, 464.0F) == 448);  // a tie, to even
+  CHECK(test::holds(test::error_of([&] { round_to(dtype::f8_e4m3, 465.0F, "scale"); }), {"448"}));
+  CHECK_THROWS_AS(round_to(dtype::f8_e4m3, -infinity), error);
+  CHECK(round_to(dtype::f8_e4m3, 0x1p-9F) == 0x1p-9F);
+  CHECK(round_to(dtype::f8_e4m3, 0x1p-10F) == 0);
+  CHECK(round_to(dtype::f8_e5m2, 61439.0F) == 57344);
+  CHECK(test::holds(test::error_of([&] { round_to(dtype::f8_e5m2, 61440.0F); }), {"57344"}));
+  CHECK(round_to(dtype::f8_e5m2, -infinity) == -infinity);
+  CHECK(round_to(dtype::f8_e8m0, 0x1p127F) == 0x1p127F);
+  for (const float bad : {0.0F, -1.0F, 3.0F, 0x1p-128F, infinity})
+    CHECK(test::holds(test::error_of([&] { round_to(dtype::f8_e8m0, bad, "scale"); }), {"scale"}));
+  for (const dtype type : {dtype::f8_e4m3, dtype::f8_e5m2, dtype::f8_e8m0}) {
+    CHECK(std::isnan(round_to(type, nan)));
+    real_array a(type, 1);
+    a.set(0, nan);
+    CHECK(std::isnan(a[0]));
+  }
 }
 
 TEST_CASE("real_array: from views of any layout") {

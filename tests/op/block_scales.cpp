@@ -93,11 +93,45 @@ TEST_CASE("block_scales: a part is what the whole says there") {
   }
 }
 
+TEST_CASE("block_scales: factored scales are a factor times the whole range of their type") {
+  // the largest is the type's largest, 448: the factor is 0.5
+  const std::vector<float> given{224, 112, 0.5F, 0};
+  const block_scales s(given, {.coding = scale_coding::factored, .type = dtype::f8_e4m3});
+  CHECK(s.factor() == 0.5F);
+  CHECK(s.reals()[0] == 448);
+  CHECK(s.reals()[2] == 1);
+  CHECK(all_of(s) == given);
+  CHECK(s.codes().empty());
+  for (const dtype type : {dtype::f8_e4m3, dtype::f8_e5m2, dtype::f16}) {
+    const auto random = random_scales(300, 5);
+    const auto back = all_of(block_scales(random, {.coding = scale_coding::factored, .type = type}));
+    for (std::size_t i = 0; i < random.size(); ++i)
+      CHECK(std::abs(back[i] - random[i]) <= random[i] / (type == dtype::f8_e5m2 ? 7.99F : 15.99F));
+  }
+  CHECK(all_of(block_scales(std::vector<float>(3), {.coding = scale_coding::factored,
+                                                    .type = dtype::f8_e4m3})) == std::vector<float>(3));
+  const auto stored = tersor::store_as(dtype::f8_e4m3, std::span<const float>(std::vector<float>{1, 2}));
+  CHECK(all_of(block_scales::factored(stored, 3)) == std::vector<float>{3, 6});
+  CHECK(all_of(block_scales::plain(stored)) == std::vector<float>{1, 2});
+}
+
+TEST_CASE("block_scales: powers of two have a type of their own, which rounds nothing") {
+  const std::vector<float> given{0x1p-127F, 1, 0x1p127F};
+  const block_scales s(given, {.type = dtype::f8_e8m0});
+  CHECK(s.reals().bytes().size() == 3);
+  CHECK(all_of(s) == given);
+  CHECK_THROWS_AS(block_scales(std::vector<float>{3}, {.type = dtype::f8_e8m0}), tersor::error);
+}
+
 TEST_CASE("block_scales: errors") {
   const std::vector<float> one{1};
   CHECK_THROWS_AS(block_scales(one, {.bits = 9}), tersor::error);
   CHECK_THROWS_AS(block_scales(one, {.coding = scale_coding::dynamic, .bits = 4}), tersor::error);
   CHECK_THROWS_AS(block_scales(one, {.block_size = 0}), tersor::error);
+  CHECK_THROWS_AS(block_scales(one, {.coding = scale_coding::factored}), tersor::error);
+  CHECK_THROWS_AS(block_scales(one, {.coding = scale_coding::linear, .type = dtype::f8_e8m0}), tersor::error);
+  CHECK_THROWS_AS(block_scales::factored(tersor::store_as(dtype::f16, std::span(one)), INFINITY),
+                  tersor::error);
 }
 
 }  // namespace

@@ -45,6 +45,26 @@ TEST_CASE("codebook: by hand, blocks go on in the next row", "[codebook]") {
   CHECK(bytes[1] == std::byte{0b01'11});
 }
 
+/// E2M1.
+const std::vector<float> fp4{0, 0.5F, 1, 1.5F, 2, 3, 4, 6, -0.0F, -0.5F, -1, -1.5F, -2, -3, -4, -6};
+
+TEST_CASE("codebook: MXFP4 and NVFP4 store 4.25 and 4.5 bits", "[codebook]") {
+  matrix<std::uint8_t> codes(8, 64);
+  std::ranges::copy(random_codes(8 * 64, 4, 4), codes.values().begin());
+  std::vector<float> powers(8 * 2), scales(8 * 4);
+  for (std::size_t i = 0; i < powers.size(); ++i) powers[i] = std::ldexp(1.0F, static_cast<int>(i) - 8);
+  for (std::size_t i = 0; i < scales.size(); ++i) scales[i] = 0.01F * static_cast<float>(i + 1);
+  const op::codebook mx(codes, fp4, 32, {powers, {.type = dtype::f8_e8m0}});
+  const op::codebook nv(codes, fp4, 16, {scales, {.coding = scale_coding::factored, .type = dtype::f8_e4m3}});
+  const std::size_t levels = 16 * 4, factor = 4;
+  check_operator(mx, 8 * 64 * 17 / 32 + levels);
+  check_operator(nv, 8 * 64 * 9 / 16 + levels + factor);
+  check_every_damage(nv);
+  const auto w = mx.to_dense();
+  for (index_t i = 0; i < w.size(); ++i)
+    CHECK(w.data()[i] == fp4[codes.data()[i]] * powers[static_cast<std::size_t>(i / 32)]);
+}
+
 TEST_CASE("codebook: every width, block and coding of the scales", "[codebook]") {
   for (const int bits : {1, 2, 3, 4, 5, 8})
     for (const index_t block : {1, 5, 16, 64, 1000})

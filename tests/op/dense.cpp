@@ -23,6 +23,17 @@ TEST_CASE("dense: products, storage and loading in every type and shape", "[dens
     }
 }
 
+TEST_CASE("dense: values of 8 bits", "[dense]") {
+  for (const dtype type : {dtype::f8_e4m3, dtype::f8_e5m2}) {
+    const auto w = random_matrix<float>(7, 33, 1);
+    const op::dense o(w.view(), type);
+    check_operator(o, 7 * 33);
+    check_every_damage(o);
+    for (index_t i = 0; i < w.size(); ++i)
+      REQUIRE(o.to_dense().data()[i] == tersor::round_to(type, w.data()[i]));
+  }
+}
+
 TEST_CASE("dense: extents of 0", "[dense]") {
   for (const auto& [rows, cols] : {std::pair<index_t, index_t>{0, 0}, {0, 4}, {4, 0}})
     for (const dtype type : {dtype::f32, dtype::bf16})

@@ -280,6 +280,101 @@ TEST_CASE("prepared: FP4 levels are exact with byte activations too, on every ta
   }
 }
 
+/// A codebook whose scales are the bytes that `code` gives.
+op::codebook with_scales(index_t rows, index_t cols, index_t block, dtype type, std::uint64_t seed,
+                         const auto& code) {
+  auto w = make_codebook(rows, cols, block, fp4, {}, seed);
+  real_array scales(type, w.scales().size());
+  for (auto& b : scales.bytes()) b = static_cast<std::byte>(code());
+  return {w.codes(), fp4, block,
+          type == dtype::f8_e4m3 ? op::block_scales::factored(std::move(scales), 0.01F)
+                                 : op::block_scales::plain(std::move(scales))};
+}
+
+TEST_CASE("prepared: MXFP4 and NVFP4, whose scales stay bytes, on every target") {
+  for (const auto& [rows, cols, block] : {std::array<index_t, 3>{16, 64, 32},
+                                          {33, 96, 32},
+                                          {32, 32, 16},
+                                          {35, 176, 16},
+                                          {5, 16, 16},
+                                          {17, 48, 16}})
+    for (const dtype type : {dtype::f8_e8m0, dtype::f8_e4m3, dtype::f8_e5m2}) {
+      random_generator random(11);
+      const auto w = with_scales(rows, cols, block, type, 12, [&] {
+        return type == dtype::f8_e8m0 ? 120 + random.uniform_index(12) : 1 + random.uniform_index(120);
+      });
+      const auto dense = w.to_dense();
+      for (const index_t tokens : {1, 3, 5, 18, 31}) {
+        const auto x = activations(tokens, cols, 13);
+        matrix<float> bytes(tokens, rows);
+        op::prepared_codebook(w, {.activations = activation_type::int8, .target = target::portable})
+            .apply(x.view(), bytes.view());
+        CHECK(relative_error(dense, x, bytes) <= 0.02);
+        for (const target t : targets()) {
+          INFO(rows << " x " << cols << ", blocks of " << block << ", " << name(type) << ", target "
+                    << option_text<target>::format(t));
+          const op::prepared_codebook p(w, {.target = t});
+          matrix<float> y(tokens, rows);
+          p.apply(x.view(), y.view());
+          REQUIRE(relative_error(dense, x, y) <= 1e-6);
+          CHECK(p.to_dense() == dense);
+          const index_t padded = (cols + 31) / 32 * 32, scale_bytes = block == 16 && cols > 16 ? 2 : 1;
+          CHECK(p.stream_bytes() == (rows + 15) / 16 * 16 * padded / 32 * (16 + scale_bytes));
+          op::prepared_codebook(w, {.activations = activation_type::int8, .target = t})
+              .apply(x.view(), y.view(), {.threads = 2});
+          REQUIRE(y == bytes);
+        }
+      }
+    }
+}
+
+TEST_CASE("prepared: the smallest and largest scales of 8 bits, and NaN among them") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const index_t block : {16, 32})
+    for (const index_t tokens : {1, 20})
+      for (const target t : targets())
+        for (const auto type : {activation_type::f32, activation_type::int8}) {
+          INFO("blocks of " << block << ", " << tokens << " tokens, target "
+                            << option_text<target>::format(t));
+          // one weight of 1 in each row, in the last block; everything else is 0
+          const index_t rows = 19, cols = 96;
+          matrix<std::uint8_t> codes(rows, cols);
+          for (index_t r = 0; r < rows; ++r) codes(r, cols - 1) = 2;
+          const matrix<float> x(tokens, cols, 1.0F);
+          const auto product = [&](dtype stored, std::uint8_t code, index_t changed) {
+            real_array scales(stored, rows * cols / block);
+            for (auto& b : scales.bytes())
+              b = std::byte{stored == dtype::f8_e8m0 ? code : std::uint8_t{0x38}};
+            scales.bytes()[static_cast<std::size_t>(changed)] = std::byte{code};
+            matrix<float> y(tokens, rows);
+            op::prepared_codebook({codes, fp4, block, op::block_scales::plain(scales)},
+                                  {.activations = type, .target = t})
+                .apply(x.view(), y.view());
+            return y;
+          };
+          for (const int code : {0, 1, 127, 253}) {
+            const auto y = product(dtype::f8_e8m0, static_cast<std::uint8_t>(code), 0);
+            const float power = std::ldexp(1.0F, code - 127);
+            for (const float v : y.values())
+              REQUIRE(std::abs(v - power) <= (code < 3 ? 0x1p-149F : power * 1e-6F));
+          }
+          const index_t blocks = cols / block, row = 17, last = row * blocks + blocks - 1;
+          const auto broken = product(dtype::f8_e8m0, 255, last);
+          CHECK(std::isnan(broken(tokens - 1, row)));
+          for (const std::uint8_t code : std::array<std::uint8_t, 5>{0x01, 0x07, 0x7e, 0x7f, 0xff}) {
+            const auto y = product(dtype::f8_e4m3, code, last);
+            const float s = f8_e4m3::from_bits(code), expected = std::isnan(s) ? nan : s;
+            for (index_t r = 0; r < rows; ++r) {
+              const float got = y(tokens - 1, r), want = r == row ? expected : 1.0F;
+              if (std::isnan(want))
+                CHECK(std::isnan(got));
+              else
+                CHECK(std::abs(got - want) <= std::abs(want) * 1e-6F);
+            }
+          }
+        }
+}
+
 TEST_CASE("prepared: what a layout cannot hold is refused, and left as it is in whole models") {
   const auto eight = make_codebook(4, 64, 32, uneven(256), {}, 5),
              ragged = make_codebook(4, 60, 32, uneven(16), {}, 6),

@@ -24,10 +24,11 @@ class operator_writer final : public op::archive_writer {
   explicit operator_writer(safetensors_writer& file) : file_(file) {}
 
   void add(const std::string& name, const op::any_operator& op) {
-    if (const auto* dense = op.as<op::dense>(); dense && is_wide_real(dense->values().type())) {
-      file_.add(name + ".weight", dense->values().type(), {dense->rows(), dense->cols()},
-                dense->values().bytes());
-      return;
+    if (op.kind() == op::dense::kind()) {
+      dense_values values;
+      op.save(values);
+      if (is_wide_real(values.type))
+        return file_.add(name + ".weight", values.type, values.shape, values.bytes);
     }
     prefix_ = name + ".";
     path_ = {&operators_[name]};
@@ -48,6 +49,10 @@ class operator_writer final : public op::archive_writer {
               std::span<const std::byte> bytes) override {
     file_.add(prefix_ + std::string(name), type, {shape.begin(), shape.end()}, bytes);
   }
+  void owned_tensor(std::string_view name, dtype type, std::span<const index_t> shape,
+                    std::vector<std::byte> bytes) override {
+    file_.add(prefix_ + std::string(name), type, {shape.begin(), shape.end()}, std::move(bytes));
+  }
   void begin_part(std::string_view name, std::string_view kind) override {
     ordered_json& part = (*path_.back())["parts"][std::string(name)];
     part = {{"kind", std::string(kind)}, {"attributes", ordered_json::object()}};
@@ -60,6 +65,22 @@ class operator_writer final : public op::archive_writer {
   }
 
  private:
+  /// The one tensor of a dense operator, prepared or not.
+  struct dense_values final : op::archive_writer {
+    dtype type = dtype::f32;
+    std::vector<index_t> shape;
+    std::span<const std::byte> bytes;
+    void attribute(std::string_view, std::string) override {}
+    void tensor(std::string_view, dtype t, std::span<const index_t> s,
+                std::span<const std::byte> b) override {
+      type = t;
+      shape.assign(s.begin(), s.end());
+      bytes = b;
+    }
+    void begin_part(std::string_view, std::string_view) override {}
+    void end_part() override {}
+  };
+
   safetensors_writer& file_;
   ordered_json operators_;
   std::vector<ordered_json*> path_;

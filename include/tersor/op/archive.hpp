@@ -25,6 +25,11 @@ class archive_writer {
   /// `bytes` stay valid only during the call unless the operator outlives the writer.
   virtual void tensor(std::string_view name, dtype type, std::span<const index_t> shape,
                       std::span<const std::byte> bytes) = 0;
+  /// The same of bytes that nobody else keeps.
+  virtual void owned_tensor(std::string_view name, dtype type, std::span<const index_t> shape,
+                            std::vector<std::byte> bytes) {
+    tensor(name, type, shape, bytes);
+  }
   virtual void begin_part(std::string_view name, std::string_view kind) = 0;
   virtual void end_part() = 0;
 };

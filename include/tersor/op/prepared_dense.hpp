@@ -44,6 +44,7 @@ class prepared_dense : public restored_operator<prepared_dense> {
   index_t stream_bytes() const { return rows() * row_bytes(); }
   /// The operator that it was made of.
   const dense& restore() const { return w_; }
+  void save(archive_writer& out) const { w_.save(out); }
 
  private:
   static constexpr index_t most_tokens = kernel::tile_tokens, register_rows = 16;
