@@ -1,9 +1,11 @@
 // tersor - tests of model/prepare.hpp
 // SPDX-License-Identifier: MIT
+#include <tersor/model/llama_checkpoint.hpp>
 #include <tersor/model/prepare.hpp>
 #include <tersor/quant/rtn.hpp>
 
 #include "catch.hpp"
+#include "io/temporary_folder.hpp"
 #include "model/samples.hpp"
 
 namespace tersor {
@@ -44,6 +46,34 @@ TEST_CASE("prepare: what is stored is what the model was made of") {
     CHECK(prepared.linear(l.name).kind() == packed.linear(l.name).kind());
     CHECK(prepared.linear(l.name).storage().bytes() == packed.linear(l.name).storage().bytes());
   }
+}
+
+TEST_CASE("prepare: a prepared model is written as what it was made of, dense values of 8 bits too") {
+  auto packed = packed_llama();
+  const std::string first = packed.linear_shapes().front().name;
+  packed.set_linear(first, op::dense(packed.linear(first).to_dense().view(), dtype::f8_e4m3));
+  auto prepared = packed;
+  model::prepare(prepared);
+  const test::temporary_folder folder;
+  model::llama_file(packed).write(folder / "packed");
+  model::llama_file(prepared).write(folder / "prepared");
+  CHECK(io::read_text_file(folder / "packed") == io::read_text_file(folder / "prepared"));
+  const io::checkpoint files(folder / "prepared");
+  const io::operator_reader operators(files);
+  for (const auto& l : packed.linear_shapes()) {
+    INFO(l.name);
+    CHECK(operators.read(l.name).to_dense() == packed.linear(l.name).to_dense());
+  }
+  CHECK(operators.has(first));
+}
+
+TEST_CASE("prepare: a tensor of 8 bits without its scale is not read as a weight") {
+  const test::temporary_folder folder;
+  io::safetensors_writer writer;
+  writer.add("a.weight", dtype::f8_e4m3, {1, 2}, std::vector<std::byte>(2));
+  writer.write(folder / "model.safetensors");
+  const io::checkpoint files(folder / "model.safetensors");
+  CHECK(test::holds(test::error_of([&] { io::operator_reader(files).read("a"); }), {"a.weight", "F8_E4M3"}));
 }
 
 }  // namespace
