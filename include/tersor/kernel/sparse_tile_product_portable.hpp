@@ -167,7 +167,7 @@ inline float activation_at(const block_activations& a, index_t t, index_t c) {
 template <class Activations>
 void sparse_product(const dealt_operand& w, const Activations& a, index_t first, index_t last, float* y,
                     index_t y_stride, bool add) {
-  const index_t step_bytes = 16 * (2 + bits_of(w.value_type) / 8);
+  const index_t step_bytes = index_t{16} * (2 + bits_of(w.value_type) / 8);
   for (index_t tile = first; tile < last; ++tile)
     for (index_t t = 0; t < a.tokens; ++t) {
       std::array<float, 16> sum{};

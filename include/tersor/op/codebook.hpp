@@ -11,6 +11,10 @@ namespace tersor::op {
 /// row-major matrix, so they may go on in the next row; the last may be shorter. Codes of 1 ... 8 bits lie in
 /// one dense little-endian bit stream. Bits per weight: bits + scale bits / block_size, and the table of
 /// levels.
+///
+/// The micro-scaled formats are codebooks of the 16 levels of E2M1, 0 0.5 1 1.5 2 3 4 6 and the same
+/// negative, in the order of their codes. MXFP4: blocks of 32, scale_rule{.type = f8_e8m0}. NVFP4: blocks of
+/// 16, scale_rule{.coding = factored, .type = f8_e4m3}.
 class codebook : public decoded_operator<codebook> {
  public:
   codebook() = default;

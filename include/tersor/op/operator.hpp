@@ -47,7 +47,7 @@ inline void require_operands(std::string_view kind, matrix_view<const float> x, 
 /// of column-major matrices in another order, and every layout is to give the same bits.
 template <class Product>
 void with_contiguous_rows(matrix_view<const float> x, matrix_view<float> y, const Product& product) {
-  if (y.size() == 0) return;  // kernels would compute places in memory that is not there
+  if (y.empty()) return;  // kernels would compute places in memory that is not there
   const auto by_rows = [](matrix_view<const float> v) {
     return (v.cols() <= 1 || v.strides[1] == 1) && (v.rows() <= 1 || v.strides[0] >= v.cols());
   };

@@ -156,7 +156,7 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static floats expand(const std::uint8_t* p, std::uint16_t mask) {
     const unsigned low = mask & 0xffU, high = mask >> 8U;
     // the high half begins with the number behind those of the low half
-    const std::uint8_t* second = p + __builtin_popcount(low) * (type == dtype::f32 ? 4 : 2);
+    const std::uint8_t* second = p + index_t{__builtin_popcount(low)} * (type == dtype::f32 ? 4 : 2);
     return {half_expand(load_half<type>(p), low), half_expand(load_half<type>(second), high)};
   }
   template <class Index>
@@ -284,17 +284,17 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static floats part_sums(const floats* v) {
     __m128 quarter[4];
     TERSOR_UNROLL
-    for (int i = 0; i < 4; ++i) {  // four sums at a time
+    for (index_t i = 0; i < 4; ++i) {  // four sums at a time
       __m128 four[4];
       if constexpr (parts == 1)
-        for (int k = 0; k < 4; ++k) four[k] = fold(_mm256_add_ps(v[4 * i + k].low, v[4 * i + k].high));
+        for (index_t k = 0; k < 4; ++k) four[k] = fold(_mm256_add_ps(v[4 * i + k].low, v[4 * i + k].high));
       if constexpr (parts == 2)
-        for (int k = 0; k < 2; ++k) {
+        for (index_t k = 0; k < 2; ++k) {
           four[2 * k] = fold(v[2 * i + k].low);
           four[2 * k + 1] = fold(v[2 * i + k].high);
         }
       if constexpr (parts == 4)
-        for (int k = 0; k < 2; ++k) {
+        for (index_t k = 0; k < 2; ++k) {
           const __m256 half = k == 0 ? v[i].low : v[i].high;
           four[2 * k] = _mm256_castps256_ps128(half);
           four[2 * k + 1] = _mm256_extractf128_ps(half, 1);

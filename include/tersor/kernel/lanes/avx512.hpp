@@ -141,7 +141,7 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static floats expand(const std::uint8_t* p, std::uint16_t mask) {
     const unsigned low = mask & 0xffU, high = mask >> 8U;
     // the high half begins with the number behind those of the low half
-    const std::uint8_t* second = p + __builtin_popcount(low) * (type == dtype::f32 ? 4 : 2);
+    const std::uint8_t* second = p + index_t{__builtin_popcount(low)} * (type == dtype::f32 ? 4 : 2);
     return _mm512_maskz_insertf32x8(mask, _mm512_castps256_ps512(half_expand<type>(p, low)),
                                     half_expand<type>(second, high), 1);
   }
@@ -303,7 +303,7 @@ struct lanes {
   TERSOR_ALWAYS_INLINE static floats part_sums(const floats* v) {
     floats four[4];  // each block of four lanes is what is left of one sum
     TERSOR_UNROLL
-    for (int i = 0; i < 4; ++i) {
+    for (index_t i = 0; i < 4; ++i) {
       if constexpr (parts == 1)
         four[i] = fold_blocks(fold_blocks(v[4 * i], v[4 * i + 1]), fold_blocks(v[4 * i + 2], v[4 * i + 3]));
       if constexpr (parts == 2) four[i] = fold_blocks(v[2 * i], v[2 * i + 1]);
