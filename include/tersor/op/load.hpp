@@ -1,4 +1,4 @@
-// tersor - loading an operator by the name of its kind, without including the kinds where they are precompiled
+// tersor - loading an operator by the name of its kind, without including the kinds that are precompiled
 // SPDX-License-Identifier: MIT
 #pragma once
 
