@@ -13,6 +13,7 @@
 #include <tersor/adapters/olora.hpp>
 #include <tersor/adapters/pissa.hpp>
 #include <tersor/adapters/vera.hpp>
+#include <tersor/io/peft_methods.hpp>
 #include <tersor/pipeline/adapter_rules.hpp>
 #include <tersor/pipeline/started_adapters.hpp>
 
