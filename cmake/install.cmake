@@ -31,3 +31,10 @@ else()
 endif()
 install(FILES ${PROJECT_BINARY_DIR}/tersorConfig.cmake ${PROJECT_BINARY_DIR}/tersorConfigVersion.cmake
   DESTINATION ${tersor_cmake_dir})
+
+# pkg-config: the headers and Eigen, as tersor::tersor.
+set(tersor_pc_dir ${CMAKE_INSTALL_DATADIR}/pkgconfig)
+file(RELATIVE_PATH tersor_pc_prefix /${tersor_pc_dir} /)
+string(REGEX REPLACE "/$" "" tersor_pc_prefix "${tersor_pc_prefix}")
+configure_file(${PROJECT_SOURCE_DIR}/cmake/tersor.pc.in ${PROJECT_BINARY_DIR}/tersor.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/tersor.pc DESTINATION ${tersor_pc_dir})

@@ -22,11 +22,15 @@ endif()
 # What is slow to compile, compiled once: factorizations for float and double, kernels, the catalog of all techniques, reading of
 # files; optional. What changes the meaning of a header (BLAS) is public here, so that all of a program agrees.
 if(TERSOR_BUILD_PRECOMPILED AND EXISTS ${PROJECT_SOURCE_DIR}/src/precompiled.cpp)
-  set(tersor_precompiled_sources kernels operators precompiled standard_catalog)
+  set(tersor_precompiled_sources activations kernels operators precompiled standard_catalog)
   if(nlohmann_json_FOUND)
     list(APPEND tersor_precompiled_sources adapters json)
   endif()
   list(TRANSFORM tersor_precompiled_sources REPLACE "(.+)" "${PROJECT_SOURCE_DIR}/src/\\1.cpp")
+  # Evaluations spend a third of their time here when compilers do not vectorise, as with -O0 and -O1.
+  if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
+    set_source_files_properties(${PROJECT_SOURCE_DIR}/src/activations.cpp PROPERTIES COMPILE_OPTIONS -O3)
+  endif()
   add_library(tersor_precompiled STATIC ${tersor_precompiled_sources})
   add_library(tersor::precompiled ALIAS tersor_precompiled)
   set_target_properties(tersor_precompiled PROPERTIES EXPORT_NAME precompiled POSITION_INDEPENDENT_CODE ON)

@@ -3,7 +3,9 @@
 #include <Eigen/Core>
 #include <cstdio>
 
-#if defined(WITH_ALL)
+#if defined(WITH_SINGLE)
+#include <tersor.hpp>
+#elif defined(WITH_ALL)
 #include <tersor/all.hpp>
 #elif defined(WITH_UMBRELLA)
 #include <tersor/tersor.hpp>
@@ -17,6 +19,10 @@ int main() {
   const Eigen::MatrixXf w = Eigen::MatrixXf::Constant(2, 3, 1.5F);
   const float raw[6] = {1.5F, 1.5F, 1.5F, 1.5F, 1.5F, 1.5F};
   bool right = tersor::to_matrix<float>(w) == tersor::to_matrix<float>(tersor::as_view(raw, {2, 3}));
+
+#if defined(__cpp_lib_mdspan)
+  right = right && tersor::to_matrix<float>(std::mdspan(raw, 2, 3)) == tersor::to_matrix<float>(w);
+#endif
 
   // What is called here is linked, on threads too.
   tersor::calib::statistics inputs(3);

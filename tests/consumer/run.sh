@@ -45,6 +45,10 @@ fi
 consumer add_subdirectory "$here/add_subdirectory"
 consumer add_subdirectory_precompiled "$here/add_subdirectory" -DWITH_PRECOMPILED=ON -DTERSOR_BUILD_PRECOMPILED=ON
 
+# As a release's archive, without what is built or private to a clone.
+tar -C "$root" -czf "$work/tersor.tar.gz" --exclude=./build\* --exclude=./.git --exclude=./.cache .
+consumer fetch_content "$here/fetch_content" -DTERSOR_PATH="$work/tersor.tar.gz"
+
 echo "plain include"
-quiet sh "$here/plain_include/build.sh" "$work/plain"
+quiet sh "$here/plain_include/build.sh" "$work/plain" "$work/moved"
 echo "all consumers work"

@@ -12,6 +12,12 @@
 #include <type_traits>  // std::is_enum_v
 #include <utility>      // std::pair
 #include <vector>       // std::vector
+#include <version>      // __cpp_lib_to_chars
+
+#if !defined(__cpp_lib_to_chars)
+#include <locale>   // std::locale
+#include <sstream>  // std::istringstream
+#endif
 
 #include <tersor/core/error.hpp>
 #include <tersor/core/nearest.hpp>
@@ -36,13 +42,33 @@ struct option {
 template <class T, class V>
 option(std::string_view, V T::*, option_doc) -> option<T, V>;
 
+namespace detail {
+/// The number that all of `text` is.
+template <class V>
+std::optional<V> parse_number(std::string_view text) {
+  V value{};
+#if !defined(__cpp_lib_to_chars)  // libc++ before version 20 cannot read floating-point numbers
+  if constexpr (std::is_floating_point_v<V>) {
+    std::istringstream in{std::string(text)};
+    in.imbue(std::locale::classic());
+    if (text.empty() || text[0] == '+' || !(in >> std::noskipws >> value) || !in.eof()) return std::nullopt;
+    return value;
+  } else
+#endif
+  {
+    const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (status != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+    return value;
+  }
+}
+}  // namespace detail
+
 /// How values of V are read from text, written and described. Arithmetic types, bool and enumerations
 /// (through an `option_names(E)` found by argument-dependent look-up, an array of {name, value}) are built
 /// in; specialise for others.
 template <class V>
 struct option_text {
   static std::optional<V> parse(std::string_view text) {
-    V value{};
     if constexpr (std::is_same_v<V, bool>) {
       if (text == "true" || text == "1") return true;
       if (text == "false" || text == "0") return false;
@@ -52,9 +78,7 @@ struct option_text {
         if (n == text) return e;
       return std::nullopt;
     } else {
-      const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
-      if (status != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-      return value;
+      return detail::parse_number<V>(text);
     }
   }
   static std::string format(const V& value) {

@@ -121,6 +121,15 @@ struct rms_norm {
 
 }  // namespace detail
 
+#if defined(TERSOR_PRECOMPILED)  // in src/activations.cpp, which is optimised in every build
+extern template double run<detail::total>(target, const float*, index_t);
+extern template void run<detail::softmax>(target, float*, index_t);
+extern template double run<detail::log_sum_exp>(target, const float*, index_t);
+extern template detail::scaled_exponentials run<detail::exponentials>(target, float*, index_t, float);
+extern template void run<detail::swiglu>(target, float*, const float*, index_t);
+extern template void run<detail::rms_norm>(target, const float*, const float*, float, index_t, float*);
+#endif
+
 /// Σ x[i] for x [n].
 inline double sum(const float* x, index_t n, target t = best_target()) { return run<detail::total>(t, x, n); }
 /// x[i] := e^x[i] / Σ e^x[j] for x [n], n > 0; stable.

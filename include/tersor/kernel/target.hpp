@@ -4,7 +4,7 @@
 
 #include <array>        // std::array
 #include <string_view>  // std::string_view
-#include <utility>      // std::pair
+#include <utility>      // std::declval, std::pair
 
 #if defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
@@ -104,13 +104,16 @@ inline target best_target() {
 
 namespace detail {
 
+template <class Kernel, class... Args>
+using result_of_run = decltype(Kernel::run(std::declval<Args>()...));
+
 #if defined(TERSOR_X86_KERNELS)
 template <class Kernel, class... Args>
-TERSOR_TARGET_AVX2 auto run_avx2(Args... args) {
+TERSOR_TARGET_AVX2 result_of_run<Kernel, Args...> run_avx2(Args... args) {
   return Kernel::run(args...);
 }
 template <class Kernel, class... Args>
-TERSOR_TARGET_AVX512 auto run_avx512(Args... args) {
+TERSOR_TARGET_AVX512 result_of_run<Kernel, Args...> run_avx512(Args... args) {
   return Kernel::run(args...);
 }
 #endif
@@ -121,7 +124,7 @@ TERSOR_TARGET_AVX512 auto run_avx512(Args... args) {
 /// TERSOR_ALWAYS_INLINE, as is all it calls, so that its body is compiled once for each target. (On Arm the
 /// portable code is NEON's already.)
 template <class Kernel, class... Args>
-auto run(target t, Args... args) {
+detail::result_of_run<Kernel, Args...> run(target t, Args... args) {
 #if defined(TERSOR_X86_KERNELS)
   if (t == target::avx512) return detail::run_avx512<Kernel>(args...);
   if (t == target::avx2) return detail::run_avx2<Kernel>(args...);
