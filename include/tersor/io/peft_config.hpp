@@ -72,6 +72,9 @@ class peft_config {
   explicit peft_config(json fields, std::string where = "adapter_config.json")
       : fields_(std::move(fields)), where_(std::move(where)) {
     io::get<std::string>(fields_, "peft_type", where_);
+    const std::string trained = bias();
+    require(trained == "none" || trained == "all" || trained.ends_with("_only"), where_ + ": \"bias\"",
+            trained, "\"none\", \"all\", or \"lora_only\" and the like");
   }
   static peft_config read(const std::filesystem::path& folder) {
     const auto path = folder / "adapter_config.json";
