@@ -18427,7 +18427,9 @@ class prepared_binary {
 
 }  // namespace tersor::op
 
-// tersor/op/prepared_dense.hpp
+// tersor/op/prepared_csr.hpp
+
+// tersor/op/tiled_operator.hpp
 
 // tersor/op/restored_operator.hpp
 
@@ -18473,6 +18475,227 @@ class restored_operator {
 };
 
 }  // namespace tersor::op
+
+namespace tersor::op {
+
+/// What prepared sparse operators share: shapes, options, and products over tiles of 16 rows. An Op has
+/// `with_product(x, ctx, next)`, which calls next(product) with product(first tile, last, y, y_stride, add):
+/// those tiles of y [tokens, rows] := x Wᵀ, or += if `add`; x's rows are contiguous.
+template <class Op>
+class tiled_operator : public restored_operator<Op> {
+ public:
+  void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
+    detail::require_operands(Op::kind(), x, cols_, y, rows_);
+    detail::with_contiguous_rows(x, y, [&](matrix_view<const float> input, matrix_view<float> output) {
+      self().with_product(input, ctx, [&](const auto& product) {
+        const index_t tiles = (rows_ + tile_rows - 1) / tile_rows;
+        const index_t tile_bytes = self().stream_bytes() / std::max<index_t>(tiles, 1);
+        const index_t grain =
+            x.rows() > kernel::tile_tokens ? Op::tiles_of_many : tiles_of_task(x.rows(), tile_bytes);
+        parallel_chunks(tiles, grain, ctx, [&](index_t first, index_t last) {
+          product(first, last, output.data, output.strides[0], false);
+        });
+      });
+    });
+  }
+  static constexpr bool only_writes = false;
+  static constexpr index_t tiles_of_many = 8;  ///< tiles of a task of more than `tile_tokens` tokens
+  index_t rows() const { return rows_; }
+  index_t cols() const { return cols_; }
+  const prepare_options& options() const { return options_; }
+
+ protected:
+  static constexpr index_t tile_rows = kernel::tile_format::tile_rows;
+  tiled_operator(index_t rows, index_t cols, const prepare_options& options)
+      : rows_(rows), cols_(cols), options_(options) {
+    require(kernel::is_supported(options.target), "prepare: target",
+            option_text<kernel::target>::format(options.target), "one that this processor has");
+  }
+  using restored_operator<Op>::self;
+  /// x with its columns followed by zeros up to `width`: x itself where it has that many, else in `copy`.
+  static kernel::float_activations padded(matrix_view<const float> x, index_t width, matrix<float>& copy) {
+    if (x.cols() != width) {
+      copy = matrix<float>(x.rows(), width);
+      for (index_t t = 0; t < x.rows(); ++t)
+        std::copy_n(x.data + t * x.strides[0], x.cols(), copy.row(t).data());
+    }
+    return {.values = x.cols() == width ? x.data : copy.data(),
+            .stride = x.cols() == width ? x.strides[0] : width,
+            .sums = nullptr,
+            .tokens = x.rows(),
+            .groups = 0};
+  }
+
+  index_t rows_, cols_;
+  prepare_options options_;
+};
+
+}  // namespace tersor::op
+
+namespace tersor::op {
+
+/// A `sparse_csr` with the entries of 16 rows dealt to sixteen lanes (kernel/sparse_tile_operand.hpp): a
+/// product takes sixteen at a time, whatever the rows' lengths, or sixteen tokens. Columns are cut in blocks
+/// whose activations stay in the nearest cache. Padding of 16 rows in a block: 144 bytes, fewer than 16
+/// entries, and some more where they can't be dealt evenly.
+class prepared_csr : public tiled_operator<prepared_csr> {
+ public:
+  explicit prepared_csr(const sparse_csr& w, const prepare_options& options = {})
+      : tiled_operator(w.rows(), w.cols(), options), value_type_(w.values().type()) {
+    options_.activations = activation_type::f32;
+    // blocks of few entries would be headers for the most part
+    const index_t worth = w.kept() / std::max<index_t>(1, rows_ * least_entries);
+    blocks_ = std::clamp(worth, pieces(cols_, most_columns), pieces(cols_, cached_columns));
+    block_columns_ = pieces(cols_, blocks_);
+    fill(w);
+  }
+  static constexpr std::string_view kind() { return sparse_csr::kind(); }
+  /// So many that a task finds most activations in a cache which its other rows have brought there.
+  static constexpr index_t tiles_of_many = 64;
+  /// Bytes that a product reads of the weight, padding included.
+  index_t stream_bytes() const {
+    return static_cast<index_t>(stream_.size() + tiles_.size() * sizeof(kernel::dealt_tile));
+  }
+
+  template <class Next>
+  void with_product(matrix_view<const float> x, const context& ctx, const Next& next) const {
+    const kernel::dealt_operand w{.stream = stream_.data(),
+                                  .tiles = tiles_.data(),
+                                  .rows = rows_,
+                                  .blocks = blocks_,
+                                  .block_columns = block_columns_,
+                                  .value_type = value_type_};
+    const auto run = [&](const auto& activations) {
+      next([&](index_t first, index_t last, float* y, index_t y_stride, bool add) {
+        kernel::sparse_product(options_.target, w, activations, first, last, y, y_stride, add);
+      });
+    };
+    if (x.rows() <= kernel::dealt_tokens)
+      return run(kernel::float_activations{
+          .values = x.data, .stride = x.strides[0], .sums = nullptr, .tokens = x.rows(), .groups = 0});
+    const index_t token_blocks = pieces(x.rows(), 16);
+    std::vector<float> values(static_cast<std::size_t>(token_blocks * cols_ * 16));
+    parallel_for(token_blocks, ctx, [&](index_t b) {
+      for (index_t c0 = 0; c0 < cols_; c0 += 256)  // what is written to stays in the nearest cache
+        for (index_t t = 16 * b; t < std::min(x.rows(), 16 * (b + 1)); ++t)
+          for (index_t c = c0; c < std::min(c0 + 256, cols_); ++c)
+            values[static_cast<std::size_t>((b * cols_ + c) * 16 + t % 16)] = x(t, c);
+    });
+    run(kernel::block_activations{.values = values.data(), .columns = cols_, .tokens = x.rows()});
+  }
+  /// The operator that it was made of.
+  sparse_csr restore() const {
+    std::vector<std::int32_t> offsets{0}, columns;
+    std::vector<std::byte> values;
+    for (index_t row = 0; row < rows_; ++row) {
+      for (index_t b = 0; b < blocks_; ++b) {
+        const std::uint8_t* p = stream_.data() + tiles_[tile_number(b, row / tile_rows)].offset;
+        each_entry(dealt(p), row % tile_rows, [&](index_t column_at, index_t value_at) {
+          std::uint16_t c;
+          std::memcpy(&c, p + column_at, sizeof c);
+          columns.push_back(static_cast<std::int32_t>(b * block_columns_ + c));
+          const auto* value = reinterpret_cast<const std::byte*>(p + value_at);
+          values.insert(values.end(), value, value + real_bytes());
+        });
+      }
+      offsets.push_back(static_cast<std::int32_t>(columns.size()));
+    }
+    return {rows_, cols_, std::move(offsets), columns, real_array(value_type_, values, nullptr)};
+  }
+
+ private:
+  static constexpr index_t cached_columns = 8192, most_columns = 65536, least_entries = 24;
+
+  static index_t pieces(index_t n, index_t size) {
+    return std::max<index_t>(1, (n + size - 1) / std::max<index_t>(size, 1));
+  }
+  index_t tiles() const { return (rows_ + tile_rows - 1) / tile_rows; }
+  std::size_t tile_number(index_t block, index_t tile) const {
+    return static_cast<std::size_t>(block * tiles() + tile);
+  }
+  void fill(const sparse_csr& w) {
+    const auto column = [&](std::int32_t k) {
+      const auto at = static_cast<std::size_t>(k);
+      return w.narrow_columns().empty() ? index_t{w.wide_columns()[at]} : index_t{w.narrow_columns()[at]};
+    };
+    std::vector<std::int32_t> next(w.offsets().begin(), w.offsets().end() - 1);  // of each row
+    std::vector<std::int32_t> firsts;                                            // of each block and row
+    std::vector<kernel::deal> deals;
+    index_t size = 0;
+    for (index_t b = 0; b < blocks_; ++b)
+      for (index_t row = 0; row < rows_; row += tile_rows) {
+        std::array<std::uint32_t, tile_rows> lengths{};
+        for (index_t r = row; r < std::min(row + tile_rows, rows_); ++r) {
+          auto& k = next[static_cast<std::size_t>(r)];
+          const std::int32_t first = k;
+          while (k < w.offsets()[static_cast<std::size_t>(r) + 1] && column(k) < (b + 1) * block_columns_)
+            ++k;
+          firsts.push_back(first);
+          lengths[static_cast<std::size_t>(r - row)] = static_cast<std::uint32_t>(k - first);
+        }
+        const auto& d = deals.emplace_back(kernel::deal_rows(lengths));
+        tiles_.push_back({size, static_cast<std::int32_t>(d.steps()), static_cast<std::int32_t>(d.even())});
+        size += kernel::dealt_operand::header_bytes + d.steps() * step_bytes();
+      }
+    stream_ = kernel::aligned_bytes(static_cast<std::size_t>(size));
+    for (index_t b = 0; b < blocks_; ++b)
+      for (index_t row = 0; row < rows_; ++row) {
+        const std::size_t tile = tile_number(b, row / tile_rows);
+        std::uint8_t* p = stream_.data() + tiles_[tile].offset;
+        if (row % tile_rows == 0) write_header(deals[tile], p);
+        std::int32_t k = firsts[static_cast<std::size_t>(b * rows_ + row)];
+        each_entry(deals[tile], row % tile_rows, [&](index_t column_at, index_t value_at) {
+          const auto c = static_cast<std::uint16_t>(column(k) - b * block_columns_);
+          std::memcpy(p + column_at, &c, sizeof c);
+          std::memcpy(p + value_at, w.values().bytes().data() + k++ * real_bytes(),
+                      static_cast<std::size_t>(real_bytes()));
+        });
+      }
+  }
+  /// entry(where in the tile its column is, where its value) for those of a row, in order.
+  template <class Entry>
+  void each_entry(const kernel::deal& d, index_t row, const Entry& entry) const {
+    const auto share = [&](std::size_t lane, index_t first, index_t last) {
+      const auto l = static_cast<index_t>(lane);
+      for (index_t k = first; k < last; ++k) {
+        const index_t step = kernel::dealt_operand::header_bytes + k * step_bytes();
+        entry(step + 2 * l, step + 2 * tile_rows + l * real_bytes());
+      }
+    };
+    const auto own = static_cast<std::size_t>(row);
+    share(own, 0, d.own[own]);
+    for (std::size_t l = 0; l < d.helped.size(); ++l)
+      if (d.helped[l] == row && d.end[l] > d.own[l]) share(l, d.own[l], d.end[l]);
+  }
+  static void write_header(const kernel::deal& d, std::uint8_t* p) {
+    for (std::size_t l = 0; l < d.own.size(); ++l) {
+      const std::uint32_t own = d.own[l] << 4U | d.helped[l];
+      std::memcpy(p + 4 * l, &own, sizeof own);
+      std::memcpy(p + 64 + 4 * l, &d.end[l], sizeof own);
+    }
+  }
+  static kernel::deal dealt(const std::uint8_t* p) {
+    kernel::deal d;
+    for (std::size_t l = 0; l < d.own.size(); ++l) {
+      std::memcpy(&d.own[l], p + 4 * l, 4);
+      std::memcpy(&d.end[l], p + 64 + 4 * l, 4);
+      d.helped[l] = static_cast<std::uint8_t>(d.own[l] & 15U);
+      d.own[l] >>= 4U;
+    }
+    return d;
+  }
+  index_t real_bytes() const { return bits_of(value_type_) / 8; }
+  index_t step_bytes() const { return tile_rows * (2 + real_bytes()); }
+
+  dtype value_type_;
+  index_t blocks_ = 1, block_columns_ = 1;
+  std::vector<kernel::dealt_tile> tiles_;  // [blocks][tiles of 16 rows]
+  kernel::aligned_bytes stream_;
+};
+
+}  // namespace tersor::op
+
+// tersor/op/prepared_dense.hpp
 
 namespace tersor::op {
 
@@ -18561,61 +18784,259 @@ class prepared_dense : public restored_operator<prepared_dense> {
 
 // tersor/op/prepared_low_rank.hpp
 
-// tersor/op/prepared_sparse.hpp
+namespace tersor::op {
+
+/// A `low_rank` with both factors in tiles of 16 rows, which a product reads as they are stored: f16 and
+/// bf16 factors are half the traffic. The product with B is cut in runs of columns, so that thin factors
+/// give work to all threads; runs are added up in order, and the bits are the same for any number of them.
+class prepared_low_rank : public tiled_operator<prepared_low_rank> {
+ public:
+  explicit prepared_low_rank(const low_rank& w, const prepare_options& options = {})
+      : tiled_operator(w.rows(), w.cols(), options), rank_(w.rank()), type_(w.type()) {
+    options_.activations = activation_type::f32;
+    a_ = tiled(w.a());
+    b_ = tiled(w.b());
+  }
+  static constexpr std::string_view kind() { return low_rank::kind(); }
+  index_t rank() const { return rank_; }
+  /// Bytes that a product reads of the weight, padding included.
+  index_t stream_bytes() const { return static_cast<index_t>(a_.size() + b_.size()); }
+
+  template <class Next>
+  void with_product(matrix_view<const float> x, const context&, const Next& next) const {
+    inner_product z(*this, x);
+    const auto w = operand(a_, rows_, rank_);
+    next([&](index_t first, index_t last, float* y, index_t y_stride, bool add) {
+      z.finish();
+      kernel::sparse_product(options_.target, w, z.activations(), first, last, y, y_stride, add);
+    });
+  }
+  /// The operator that it was made of.
+  low_rank restore() const {
+    return {untiled(a_, rows_, rank_).view(), untiled(b_, rank_, cols_).view(), type_};
+  }
+
+ private:
+  static constexpr index_t run_columns = 1024;
+
+  kernel::aligned_bytes tiled(const matrix<float>& m) const {
+    const index_t tiles = (m.rows() + tile_rows - 1) / tile_rows;
+    kernel::aligned_bytes bytes(static_cast<std::size_t>(tiles * tile_rows * m.cols() * real_bytes()));
+    std::array<float, tile_rows> column{};
+    std::uint8_t* p = bytes.data();
+    for (index_t row = 0; row < m.rows(); row += tile_rows)
+      for (index_t c = 0; c < m.cols(); ++c, p += tile_rows * real_bytes()) {
+        for (index_t r = 0; r < tile_rows; ++r)
+          column[static_cast<std::size_t>(r)] = row + r < m.rows() ? m(row + r, c) : 0.0F;
+        const auto stored = store_as(type_, std::span<const float>(column));
+        std::memcpy(p, stored.bytes().data(), stored.bytes().size());
+      }
+    return bytes;
+  }
+  matrix<float> untiled(const kernel::aligned_bytes& bytes, index_t rows, index_t cols) const {
+    const auto size = bytes.size();
+    const real_array all(type_, {reinterpret_cast<const std::byte*>(bytes.data()), size}, nullptr);
+    matrix<float> m(rows, cols);
+    for (index_t r = 0; r < rows; ++r)
+      for (index_t c = 0; c < cols; ++c)
+        m(r, c) = all[(r / tile_rows * cols + c) * tile_rows + r % tile_rows];
+    return m;
+  }
+  kernel::real_operand operand(const kernel::aligned_bytes& bytes, index_t rows, index_t cols) const {
+    return {.stream = bytes.data(),
+            .tile_bytes = tile_rows * cols * real_bytes(),
+            .rows = rows,
+            .first = 0,
+            .columns = cols,
+            .value_type = type_};
+  }
+  /// z [tokens, rank] = x Bᵀ, by the threads that come to need it: each takes runs of columns until none is
+  /// left and then waits for those that others have taken. So no thread waits before it has work, as between
+  /// two loops, and in a sum all have begun with other parts.
+  class inner_product {
+   public:
+    inner_product(const prepared_low_rank& w, matrix_view<const float> x)
+        : w_(w),
+          x_(x),
+          tiles_((w.rank_ + tile_rows - 1) / tile_rows),
+          count_(tiles_ * ((w.cols_ + run_columns - 1) / run_columns)),
+          parts_(count_ == 0 ? 0 : count_ / tiles_ * x.rows(), w.rank_),
+          z_(x.rows(), w.rank_),
+          ready_(count_ == 0) {}
+
+    void finish() {
+      if (ready_.load(std::memory_order_acquire)) return;
+      for (index_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) {
+        multiply(i);
+        if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) add_up();
+      }
+      for (int spins = 0; !ready_.load(std::memory_order_acquire); ++spins)
+        spins < patience ? tersor::detail::spin_pause() : std::this_thread::yield();
+    }
+    kernel::float_activations activations() const {
+      return {.values = z_.data(), .stride = z_.cols(), .sums = nullptr, .tokens = z_.rows(), .groups = 0};
+    }
+
+   private:
+    static constexpr int patience = 1000;
+
+    void multiply(index_t i) {
+      const index_t run = i / tiles_, tile = i % tiles_;
+      auto w = w_.operand(w_.b_, w_.rank_, w_.cols_);
+      w.first = run * run_columns;
+      w.columns = std::min(run_columns, w_.cols_ - w.first);
+      const kernel::float_activations a{.values = x_.data + w.first,
+                                        .stride = x_.strides[0],
+                                        .sums = nullptr,
+                                        .tokens = x_.rows(),
+                                        .groups = 0};
+      kernel::sparse_product(w_.options_.target, w, a, tile, tile + 1,
+                             parts_.data() + run * x_.rows() * w_.rank_, w_.rank_, false);
+    }
+    void add_up() {
+      for (index_t i = 0; i < parts_.rows(); ++i)
+        for (index_t k = 0; k < w_.rank_; ++k) z_(i % x_.rows(), k) += parts_(i, k);
+      ready_.store(true, std::memory_order_release);
+    }
+
+    const prepared_low_rank& w_;
+    matrix_view<const float> x_;
+    index_t tiles_, count_;
+    matrix<float> parts_, z_;  // [runs * tokens, rank], [tokens, rank]
+    std::atomic<index_t> next_{0}, done_{0};
+    std::atomic<bool> ready_;
+  };
+  index_t real_bytes() const { return bits_of(type_) / 8; }
+
+  index_t rank_;
+  dtype type_;
+  kernel::aligned_bytes a_, b_;
+};
+
+}  // namespace tersor::op
+
+// tersor/op/prepared_masked.hpp
 
 namespace tersor::op {
 
-/// What prepared sparse operators share: shapes, options, and products over tiles of 16 rows. An Op has
-/// `with_product(x, ctx, next)`, which calls next(product) with product(first tile, last, y, y_stride, add):
-/// those tiles of y [tokens, rows] := x Wᵀ, or += if `add`; x's rows are contiguous.
-template <class Op>
-class tiled_operator : public restored_operator<Op> {
+/// A `sparse_bitmap` or `sparse_nm` of reals as masks of 16 rows and values, column after column. For
+/// densities above a few per cent: a column costs some ten instructions even where it is empty.
+template <class Source>
+class prepared_masked : public tiled_operator<prepared_masked<Source>> {
+  using base = tiled_operator<prepared_masked>;
+  using base::cols_, base::options_, base::rows_, base::tile_rows;
+
  public:
-  void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
-    detail::require_operands(Op::kind(), x, cols_, y, rows_);
-    detail::with_contiguous_rows(x, y, [&](matrix_view<const float> input, matrix_view<float> output) {
-      self().with_product(input, ctx, [&](const auto& product) {
-        const index_t tiles = (rows_ + tile_rows - 1) / tile_rows;
-        const index_t tile_bytes = self().stream_bytes() / std::max<index_t>(tiles, 1);
-        const index_t grain =
-            x.rows() > kernel::tile_tokens ? Op::tiles_of_many : tiles_of_task(x.rows(), tile_bytes);
-        parallel_chunks(tiles, grain, ctx, [&](index_t first, index_t last) {
-          product(first, last, output.data, output.strides[0], false);
-        });
-      });
+  /// Error for values on a grid.
+  explicit prepared_masked(const Source& w, const prepare_options& options = {})
+      : base(w.rows(), w.cols(), options) {
+    require(fits(w), concat("prepare: ", kind()), "values on a grid", "reals");
+    options_.activations = activation_type::f32;
+    value_type_ = w.values().reals().type();
+    if constexpr (std::is_same_v<Source, sparse_nm>) {
+      n_ = w.n();
+      m_ = w.m();
+    }
+    fill(w);
+  }
+  static constexpr std::string_view kind() { return Source::kind(); }
+  static bool fits(const Source& w) { return !w.values().is_quantized(); }
+  /// Bytes that a product reads of the weight, padding included.
+  index_t stream_bytes() const { return offsets_.back(); }
+
+  template <class Next>
+  void with_product(matrix_view<const float> x, const context&, const Next& next) const {
+    matrix<float> copy;
+    const auto activations = base::padded(x, padded_columns(), copy);
+    const kernel::masked_operand w{.stream = stream_.data(),
+                                   .offsets = offsets_.data(),
+                                   .rows = rows_,
+                                   .columns = padded_columns(),
+                                   .value_type = value_type_};
+    next([&](index_t first, index_t last, float* y, index_t y_stride, bool add) {
+      kernel::sparse_product(options_.target, w, activations, first, last, y, y_stride, add);
     });
   }
-  static constexpr bool only_writes = false;
-  static constexpr index_t tiles_of_many = 8;  ///< tiles of a task of more than `tile_tokens` tokens
-  index_t rows() const { return rows_; }
-  index_t cols() const { return cols_; }
-  const prepare_options& options() const { return options_; }
-
- protected:
-  static constexpr index_t tile_rows = kernel::tile_format::tile_rows;
-  tiled_operator(index_t rows, index_t cols, const prepare_options& options)
-      : rows_(rows), cols_(cols), options_(options) {
-    require(kernel::is_supported(options.target), "prepare: target",
-            option_text<kernel::target>::format(options.target), "one that this processor has");
-  }
-  using restored_operator<Op>::self;
-  /// x with its columns followed by zeros up to `width`: x itself where it has that many, else in `copy`.
-  static kernel::float_activations padded(matrix_view<const float> x, index_t width, matrix<float>& copy) {
-    if (x.cols() != width) {
-      copy = matrix<float>(x.rows(), width);
-      for (index_t t = 0; t < x.rows(); ++t)
-        std::copy_n(x.data + t * x.strides[0], x.cols(), copy.row(t).data());
+  /// The operator that it was made of.
+  Source restore() const {
+    matrix<std::uint8_t> kept(rows_, cols_);
+    std::vector<std::vector<std::byte>> rows(static_cast<std::size_t>(rows_));
+    for (index_t tile = 0; tile + 1 < static_cast<index_t>(offsets_.size()); ++tile) {
+      const std::uint8_t* p = stream_.data() + offsets_[static_cast<std::size_t>(tile)];
+      for (index_t c = 0; c < padded_columns(); c += block) {
+        const std::uint8_t* masks = p;
+        p += 2 * block;
+        for (index_t i = 0; i < block; ++i)
+          for (index_t r = 0; r < tile_rows; ++r) {
+            if ((masks[2 * i + r / 8] >> r % 8 & 1) == 0) continue;
+            kept(tile * tile_rows + r, c + i) = 1;
+            auto& row = rows[static_cast<std::size_t>(tile * tile_rows + r)];
+            const auto* value = reinterpret_cast<const std::byte*>(p);
+            row.insert(row.end(), value, value + real_bytes());
+            p += real_bytes();
+          }
+      }
     }
-    return {.values = x.cols() == width ? x.data : copy.data(),
-            .stride = x.cols() == width ? x.strides[0] : width,
-            .sums = nullptr,
-            .tokens = x.rows(),
-            .groups = 0};
+    std::vector<std::byte> all;
+    for (const auto& row : rows) all.insert(all.end(), row.begin(), row.end());
+    element_store values(real_array(value_type_, all, nullptr));
+    if constexpr (std::is_same_v<Source, sparse_nm>)
+      return {n_, m_, kept, std::move(values)};
+    else
+      return {kept, std::move(values)};
   }
 
-  index_t rows_, cols_;
-  prepare_options options_;
+ private:
+  static constexpr index_t block = 32;  ///< columns whose masks lie together
+
+  void fill(const Source& w) {
+    const index_t columns = padded_columns();
+    const auto* reals = w.values().reals().bytes().data();
+    std::vector<std::uint8_t> bytes;
+    for (index_t row = 0; row < rows_; row += tile_rows) {
+      std::vector<std::uint16_t> masks(static_cast<std::size_t>(columns));
+      std::array<const std::byte*, tile_rows> next{};
+      for (index_t r = 0; r < std::min(tile_rows, rows_ - row); ++r) {
+        next[static_cast<std::size_t>(r)] = reals;
+        const auto kept = w.columns(row + r);
+        reals += static_cast<index_t>(kept.size()) * real_bytes();
+        for (const auto c : kept) {
+          auto& mask = masks[static_cast<std::size_t>(c)];
+          mask = static_cast<std::uint16_t>(mask | 1U << r);
+        }
+      }
+      for (std::size_t c = 0; c < masks.size(); ++c) {
+        if (c % block == 0)
+          for (std::size_t i = c; i < c + block; ++i) {
+            bytes.push_back(static_cast<std::uint8_t>(masks[i] & 0xffU));
+            bytes.push_back(static_cast<std::uint8_t>(masks[i] >> 8U));
+          }
+        for (std::size_t r = 0; r < next.size(); ++r) {
+          if ((masks[c] >> r & 1U) == 0) continue;
+          const auto* value = reinterpret_cast<const std::uint8_t*>(next[r]);
+          bytes.insert(bytes.end(), value, value + real_bytes());
+          next[r] += real_bytes();
+        }
+      }
+      offsets_.push_back(static_cast<index_t>(bytes.size()));
+    }
+    stream_ = kernel::aligned_bytes(bytes.size());
+    std::copy(bytes.begin(), bytes.end(), stream_.data());
+  }
+  index_t padded_columns() const { return (cols_ + block - 1) / block * block; }
+  index_t real_bytes() const { return bits_of(value_type_) / 8; }
+
+  int n_ = 0, m_ = 0;
+  dtype value_type_ = dtype::f32;
+  std::vector<index_t> offsets_{0};  // [tiles + 1]
+  kernel::aligned_bytes stream_;
 };
+
+}  // namespace tersor::op
+
+// tersor/op/prepared_sparse24.hpp
+
+namespace tersor::op {
 
 /// A 2:4 `sparse_nm` in tiles (kernel/sparse_tile_operand.hpp): values on a grid or reals, and positions, in
 /// the order in which a product reads them. Codes of 1 bit take 2, of 5 to 7 bits 8; groups are padded to 64
@@ -18861,409 +19282,6 @@ class prepared_sparse24 : public tiled_operator<prepared_sparse24> {
   dtype value_type_ = dtype::u8, scale_type_ = dtype::f32;
   std::vector<std::int32_t> chunks_;  // of each group, 64 columns each
   kernel::aligned_bytes stream_;
-};
-
-/// A `sparse_bitmap` or `sparse_nm` of reals as masks of 16 rows and values, column after column. For
-/// densities above a few per cent: a column costs some ten instructions even where it is empty.
-template <class Source>
-class prepared_masked : public tiled_operator<prepared_masked<Source>> {
-  using base = tiled_operator<prepared_masked>;
-  using base::cols_, base::options_, base::rows_, base::tile_rows;
-
- public:
-  /// Error for values on a grid.
-  explicit prepared_masked(const Source& w, const prepare_options& options = {})
-      : base(w.rows(), w.cols(), options) {
-    require(fits(w), concat("prepare: ", kind()), "values on a grid", "reals");
-    options_.activations = activation_type::f32;
-    value_type_ = w.values().reals().type();
-    if constexpr (std::is_same_v<Source, sparse_nm>) {
-      n_ = w.n();
-      m_ = w.m();
-    }
-    fill(w);
-  }
-  static constexpr std::string_view kind() { return Source::kind(); }
-  static bool fits(const Source& w) { return !w.values().is_quantized(); }
-  /// Bytes that a product reads of the weight, padding included.
-  index_t stream_bytes() const { return offsets_.back(); }
-
-  template <class Next>
-  void with_product(matrix_view<const float> x, const context&, const Next& next) const {
-    matrix<float> copy;
-    const auto activations = base::padded(x, padded_columns(), copy);
-    const kernel::masked_operand w{.stream = stream_.data(),
-                                   .offsets = offsets_.data(),
-                                   .rows = rows_,
-                                   .columns = padded_columns(),
-                                   .value_type = value_type_};
-    next([&](index_t first, index_t last, float* y, index_t y_stride, bool add) {
-      kernel::sparse_product(options_.target, w, activations, first, last, y, y_stride, add);
-    });
-  }
-  /// The operator that it was made of.
-  Source restore() const {
-    matrix<std::uint8_t> kept(rows_, cols_);
-    std::vector<std::vector<std::byte>> rows(static_cast<std::size_t>(rows_));
-    for (index_t tile = 0; tile + 1 < static_cast<index_t>(offsets_.size()); ++tile) {
-      const std::uint8_t* p = stream_.data() + offsets_[static_cast<std::size_t>(tile)];
-      for (index_t c = 0; c < padded_columns(); c += block) {
-        const std::uint8_t* masks = p;
-        p += 2 * block;
-        for (index_t i = 0; i < block; ++i)
-          for (index_t r = 0; r < tile_rows; ++r) {
-            if ((masks[2 * i + r / 8] >> r % 8 & 1) == 0) continue;
-            kept(tile * tile_rows + r, c + i) = 1;
-            auto& row = rows[static_cast<std::size_t>(tile * tile_rows + r)];
-            const auto* value = reinterpret_cast<const std::byte*>(p);
-            row.insert(row.end(), value, value + real_bytes());
-            p += real_bytes();
-          }
-      }
-    }
-    std::vector<std::byte> all;
-    for (const auto& row : rows) all.insert(all.end(), row.begin(), row.end());
-    element_store values(real_array(value_type_, all, nullptr));
-    if constexpr (std::is_same_v<Source, sparse_nm>)
-      return {n_, m_, kept, std::move(values)};
-    else
-      return {kept, std::move(values)};
-  }
-
- private:
-  static constexpr index_t block = 32;  ///< columns whose masks lie together
-
-  void fill(const Source& w) {
-    const index_t columns = padded_columns();
-    const auto* reals = w.values().reals().bytes().data();
-    std::vector<std::uint8_t> bytes;
-    for (index_t row = 0; row < rows_; row += tile_rows) {
-      std::vector<std::uint16_t> masks(static_cast<std::size_t>(columns));
-      std::array<const std::byte*, tile_rows> next{};
-      for (index_t r = 0; r < std::min(tile_rows, rows_ - row); ++r) {
-        next[static_cast<std::size_t>(r)] = reals;
-        const auto kept = w.columns(row + r);
-        reals += static_cast<index_t>(kept.size()) * real_bytes();
-        for (const auto c : kept) {
-          auto& mask = masks[static_cast<std::size_t>(c)];
-          mask = static_cast<std::uint16_t>(mask | 1U << r);
-        }
-      }
-      for (std::size_t c = 0; c < masks.size(); ++c) {
-        if (c % block == 0)
-          for (std::size_t i = c; i < c + block; ++i) {
-            bytes.push_back(static_cast<std::uint8_t>(masks[i] & 0xffU));
-            bytes.push_back(static_cast<std::uint8_t>(masks[i] >> 8U));
-          }
-        for (std::size_t r = 0; r < next.size(); ++r) {
-          if ((masks[c] >> r & 1U) == 0) continue;
-          const auto* value = reinterpret_cast<const std::uint8_t*>(next[r]);
-          bytes.insert(bytes.end(), value, value + real_bytes());
-          next[r] += real_bytes();
-        }
-      }
-      offsets_.push_back(static_cast<index_t>(bytes.size()));
-    }
-    stream_ = kernel::aligned_bytes(bytes.size());
-    std::copy(bytes.begin(), bytes.end(), stream_.data());
-  }
-  index_t padded_columns() const { return (cols_ + block - 1) / block * block; }
-  index_t real_bytes() const { return bits_of(value_type_) / 8; }
-
-  int n_ = 0, m_ = 0;
-  dtype value_type_ = dtype::f32;
-  std::vector<index_t> offsets_{0};  // [tiles + 1]
-  kernel::aligned_bytes stream_;
-};
-
-/// A `sparse_csr` with the entries of 16 rows dealt to sixteen lanes (kernel/sparse_tile_operand.hpp): a
-/// product takes sixteen at a time, whatever the rows' lengths, or sixteen tokens. Columns are cut in blocks
-/// whose activations stay in the nearest cache. Padding of 16 rows in a block: 144 bytes, fewer than 16
-/// entries, and some more where they can't be dealt evenly.
-class prepared_csr : public tiled_operator<prepared_csr> {
- public:
-  explicit prepared_csr(const sparse_csr& w, const prepare_options& options = {})
-      : tiled_operator(w.rows(), w.cols(), options), value_type_(w.values().type()) {
-    options_.activations = activation_type::f32;
-    // blocks of few entries would be headers for the most part
-    const index_t worth = w.kept() / std::max<index_t>(1, rows_ * least_entries);
-    blocks_ = std::clamp(worth, pieces(cols_, most_columns), pieces(cols_, cached_columns));
-    block_columns_ = pieces(cols_, blocks_);
-    fill(w);
-  }
-  static constexpr std::string_view kind() { return sparse_csr::kind(); }
-  /// So many that a task finds most activations in a cache which its other rows have brought there.
-  static constexpr index_t tiles_of_many = 64;
-  /// Bytes that a product reads of the weight, padding included.
-  index_t stream_bytes() const {
-    return static_cast<index_t>(stream_.size() + tiles_.size() * sizeof(kernel::dealt_tile));
-  }
-
-  template <class Next>
-  void with_product(matrix_view<const float> x, const context& ctx, const Next& next) const {
-    const kernel::dealt_operand w{.stream = stream_.data(),
-                                  .tiles = tiles_.data(),
-                                  .rows = rows_,
-                                  .blocks = blocks_,
-                                  .block_columns = block_columns_,
-                                  .value_type = value_type_};
-    const auto run = [&](const auto& activations) {
-      next([&](index_t first, index_t last, float* y, index_t y_stride, bool add) {
-        kernel::sparse_product(options_.target, w, activations, first, last, y, y_stride, add);
-      });
-    };
-    if (x.rows() <= kernel::dealt_tokens)
-      return run(kernel::float_activations{
-          .values = x.data, .stride = x.strides[0], .sums = nullptr, .tokens = x.rows(), .groups = 0});
-    const index_t token_blocks = pieces(x.rows(), 16);
-    std::vector<float> values(static_cast<std::size_t>(token_blocks * cols_ * 16));
-    parallel_for(token_blocks, ctx, [&](index_t b) {
-      for (index_t c0 = 0; c0 < cols_; c0 += 256)  // what is written to stays in the nearest cache
-        for (index_t t = 16 * b; t < std::min(x.rows(), 16 * (b + 1)); ++t)
-          for (index_t c = c0; c < std::min(c0 + 256, cols_); ++c)
-            values[static_cast<std::size_t>((b * cols_ + c) * 16 + t % 16)] = x(t, c);
-    });
-    run(kernel::block_activations{.values = values.data(), .columns = cols_, .tokens = x.rows()});
-  }
-  /// The operator that it was made of.
-  sparse_csr restore() const {
-    std::vector<std::int32_t> offsets{0}, columns;
-    std::vector<std::byte> values;
-    for (index_t row = 0; row < rows_; ++row) {
-      for (index_t b = 0; b < blocks_; ++b) {
-        const std::uint8_t* p = stream_.data() + tiles_[tile_number(b, row / tile_rows)].offset;
-        each_entry(dealt(p), row % tile_rows, [&](index_t column_at, index_t value_at) {
-          std::uint16_t c;
-          std::memcpy(&c, p + column_at, sizeof c);
-          columns.push_back(static_cast<std::int32_t>(b * block_columns_ + c));
-          const auto* value = reinterpret_cast<const std::byte*>(p + value_at);
-          values.insert(values.end(), value, value + real_bytes());
-        });
-      }
-      offsets.push_back(static_cast<std::int32_t>(columns.size()));
-    }
-    return {rows_, cols_, std::move(offsets), columns, real_array(value_type_, values, nullptr)};
-  }
-
- private:
-  static constexpr index_t cached_columns = 8192, most_columns = 65536, least_entries = 24;
-
-  static index_t pieces(index_t n, index_t size) {
-    return std::max<index_t>(1, (n + size - 1) / std::max<index_t>(size, 1));
-  }
-  index_t tiles() const { return (rows_ + tile_rows - 1) / tile_rows; }
-  std::size_t tile_number(index_t block, index_t tile) const {
-    return static_cast<std::size_t>(block * tiles() + tile);
-  }
-  void fill(const sparse_csr& w) {
-    const auto column = [&](std::int32_t k) {
-      const auto at = static_cast<std::size_t>(k);
-      return w.narrow_columns().empty() ? index_t{w.wide_columns()[at]} : index_t{w.narrow_columns()[at]};
-    };
-    std::vector<std::int32_t> next(w.offsets().begin(), w.offsets().end() - 1);  // of each row
-    std::vector<std::int32_t> firsts;                                            // of each block and row
-    std::vector<kernel::deal> deals;
-    index_t size = 0;
-    for (index_t b = 0; b < blocks_; ++b)
-      for (index_t row = 0; row < rows_; row += tile_rows) {
-        std::array<std::uint32_t, tile_rows> lengths{};
-        for (index_t r = row; r < std::min(row + tile_rows, rows_); ++r) {
-          auto& k = next[static_cast<std::size_t>(r)];
-          const std::int32_t first = k;
-          while (k < w.offsets()[static_cast<std::size_t>(r) + 1] && column(k) < (b + 1) * block_columns_)
-            ++k;
-          firsts.push_back(first);
-          lengths[static_cast<std::size_t>(r - row)] = static_cast<std::uint32_t>(k - first);
-        }
-        const auto& d = deals.emplace_back(kernel::deal_rows(lengths));
-        tiles_.push_back({size, static_cast<std::int32_t>(d.steps()), static_cast<std::int32_t>(d.even())});
-        size += kernel::dealt_operand::header_bytes + d.steps() * step_bytes();
-      }
-    stream_ = kernel::aligned_bytes(static_cast<std::size_t>(size));
-    for (index_t b = 0; b < blocks_; ++b)
-      for (index_t row = 0; row < rows_; ++row) {
-        const std::size_t tile = tile_number(b, row / tile_rows);
-        std::uint8_t* p = stream_.data() + tiles_[tile].offset;
-        if (row % tile_rows == 0) write_header(deals[tile], p);
-        std::int32_t k = firsts[static_cast<std::size_t>(b * rows_ + row)];
-        each_entry(deals[tile], row % tile_rows, [&](index_t column_at, index_t value_at) {
-          const auto c = static_cast<std::uint16_t>(column(k) - b * block_columns_);
-          std::memcpy(p + column_at, &c, sizeof c);
-          std::memcpy(p + value_at, w.values().bytes().data() + k++ * real_bytes(),
-                      static_cast<std::size_t>(real_bytes()));
-        });
-      }
-  }
-  /// entry(where in the tile its column is, where its value) for those of a row, in order.
-  template <class Entry>
-  void each_entry(const kernel::deal& d, index_t row, const Entry& entry) const {
-    const auto share = [&](std::size_t lane, index_t first, index_t last) {
-      const auto l = static_cast<index_t>(lane);
-      for (index_t k = first; k < last; ++k) {
-        const index_t step = kernel::dealt_operand::header_bytes + k * step_bytes();
-        entry(step + 2 * l, step + 2 * tile_rows + l * real_bytes());
-      }
-    };
-    const auto own = static_cast<std::size_t>(row);
-    share(own, 0, d.own[own]);
-    for (std::size_t l = 0; l < d.helped.size(); ++l)
-      if (d.helped[l] == row && d.end[l] > d.own[l]) share(l, d.own[l], d.end[l]);
-  }
-  static void write_header(const kernel::deal& d, std::uint8_t* p) {
-    for (std::size_t l = 0; l < d.own.size(); ++l) {
-      const std::uint32_t own = d.own[l] << 4U | d.helped[l];
-      std::memcpy(p + 4 * l, &own, sizeof own);
-      std::memcpy(p + 64 + 4 * l, &d.end[l], sizeof own);
-    }
-  }
-  static kernel::deal dealt(const std::uint8_t* p) {
-    kernel::deal d;
-    for (std::size_t l = 0; l < d.own.size(); ++l) {
-      std::memcpy(&d.own[l], p + 4 * l, 4);
-      std::memcpy(&d.end[l], p + 64 + 4 * l, 4);
-      d.helped[l] = static_cast<std::uint8_t>(d.own[l] & 15U);
-      d.own[l] >>= 4U;
-    }
-    return d;
-  }
-  index_t real_bytes() const { return bits_of(value_type_) / 8; }
-  index_t step_bytes() const { return tile_rows * (2 + real_bytes()); }
-
-  dtype value_type_;
-  index_t blocks_ = 1, block_columns_ = 1;
-  std::vector<kernel::dealt_tile> tiles_;  // [blocks][tiles of 16 rows]
-  kernel::aligned_bytes stream_;
-};
-
-}  // namespace tersor::op
-
-namespace tersor::op {
-
-/// A `low_rank` with both factors in tiles of 16 rows, which a product reads as they are stored: f16 and
-/// bf16 factors are half the traffic. The product with B is cut in runs of columns, so that thin factors
-/// give work to all threads; runs are added up in order, and the bits are the same for any number of them.
-class prepared_low_rank : public tiled_operator<prepared_low_rank> {
- public:
-  explicit prepared_low_rank(const low_rank& w, const prepare_options& options = {})
-      : tiled_operator(w.rows(), w.cols(), options), rank_(w.rank()), type_(w.type()) {
-    options_.activations = activation_type::f32;
-    a_ = tiled(w.a());
-    b_ = tiled(w.b());
-  }
-  static constexpr std::string_view kind() { return low_rank::kind(); }
-  index_t rank() const { return rank_; }
-  /// Bytes that a product reads of the weight, padding included.
-  index_t stream_bytes() const { return static_cast<index_t>(a_.size() + b_.size()); }
-
-  template <class Next>
-  void with_product(matrix_view<const float> x, const context&, const Next& next) const {
-    inner_product z(*this, x);
-    const auto w = operand(a_, rows_, rank_);
-    next([&](index_t first, index_t last, float* y, index_t y_stride, bool add) {
-      z.finish();
-      kernel::sparse_product(options_.target, w, z.activations(), first, last, y, y_stride, add);
-    });
-  }
-  /// The operator that it was made of.
-  low_rank restore() const {
-    return {untiled(a_, rows_, rank_).view(), untiled(b_, rank_, cols_).view(), type_};
-  }
-
- private:
-  static constexpr index_t run_columns = 1024;
-
-  kernel::aligned_bytes tiled(const matrix<float>& m) const {
-    const index_t tiles = (m.rows() + tile_rows - 1) / tile_rows;
-    kernel::aligned_bytes bytes(static_cast<std::size_t>(tiles * tile_rows * m.cols() * real_bytes()));
-    std::array<float, tile_rows> column{};
-    std::uint8_t* p = bytes.data();
-    for (index_t row = 0; row < m.rows(); row += tile_rows)
-      for (index_t c = 0; c < m.cols(); ++c, p += tile_rows * real_bytes()) {
-        for (index_t r = 0; r < tile_rows; ++r)
-          column[static_cast<std::size_t>(r)] = row + r < m.rows() ? m(row + r, c) : 0.0F;
-        const auto stored = store_as(type_, std::span<const float>(column));
-        std::memcpy(p, stored.bytes().data(), stored.bytes().size());
-      }
-    return bytes;
-  }
-  matrix<float> untiled(const kernel::aligned_bytes& bytes, index_t rows, index_t cols) const {
-    const auto size = bytes.size();
-    const real_array all(type_, {reinterpret_cast<const std::byte*>(bytes.data()), size}, nullptr);
-    matrix<float> m(rows, cols);
-    for (index_t r = 0; r < rows; ++r)
-      for (index_t c = 0; c < cols; ++c)
-        m(r, c) = all[(r / tile_rows * cols + c) * tile_rows + r % tile_rows];
-    return m;
-  }
-  kernel::real_operand operand(const kernel::aligned_bytes& bytes, index_t rows, index_t cols) const {
-    return {.stream = bytes.data(),
-            .tile_bytes = tile_rows * cols * real_bytes(),
-            .rows = rows,
-            .first = 0,
-            .columns = cols,
-            .value_type = type_};
-  }
-  /// z [tokens, rank] = x Bᵀ, by the threads that come to need it: each takes runs of columns until none is
-  /// left and then waits for those that others have taken. So no thread waits before it has work, as between
-  /// two loops, and in a sum all have begun with other parts.
-  class inner_product {
-   public:
-    inner_product(const prepared_low_rank& w, matrix_view<const float> x)
-        : w_(w),
-          x_(x),
-          tiles_((w.rank_ + tile_rows - 1) / tile_rows),
-          count_(tiles_ * ((w.cols_ + run_columns - 1) / run_columns)),
-          parts_(count_ == 0 ? 0 : count_ / tiles_ * x.rows(), w.rank_),
-          z_(x.rows(), w.rank_),
-          ready_(count_ == 0) {}
-
-    void finish() {
-      if (ready_.load(std::memory_order_acquire)) return;
-      for (index_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) {
-        multiply(i);
-        if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) add_up();
-      }
-      for (int spins = 0; !ready_.load(std::memory_order_acquire); ++spins)
-        spins < patience ? tersor::detail::spin_pause() : std::this_thread::yield();
-    }
-    kernel::float_activations activations() const {
-      return {.values = z_.data(), .stride = z_.cols(), .sums = nullptr, .tokens = z_.rows(), .groups = 0};
-    }
-
-   private:
-    static constexpr int patience = 1000;
-
-    void multiply(index_t i) {
-      const index_t run = i / tiles_, tile = i % tiles_;
-      auto w = w_.operand(w_.b_, w_.rank_, w_.cols_);
-      w.first = run * run_columns;
-      w.columns = std::min(run_columns, w_.cols_ - w.first);
-      const kernel::float_activations a{.values = x_.data + w.first,
-                                        .stride = x_.strides[0],
-                                        .sums = nullptr,
-                                        .tokens = x_.rows(),
-                                        .groups = 0};
-      kernel::sparse_product(w_.options_.target, w, a, tile, tile + 1,
-                             parts_.data() + run * x_.rows() * w_.rank_, w_.rank_, false);
-    }
-    void add_up() {
-      for (index_t i = 0; i < parts_.rows(); ++i)
-        for (index_t k = 0; k < w_.rank_; ++k) z_(i % x_.rows(), k) += parts_(i, k);
-      ready_.store(true, std::memory_order_release);
-    }
-
-    const prepared_low_rank& w_;
-    matrix_view<const float> x_;
-    index_t tiles_, count_;
-    matrix<float> parts_, z_;  // [runs * tokens, rank], [tokens, rank]
-    std::atomic<index_t> next_{0}, done_{0};
-    std::atomic<bool> ready_;
-  };
-  index_t real_bytes() const { return bits_of(type_) / 8; }
-
-  index_t rank_;
-  dtype type_;
-  kernel::aligned_bytes a_, b_;
 };
 
 }  // namespace tersor::op

@@ -23,7 +23,7 @@ TESTED_ELSEWHERE = {
     "kernel/intrinsics.hpp": "tests/op/prepared.cpp",
     "kernel/lanes/avx2.hpp": "tests/op/prepared.cpp",
     "kernel/lanes/avx512.hpp": "tests/op/prepared.cpp",
-    "kernel/lanes/expand_places.hpp": "tests/op/prepared_sparse.cpp",
+    "kernel/lanes/expand_places.hpp": "tests/op/tiled_operator.cpp",
     "kernel/lanes/neon.hpp": "tests/op/prepared.cpp",
     "kernel/ternary_format.hpp": "tests/op/prepared_ternary.cpp",
     "kernel/ternary_product.hpp": "tests/op/prepared_ternary.cpp",
@@ -31,9 +31,9 @@ TESTED_ELSEWHERE = {
     "kernel/lanes/portable.hpp": "tests/kernel/row_products.cpp",
     "kernel/outlier_tile_body.hpp": "tests/kernel/outlier_tile.cpp",
     "kernel/row_products_body.hpp": "tests/kernel/row_products.cpp",
-    "kernel/sparse_tile_operand.hpp": "tests/op/prepared_sparse.cpp",
-    "kernel/sparse_tile_product.hpp": "tests/op/prepared_sparse.cpp",
-    "kernel/sparse_tile_product_portable.hpp": "tests/op/prepared_sparse.cpp",
+    "kernel/sparse_tile_operand.hpp": "tests/op/tiled_operator.cpp",
+    "kernel/sparse_tile_product.hpp": "tests/op/tiled_operator.cpp",
+    "kernel/sparse_tile_product_portable.hpp": "tests/op/tiled_operator.cpp",
     "kernel/tile_operand.hpp": "tests/op/prepared.cpp",
     "kernel/tile_product_avx2.hpp": "tests/op/prepared.cpp",
     "kernel/tile_product_avx512.hpp": "tests/op/prepared.cpp",
@@ -61,6 +61,9 @@ TESTED_ELSEWHERE = {
     "op/every_operator.hpp": "tests/op/load.cpp",
     "pipeline/every_adapter.hpp": "tests/pipeline/adapter_spec.cpp",
     "pipeline/started_adapters.hpp": "tests/pipeline/adapter_spec.cpp",
+    "op/prepared_csr.hpp": "tests/op/tiled_operator.cpp",
+    "op/prepared_masked.hpp": "tests/op/tiled_operator.cpp",
+    "op/prepared_sparse24.hpp": "tests/op/tiled_operator.cpp",
 }
 DATA = ("data", "vectors")
 breaches = []

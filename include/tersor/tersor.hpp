@@ -85,9 +85,11 @@
 #include <tersor/op/permuted.hpp>
 #include <tersor/op/prepared.hpp>
 #include <tersor/op/prepared_binary.hpp>
+#include <tersor/op/prepared_csr.hpp>
 #include <tersor/op/prepared_dense.hpp>
 #include <tersor/op/prepared_low_rank.hpp>
-#include <tersor/op/prepared_sparse.hpp>
+#include <tersor/op/prepared_masked.hpp>
+#include <tersor/op/prepared_sparse24.hpp>
 #include <tersor/op/prepared_sum.hpp>
 #include <tersor/op/prepared_ternary.hpp>
 #include <tersor/op/product.hpp>
@@ -100,6 +102,7 @@
 #include <tersor/op/sum.hpp>
 #include <tersor/op/ternary.hpp>
 #include <tersor/op/tile_stream.hpp>
+#include <tersor/op/tiled_operator.hpp>
 #include <tersor/op/w8a8.hpp>
 
 #include <tersor/grad/attention.hpp>

@@ -1,5 +1,5 @@
-// tersor - tests that kernels stay inside operands at the end of memory (those of tile_product:
-// tile_product.cpp) SPDX-License-Identifier: MIT
+// tersor - tests that kernels stay inside operands at the end of memory; also in tile_product.cpp
+// SPDX-License-Identifier: MIT
 //
 // Every operand is given in the middle of memory, and so that it ends where a page begins that nobody may
 // touch: the same bits. Streams are random bytes, NaN among their scales: what is computed does not matter

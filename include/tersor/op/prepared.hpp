@@ -5,9 +5,11 @@
 #include <tersor/op/codebook.hpp>
 #include <tersor/op/permuted.hpp>
 #include <tersor/op/prepared_binary.hpp>
+#include <tersor/op/prepared_csr.hpp>
 #include <tersor/op/prepared_dense.hpp>
 #include <tersor/op/prepared_low_rank.hpp>
-#include <tersor/op/prepared_sparse.hpp>
+#include <tersor/op/prepared_masked.hpp>
+#include <tersor/op/prepared_sparse24.hpp>
 #include <tersor/op/prepared_sum.hpp>
 #include <tersor/op/prepared_ternary.hpp>
 #include <tersor/op/quantized.hpp>

@@ -6,7 +6,7 @@
 #include <thread>  // std::this_thread
 
 #include <tersor/op/low_rank.hpp>
-#include <tersor/op/prepared_sparse.hpp>
+#include <tersor/op/tiled_operator.hpp>
 
 namespace tersor::op {
 

@@ -1,6 +1,8 @@
-// tersor - tests of op/prepared_sparse.hpp: every target, value type, size and pattern
+// tersor - tests of op/tiled_operator.hpp and the sparse operators made of it: every target, size and pattern
 // SPDX-License-Identifier: MIT
-#include <tersor/op/prepared_sparse.hpp>
+#include <tersor/op/prepared_csr.hpp>
+#include <tersor/op/prepared_masked.hpp>
+#include <tersor/op/prepared_sparse24.hpp>
 
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"
