@@ -41,6 +41,7 @@ TESTED_ELSEWHERE = {
     "kernel/tile_product_portable.hpp": "tests/op/prepared.cpp",
     "op/restored_operator.hpp": "tests/op/prepared.cpp",
     "op/tile_stream.hpp": "tests/op/prepared.cpp",
+    "kv/gear_block.hpp": "tests/kv/gear.cpp",
     "linalg/blas.hpp": "tests/linalg/gemm.cpp",
     "linalg/eigen_product.hpp": "tests/linalg/gemm.cpp",
     "io/operator_archive.hpp": "tests/model/llama_checkpoint.cpp",

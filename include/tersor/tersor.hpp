@@ -177,6 +177,7 @@
 #include <tersor/kv/expected.hpp>
 #include <tersor/kv/full.hpp>
 #include <tersor/kv/gear.hpp>
+#include <tersor/kv/gear_block.hpp>
 #include <tersor/kv/group.hpp>
 #include <tersor/kv/h2o.hpp>
 #include <tersor/kv/key_order.hpp>
