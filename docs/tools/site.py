@@ -50,7 +50,8 @@ def stage(source):
     problems = []
     for page in pages():
         text = (ROOT / page).read_text(encoding="utf-8")
-        copy(page, source)
+        (source / page).parent.mkdir(parents=True, exist_ok=True)
+        (source / page).write_text(plain_pipes(text), encoding="utf-8")
         for target in LINK.findall(CODE.sub("", text)):
             path = urllib.parse.urlsplit(target).path
             if urllib.parse.urlsplit(target).scheme or not path:
@@ -61,6 +62,13 @@ def stage(source):
             else:
                 copy(linked.resolve().relative_to(ROOT), source)
     return problems
+
+
+def plain_pipes(text):
+    """GitHub wants | escaped within code of a table, mkdocs takes it as it is and shows the backslash."""
+    rows = (re.sub(r"`[^`]*`", lambda code: code[0].replace("\\|", "|"), line) if line.startswith("|") else line
+            for line in text.splitlines(keepends=True))
+    return "".join(rows)
 
 
 def copy(name, source):
