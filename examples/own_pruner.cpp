@@ -1,5 +1,5 @@
-// tersor - example: a technique as a header of the library would have it, with everything that follows from
-// it SPDX-License-Identifier: MIT
+// tersor - example: a pruner as the library would have it, and what follows from its members
+// SPDX-License-Identifier: MIT
 //
 // Shows: the parts of the library that a pruner is made of (selection, update, operators that fit the mask);
 // the call, a sum and a spec that come from them. docs/adding_a_technique.md explains each member. Alone

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# tersor - runs the commands of the pages and writes what they print; usage: example_outputs.py [--check] BIN [PAGE]...
+# tersor - runs the commands of the pages and writes what they print; usage: example_outputs.py [--check] BIN [PAGES]
 # SPDX-License-Identifier: MIT
 """BIN is the folder of the built programs (build/release/examples). A block of a page begins with `<!-- output -->`
 or `<!-- output, checked -->` and ends with `<!-- end -->`; the command is the fenced block of language sh before it, run
