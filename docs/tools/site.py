@@ -19,8 +19,10 @@ NAVIGATION = {
     "Quantizers": [f"docs/techniques/{n}.md" for n in ("rtn", "gptq", "awq", "smoothquant", "w8a8", "nf4", "loftq", "lqlora")],
     "Pruners": [f"docs/techniques/{n}.md" for n in ("magnitude", "nm_mask", "wanda", "ria", "sparsegpt", "sp24_store")],
     "Low rank": ["docs/techniques/svd.md"],
-    "KV caches": ["docs/techniques/kv_policies.md", "docs/techniques/kv_codecs.md"],
-    "Adapters": [f"docs/techniques/adapters_{n}.md" for n in ("low_rank", "budget", "other")],
+    "KV caches": [f"docs/techniques/{n}.md" for n in ("kv_policies", "dense", "kivi", "gear", "group", "bfp")],
+    "Adapters": [f"docs/techniques/{n}.md" for n in
+                 ("lora", "lora_plus", "dora", "pissa", "olora", "adalora", "vera", "loha", "lokr", "ia3", "oft", "bone", "bat",
+                  "lamda", "lamda_pp", "aflora", "extract")],
     "Extending": ["docs/your_tensor_type.md", "docs/adding_a_technique.md", "docs/your_operator.md", "docs/your_kernel_path.md"],
     "Reference": ["docs/methods.md", "docs/file_format.md", "docs/reference_numbers.md", "docs/costs.md", "bench/README.md",
                   "docs/design.md", "docs/compatibility.md", "CHANGELOG.md", "examples/data/lm/README.md",

@@ -4,7 +4,8 @@
 """So that no code in a page is code that nobody compiles. A block of a page begins with one of
 
     <!-- comment of struct NAME in FILE -->       the documentation of a type
-    <!-- code of FILE from "BEGIN" to "END" -->   from the first line that begins with BEGIN to the next with END
+    <!-- code of FILE from "BEGIN" to "END" -->   from the first line that begins with BEGIN to the next with END,
+                                                  or, where END is empty, to the next empty line
 
 and ends with `<!-- end -->`. With --check nothing is written, and the program fails if a page is out of date."""
 
@@ -37,10 +38,11 @@ def code(match):
     begin, source, start, stop, end = match.groups()
     lines = lines_of(source)
     first = next((i for i, line in enumerate(lines) if line.startswith(start)), None)
-    last = next((i for i, line in enumerate(lines) if first is not None and i >= first and line.startswith(stop)), None)
+    ends = (lambda line: line.startswith(stop)) if stop else (lambda line: not line)
+    last = next((i for i, line in enumerate(lines) if first is not None and i >= first and ends(line)), None)
     if last is None:
         sys.exit(f"{source}: no lines from {start!r} to {stop!r}")
-    return block(begin, lines[first:last + 1], "cpp", end)
+    return block(begin, lines[first:last + bool(stop)], "cpp", end)
 
 
 def block(begin, lines, language, end):
