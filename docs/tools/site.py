@@ -15,7 +15,8 @@ import urllib.parse
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Sections of the navigation. Pages of docs/ that are in none of them come at the end of "Reference".
 NAVIGATION = {
-    "Start": ["README.md", "docs/getting_started.md", "docs/choosing.md", "docs/from_other_tools.md", "docs/pitfalls.md"],
+    "Start": ["README.md", "docs/getting_started.md", "docs/choosing.md", "docs/report.md",
+              "docs/from_other_tools.md", "docs/pitfalls.md"],
     "Quantizers": [f"docs/techniques/{n}.md" for n in ("rtn", "gptq", "awq", "smoothquant", "w8a8", "nf4", "loftq", "lqlora")],
     "Pruners": [f"docs/techniques/{n}.md" for n in ("magnitude", "nm_mask", "wanda", "ria", "sparsegpt", "sp24_store")],
     "Low rank": ["docs/techniques/svd.md"],
