@@ -15,8 +15,9 @@ have_header() {
 have_package() {
   case "$1" in
     g++) command -v "${CXX:-c++}" || command -v g++ || command -v clang++ ;;
-    cmake | ccache | clang-format | clang-tidy | python3) command -v "$1" ;;
+    cmake | ccache | clang-format | clang-tidy | mkdocs | python3) command -v "$1" ;;
     clang) command -v clang++ ;;
+    gnuplot-nox) command -v gnuplot ;;
     ninja-build) command -v ninja || command -v make ;;
     libeigen3-dev) have_header eigen3/Eigen/Core Eigen/Core ;;
     nlohmann-json3-dev) have_header nlohmann/json.hpp ;;

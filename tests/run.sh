@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
 done
 
 need_packages g++ cmake ninja-build libeigen3-dev nlohmann-json3-dev libfmt-dev libcli11-dev libopenblas-dev \
-  catch2 libxtensor-dev libbenchmark-dev
+  catch2 libxtensor-dev libbenchmark-dev python3 gnuplot-nox
 
 build=${BUILD_DIR:-build/tests}
 jobs=${JOBS:-2}

@@ -137,6 +137,9 @@ for path in files("tests/**/*.cpp"):
         if match and re.search(r'[\[\];\\"#$]', match.group(1)):
             breach(path, number, 'the name of a test case has none of [ ] ; \\ " # $')
 
+if subprocess.run([sys.executable, str(ROOT / "docs/tools/source_blocks.py"), "--check"], check=False).returncode != 0:
+    breach(ROOT / "docs/methods.md", 1, "a block of code in a page differs from its source")
+
 if subprocess.run(["sh", str(ROOT / "docs/tools/umbrella.sh"), "--check"], check=False).returncode != 0:
     breach(ROOT / "include/tersor/tersor.hpp", 1, "an umbrella header is out of date")
 

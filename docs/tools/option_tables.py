@@ -1,30 +1,33 @@
 #!/usr/bin/env python3
-# tersor - writes the option tables of docs/methods.md; usage: python3 docs/tools/option_tables.py [--check] TERSOR
+# tersor - writes the option tables of docs/techniques; usage: python3 docs/tools/option_tables.py [--check] TERSOR
 # SPDX-License-Identifier: MIT
-"""TERSOR is the built command: what it prints for `methods --json` is the source. With --check nothing is
-written, and the program fails if docs/methods.md is out of date or lacks a method of the catalog."""
+"""TERSOR is the built command: what it prints for `methods --json` is the source. A block of a page begins with
+`<!-- options of ID -->` and ends with `<!-- end -->`. With --check nothing is written. Both fail if docs/methods.md
+has no line for a method of the catalog or none of the pages has a block for it."""
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
-PAGE = pathlib.Path(__file__).resolve().parents[1] / "methods.md"
-BEGIN = "<!-- written by docs/tools/option_tables.py -->\n"
-END = "<!-- end -->\n"
+DOCS = pathlib.Path(__file__).resolve().parents[1]
+PAGES = sorted((DOCS / "techniques").glob("*.md"))
+BLOCK = re.compile(r"(<!-- options of (\w+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
 
 
 def table(method):
-    """Heading, header file and one row for each option."""
-    text = f"\n### {method['id']}\n\n`#include <{method['header']}>`. Guarantee: {method['guarantee']}.\n"
+    """Header file, guarantee and one row for each option."""
+    paper = f" Paper: [arXiv {method['arxiv']}](https://arxiv.org/abs/{method['arxiv']})." if method["arxiv"] else ""
+    text = f"\n`#include <{method['header']}>`. Guarantee: {method['guarantee']}.{paper}\n\n"
     if not method["options"]:
-        return text
-    text += "\n| option | default | values | meaning |\n|---|---|---|---|\n"
+        return text + "It has no options.\n\n"
+    text += "| option | default | values | meaning |\n|---|---|---|---|\n"
     for o in method["options"]:
         values = o["range"].replace("|", ", ")
         symbol = f" ({o['symbol']})" if o["symbol"] else ""
         text += f"| `{o['name']}` | {o['default']} | {values} | {o['help']}{symbol} |\n"
-    return text
+    return text + "\n"
 
 
 def main(arguments):
@@ -33,18 +36,27 @@ def main(arguments):
     if len(commands) != 1:
         sys.exit(__doc__)
     output = subprocess.run([commands[0], "methods", "--json"], check=True, capture_output=True, text=True).stdout
-    methods = json.loads(output)
-    page = PAGE.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    after = rest.split(END)[1]
-    expected = before + BEGIN + "".join(map(table, methods)) + "\n" + END + after
-    missing = [m["id"] for m in methods if f"| `{m['id']}` |" not in before]
-    if missing:
-        sys.exit(f"{PAGE.name}: no line for {', '.join(missing)}")
-    if check and page != expected:
-        sys.exit(f"{PAGE.name} is out of date: run python3 docs/tools/option_tables.py {commands[0]}")
-    if not check:
-        PAGE.write_text(expected, encoding="utf-8")
+    methods = {m["id"]: m for m in json.loads(output)}
+    found, stale = set(), []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        ids = [match.group(2) for match in BLOCK.finditer(text)]
+        unknown = [i for i in ids if i not in methods]
+        if unknown:
+            sys.exit(f"{page.name}: no method {', '.join(unknown)} in the catalog")
+        found.update(ids)
+        expected = BLOCK.sub(lambda m: m.group(1) + table(methods[m.group(2)]) + m.group(3), text)
+        if expected != text:
+            stale.append(page.name)
+            if not check:
+                page.write_text(expected, encoding="utf-8")
+    index = (DOCS / "methods.md").read_text(encoding="utf-8")
+    problems = [f"methods.md has no line for {i}" for i in methods if f"| `{i}` |" not in index]
+    problems += [f"no page of docs/techniques has a block '<!-- options of {i} -->'" for i in methods if i not in found]
+    if check:
+        problems += [f"{name} is out of date: run python3 docs/tools/option_tables.py {commands[0]}" for name in stale]
+    if problems:
+        sys.exit("\n".join(problems))
 
 
 main(sys.argv[1:])

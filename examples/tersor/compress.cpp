@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include "command.hpp"
 #include "loaded_model.hpp"
+#include "report_html.hpp"
 
 #include <tersor/pipeline/report_json.hpp>
 
@@ -11,7 +12,7 @@ namespace fs = std::filesystem;
 
 struct options {
   std::string model, spec, calibration, evaluate;
-  std::optional<std::string> out;
+  std::optional<std::string> out, report;
   tersor::index_t calibration_windows = 0;
   tersor::model::evaluation_options evaluation;
   bool dense_activations = false, one_pass = false, force = false, json = false;
@@ -69,6 +70,7 @@ void run(const options& o) {
     calibration = tersor::pipeline::windows_of(dense.encode_file(o.calibration, o.evaluation.window),
                                                o.evaluation.window, o.calibration_windows);
   if (o.out) check_output(o);
+  command::html_report page(o.report, o.force);
 
   // Compression comes before the first evaluation, which takes long: it finds mistakes of the spec at once.
   auto small = dense.model;
@@ -84,6 +86,7 @@ void run(const options& o) {
   }
   const tersor::io::ordered_json provenance{{"spec", recipe.text()},
                                             {"layers", tersor::pipeline::to_json(report, false)}};
+  page.add_spectra(dense.model, small, provenance["layers"], ctx);
   tersor::model::llama_file file(std::move(small));
   file.metadata("tersor.report", provenance.dump());
   if (o.out) {
@@ -102,6 +105,7 @@ void run(const options& o) {
                                    {"seconds", report.seconds},
                                    {"peak_rss_bytes", command::peak_rss_bytes()},
                                    {"layers", tersor::pipeline::to_json(report)}};
+  page.write(o.model, j);
   if (o.json)
     command::print_json(j);
   else
@@ -129,7 +133,8 @@ void command::add_compress(CLI::App& app) {
       ->check(whole_number())
       ->capture_default_str();
   sub->add_option("--out", o->out, "Folder for the compressed model");
-  sub->add_flag("--force", o->force, "Replace that folder if it exists");
+  sub->add_option("--report", o->report, "File for a page of HTML with plots, which needs gnuplot");
+  sub->add_flag("--force", o->force, "Replace that folder, and that page, if it exists");
   sub->add_flag("--dense-activations", o->dense_activations,
                 "Calibrate each block on what the dense blocks before it return");
   sub->add_flag("--one-pass", o->one_pass, "Calibrate all layers of a block at once (not true-sequential)");
