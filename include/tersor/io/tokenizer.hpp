@@ -13,9 +13,9 @@
 // of the file are the caller's business: `encode` adds no beginning-of-text token.
 //
 // Guarantee: decode(encode(x)) == x for every byte string, UTF-8 or not, unless a byte-level file asks for a
-// prefix space, an added token swallows the white space beside it or stands before a SentencePiece text with
-// one, or a SentencePiece vocabulary lacks a character and its bytes. Cost of `encode`: O(n log n) in the
-// longest word, and linear in the text; a word that occurs again is looked up.
+// prefix space, or for added tokens that swallow the white space beside them. With SentencePiece, U+2581
+// becomes a space, and text after an added token has the prefix space too. Cost of `encode`: O(n log n) in
+// the longest word, and linear in the text; a word that occurs again is looked up.
 //
 //   const tersor::io::tokenizer tokens("model-folder");          // or the path of its tokenizer.json
 //   std::vector<int> ids = tokens.encode("The artist is the creator of beautiful things.");
