@@ -62,7 +62,7 @@ TEST_CASE("gguf tokenizer: every kind of byte-level tokenizer.json that a value 
     file.merge_patch(group["patch"]);
     const auto name = group["name"].get<std::string>();
     INFO(name);
-    // a prefix space, digits together, no pattern: llama.cpp has no such kind
+    // a prefix space, digits together, no pattern: there is no such value
     const auto e = error_of([&] { through_gguf(file, 4200); });
     if (!e.empty()) {
       CHECK(holds(e, {"json: pre_tokenizer"}));
@@ -75,7 +75,7 @@ TEST_CASE("gguf tokenizer: every kind of byte-level tokenizer.json that a value 
       CHECK(theirs.encode(item["text"].get<std::string>()) == item["ids"].get<std::vector<int>>());
   }
   CHECK(kinds == std::set<std::string>{"as it is", "GPT-2 pattern as Split", "Llama-3 pattern",
-                                       "Llama-3 pattern, single digits", "merges as strings",
+                                       "Llama-3 pattern, single digits", "single digits", "merges as strings",
                                        "added tokens"});
 }
 

@@ -94,6 +94,11 @@ inline json byte_level_part(bool use_regex) {
   return {
       {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
 }
+inline constexpr const char* gpt2_pattern =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+inline json split_part(const std::string& pattern) {
+  return {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
+}
 inline json pre_tokenizer_part(gguf_words words) {
   const auto sequence = [](json first, bool use_regex) -> json {
     return {{"type", "Sequence"},
@@ -105,9 +110,7 @@ inline json pre_tokenizer_part(gguf_words words) {
   const std::string pattern = concat("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}",
                                      words == gguf_words::llama3 ? "{1,3}" : "",
                                      "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+");
-  return sequence(
-      {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}},
-      false);
+  return sequence(split_part(pattern), false);
 }
 
 /// The splits of the tokens of a SentencePiece vocabulary into two tokens, best score first: what the
@@ -236,20 +239,27 @@ namespace detail {
 inline std::string_view gguf_pre_of(const json& tokenizer_file, std::string_view where) {
   const json& part = member(tokenizer_file, "pre_tokenizer", where);
   const bool ignore = get<bool>(member(tokenizer_file, "model", where), "ignore_merges", where, false);
-  // Two descriptions are the same pattern if they are once what cannot change a split is left out.
+  // Two descriptions are the same if they are so without what cannot change a split; and the GPT-2 pattern
+  // may be a Split of its own.
   const auto essence = [](json p) {
     const auto clean = [](json& step) {
       step.erase("trim_offsets");
-      if (step.value("type", "") != "ByteLevel") step.erase("add_prefix_space");
-      if (step.value("type", "") == "Sequence" || step.value("type", "") == "Split") step.erase("use_regex");
+      if (step.value("type", "") != "ByteLevel")
+        for (const char* key : {"add_prefix_space", "use_regex"}) step.erase(key);
     };
     clean(p);
-    if (const auto steps = p.find("pretokenizers"); steps != p.end())
+    if (const auto steps = p.find("pretokenizers"); steps != p.end()) {
       for (json& step : *steps) clean(step);
+      json split = split_part(gpt2_pattern), bytes = byte_level_part(false);
+      clean(bytes);
+      if (*steps == json::array({split, bytes})) {
+        p = byte_level_part(true);
+        clean(p);
+      }
+    }
     return p;
   };
   require(part.is_object(), concat(where, ": pre_tokenizer"), type_of(part), "an object");
-  // The GPT-2 pattern may be a step of its own.
   for (const auto& p : gguf_pres)
     if (p.ignore_merges == ignore && essence(part) == essence(pre_tokenizer_part(p.words))) return p.name;
   fail(concat(where, ": pre_tokenizer"), json_text(part),
