@@ -11,6 +11,7 @@
 #include <tersor/core/float16.hpp>
 #include <tersor/core/float8.hpp>
 #include <tersor/core/freeze_mask.hpp>
+#include <tersor/core/ggml_type.hpp>
 #include <tersor/core/level_table.hpp>
 #include <tersor/core/matrix.hpp>
 #include <tersor/core/nearest.hpp>
@@ -77,6 +78,8 @@
 #include <tersor/op/dense.hpp>
 #include <tersor/op/element_store.hpp>
 #include <tersor/op/every_operator.hpp>
+#include <tersor/op/ggml_blocks.hpp>
+#include <tersor/op/ggml_decode.hpp>
 #include <tersor/op/load.hpp>
 #include <tersor/op/low_rank.hpp>
 #include <tersor/op/operator.hpp>
@@ -209,6 +212,7 @@
 
 #include <tersor/quant/awq.hpp>
 #include <tersor/quant/awq_layout.hpp>
+#include <tersor/quant/ggml_encode.hpp>
 #include <tersor/quant/gptq.hpp>
 #include <tersor/quant/gptq_layout.hpp>
 #include <tersor/quant/loftq.hpp>

@@ -244,12 +244,13 @@ inline llama load_llama_gguf(const io::gguf_file& file) {
   };
   const auto read = [&](const std::string& name, index_t out, index_t in) -> op::any_operator {
     const auto& t = find(name + ".weight", {out, in});
-    auto rows = description.interleaved() ? detail::rotary_rows_of(name, c) : std::vector<std::int32_t>();
+    const auto rows =
+        description.interleaved() ? detail::rotary_rows_of(name, c) : std::vector<std::int32_t>();
     op::any_operator op;
     if (const auto type = detail::real_type(t.type))
       op = op::dense(out, in, detail::read_reals(file, t, *type, rows));
     else
-      op = op::ggml_blocks(t.type, out, in, file.bytes(t.name), file.mapping(), std::move(rows));
+      op = op::ggml_blocks(t.type, out, in, file.bytes(t.name), file.mapping(), rows);
     require_finite(op.to_dense().view(), concat(where, ": ", t.name));
     return op;
   };
@@ -376,13 +377,15 @@ inline ggml_type fitting_type(ggml_type wanted, index_t columns) {
     case ggml_type::tq2_0:
       return ggml_type::q4_0;
     default:
-      return ggml_type::iq4_nl;
+      return quant::can_encode(ggml_type::iq4_nl) ? ggml_type::iq4_nl : ggml_type::q4_0;
   }
 }
 /// The type of what makes the logits, which errors reach directly: 6 bits where the linears have fewer.
 inline ggml_type head_type(ggml_type linears, index_t columns) {
   if (real_type(linears) || linears == ggml_type::q8_0) return fitting_type(linears, columns);
-  return fitting_type(ggml_type::q6_k, columns);
+  // 8 bits where there is no encoder for 6
+  const auto fine = quant::can_encode(ggml_type::q6_k) ? ggml_type::q6_k : ggml_type::q8_0;
+  return fitting_type(fine, columns);
 }
 
 /// theta, and the divisors of the frequencies theta^(-2i / head_dim) that give those of a model.
@@ -489,6 +492,10 @@ inline void save_llama_gguf(const llama& m, const io::json& tokenizer, std::stri
       return real ? detail::bytes_of_reals(*real, w.values()) : quant::encode(type, w.view(), weights, ctx);
     };
   };
+  const auto shapes = m.linear_shapes();
+  for (const auto& [name, values] : options.importance)
+    require(std::ranges::any_of(shapes, [&name = name](const auto& l) { return l.name == name; }),
+            "importance", name, "a linear of the model's blocks");
   const auto type = options.type;
   const auto head = detail::head_type(type, c.hidden_size);
   matrix_tensor("model.embed_tokens",
@@ -511,12 +518,9 @@ inline void save_llama_gguf(const llama& m, const io::json& tokenizer, std::stri
           dtype::f32, detail::with_file_rows(std::move(column), detail::rotary_rows_of(name, c)).values());
     };
   }
-  for (const auto& l : m.linear_shapes())
+  for (const auto& l : shapes)
     matrix_tensor(l.name, detail::fitting_type(type, l.in), l.out, l.in,
                   [&m, name = l.name] { return m.linear(name).to_dense(); });
-  for (const auto& [name, values] : options.importance)
-    require(sources.contains(detail::gguf_name(name + ".weight")), "importance", name,
-            "a linear of the model");
   if (blocks) out.set("general.quantization_version", std::uint32_t{2});
   io::set_tokenizer(out, tokenizer, c.vocab_size, c.bos_token_id, c.eos_token_id, where);
   long long done = 0;
