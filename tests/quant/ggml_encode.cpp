@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: MIT
 #include <tersor/quant/ggml_encode.hpp>
 
+#include <map>
+
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"
 
