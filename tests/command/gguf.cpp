@@ -30,9 +30,14 @@ TEST_CASE("command: a GGUF file is a model") {
   CHECK(json_of(of_folder).at("perplexity") == json_of(of_file).at("perplexity"));
   of_file.insert(of_file.end(), {"--against", files.model()});
   CHECK(json_of(of_file).at("kl_divergence") == 0.0);
-  for (const char* command : {"generate", "logits"}) {
-    const auto a = run({command, files.model(), "--prompt", "It was"}),
-               b = run({command, gguf, "--prompt", "It was"});
+  for (const std::vector<std::string>& options :
+       {std::vector<std::string>{"generate", "--tokens", "5"}, std::vector<std::string>{"logits"}}) {
+    const auto of = [&](const std::string& model) {
+      auto arguments = options;
+      arguments.insert(arguments.begin() + 1, {model, "--prompt", "It was"});
+      return run(arguments);
+    };
+    const auto a = of(files.model()), b = of(gguf);
     CHECK(a.code == 0);
     CHECK(b.code == 0);
     CHECK(a.out == b.out);

@@ -108,7 +108,8 @@ TEST_CASE("gguf tokenizer: the values of pre") {
 }
 
 TEST_CASE("gguf tokenizer: SentencePiece by scores") {
-  for (const json& group : read_json_file(root / "tests/data/io/piece_cases.json")["groups"]) {
+  const json data = read_json_file(root / "tests/data/io/piece_cases.json");
+  for (const json& group : data["groups"]) {
     json file = pieces();
     file.merge_patch(group["patch"]);
     const auto back = through_gguf(file, 702);
