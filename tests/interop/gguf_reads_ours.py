@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# tersor - checks that the Python package gguf reads the files of `tersor convert` and the library with equal values
+# tersor - checks that the Python package gguf reads the files of save_llama_gguf with equal values
 # SPDX-License-Identifier: MIT
 #
 #   pip install gguf==0.19.0 numpy==2.4.6 safetensors==0.8.0
