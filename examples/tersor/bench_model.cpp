@@ -55,7 +55,7 @@ void run(options o) {
   const auto ctx = o.run.context();
   tersor::require(o.decode >= 1, "--decode", o.decode, "at least 1");
   tersor::require(o.runs >= 1, "--runs", o.runs, "at least 1");
-  auto m = tersor::model::load_llama(o.model);
+  auto m = command::load_model(o.model);
   const auto& c = m.config();
   if (o.contexts.empty())
     for (index_t n = 32; n + o.decode <= c.max_position_embeddings && n <= 32768; n *= 4)
@@ -123,7 +123,7 @@ void run(options o) {
 void command::add_bench_model(CLI::App& bench) {
   auto o = std::make_shared<options>();
   auto* sub = bench.add_subcommand("model", "Tokens a second of a model, reading prompts and decoding");
-  sub->add_option("MODEL", o->model, "Model folder, dense or compressed")->required();
+  sub->add_option("MODEL", o->model, "Model folder, dense or compressed, or GGUF file")->required();
   sub->add_option("--with", o->spec, "Compress it first, e.g. \"rtn(bits=4,group_size=32)\"");
   sub->add_option("--kv", o->kv, "Compress the KV caches, e.g. \"kivi(bits=2)\"");
   sub->add_option("--context", o->contexts,

@@ -62,7 +62,7 @@ void run(const options& o) {
   auto ctx = o.run.context();
   ctx.is_cancelled = [] { return command::interruption != 0; };
   const command::loaded_model dense(o.model);
-  const auto bytes_before = tersor::io::checkpoint(o.model).file_bytes();
+  const auto bytes_before = dense.file_bytes();
   std::vector<int> evaluation;
   if (!o.evaluate.empty()) evaluation = dense.encode_file(o.evaluate, o.evaluation.window);
   std::vector<std::vector<int>> calibration;
@@ -91,7 +91,7 @@ void run(const options& o) {
   file.metadata("tersor.report", provenance.dump());
   if (o.out) {
     tersor::io::output_folder out(*o.out, o.force);
-    tersor::model::save_llama(file, o.model, out);
+    dense.save(file, out);
     ctx.step("saving", 1, 1);
     out.commit();
   }
@@ -117,7 +117,8 @@ void run(const options& o) {
 void command::add_compress(CLI::App& app) {
   auto o = std::make_shared<options>();
   auto* sub = app.add_subcommand("compress", "Compress a model and measure what that did");
-  sub->add_option("MODEL", o->model, "Folder with config.json, tokenizer.json and weights")->required();
+  sub->add_option("MODEL", o->model, "Folder with config.json, tokenizer.json and weights, or a GGUF file")
+      ->required();
   sub->add_option("--with", o->spec,
                   "What to do, e.g. \"awq|gptq(bits=3)+svd(rank=16); *.down_proj: gptq(bits=8)\"")
       ->required();

@@ -53,7 +53,7 @@ void command::add_eval(CLI::App& app) {
   auto o = std::make_shared<options>();
   auto* sub = app.add_subcommand("eval", "Perplexity of a model on a text");
   sub->add_option("MODEL", o->model,
-                  "Folder with config.json, tokenizer.json and weights, dense or compressed")
+                  "Folder with config.json, tokenizer.json and weights, dense or compressed, or a GGUF file")
       ->required();
   sub->add_option("--text", o->text, "Text file")->required();
   sub->add_option("--adapter", o->adapter, "Folder of a PEFT adapter for the model");
@@ -94,7 +94,7 @@ void command::add_eval(CLI::App& app) {
                                {"windows", r.nll_per_window.size()},
                                {"seconds", seconds}};
     if (!o->against.empty()) {
-      const auto reference = tersor::model::load_llama(o->against);
+      const auto reference = load_model(o->against);
       const auto d = tersor::model::divergence(reference, m.model, ids, o->evaluation, ctx);
       j["kl_divergence"] = d.kl_divergence;
       j["same_top_token_rate"] = d.same_top_token_rate;

@@ -120,7 +120,7 @@ void run(options o) {
   const double seconds = clock.seconds();
   if (o.all_weights) {
     tuner->store_weights(base);
-    tersor::model::save_llama(tersor::model::llama_file(base), o.model, out);
+    m.save(tersor::model::llama_file(base), out);
     out.commit();
   } else {
     tersor::io::write_peft(tersor::pipeline::to_peft(method, started, o.targets), o.out, o.force);
@@ -158,7 +158,7 @@ void run(options o) {
 void command::add_finetune(CLI::App& app) {
   auto o = std::make_shared<options>();
   auto* sub = app.add_subcommand("finetune", "Train an adapter of a model on a text");
-  sub->add_option("MODEL", o->model, "Model folder")->required();
+  sub->add_option("MODEL", o->model, "Model folder or GGUF file")->required();
   sub->add_option("--adapter", o->adapter, "Method, e.g. \"lora(rank=8,alpha=16)\"");
   sub->add_flag("--all-weights", o->all_weights, "Train the model itself instead; --out gets a model");
   sub->add_option("--data", o->data, "Text to train on")->required();

@@ -14,7 +14,7 @@ void command::add_generate(CLI::App& app) {
   };
   auto o = std::make_shared<options>();
   auto* sub = app.add_subcommand("generate", "Continue a prompt");
-  sub->add_option("MODEL", o->model, "Model folder")->required();
+  sub->add_option("MODEL", o->model, "Model folder or GGUF file")->required();
   sub->add_option("--prompt", o->prompt, "Text")->required();
   sub->add_option("--adapter", o->adapter, "Folder of a PEFT adapter for the model");
   sub->add_option("--tokens", o->generation.tokens, "New tokens at most")
@@ -34,6 +34,9 @@ void command::add_generate(CLI::App& app) {
     const auto policy =
         o->kv.empty() ? tersor::model::exact_cache() : tersor::pipeline::parse_cache_spec(o->kv).policy();
     const auto text = tersor::model::generate(m.model, ids, o->generation, ctx, policy);
-    fmt::print("{}{}\n", o->prompt, m.tokenizer.decode(text));
+    // Not decode(), which takes the first space of a text away.
+    std::string continuation;
+    for (const int id : text) continuation += m.tokenizer.bytes(id);
+    fmt::print("{}{}\n", o->prompt, continuation);
   });
 }

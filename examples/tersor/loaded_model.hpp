@@ -11,17 +11,30 @@
 
 namespace command {
 
-/// A model folder, or a weight file in one, with its tokenizer.
+inline bool is_gguf(const std::filesystem::path& path) {
+  return path.extension() == ".gguf" && !std::filesystem::is_directory(path);
+}
+
+/// The model of a folder, of a weight file in one, or of a GGUF file.
+tersor::model::llama load_model(const std::filesystem::path& path);
+
+/// Such a model with its tokenizer.
 struct loaded_model {
+  std::filesystem::path path;
   tersor::model::llama model;
   tersor::io::tokenizer tokenizer;
 
   /// @param adapter folder of a PEFT adapter for its slots, or empty.
   explicit loaded_model(const std::filesystem::path& path, const std::filesystem::path& adapter = {});
 
+  /// Where the files of a model are: its folder, or the GGUF file alone.
   static std::filesystem::path folder_of(const std::filesystem::path& path) {
-    return std::filesystem::is_directory(path) ? path : path.parent_path();
+    return std::filesystem::is_directory(path) || is_gguf(path) ? path : path.parent_path();
   }
+  /// Bytes of its weight files.
+  std::uint64_t file_bytes() const;
+  /// Writes weights beside the model's config and tokenizer, in the layout of a folder.
+  void save(const tersor::model::llama_file& file, const tersor::io::output_folder& out) const;
 
   /// [bos] + BPE(text).
   std::vector<int> encode(std::string_view text, bool bos = true) const {

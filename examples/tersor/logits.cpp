@@ -29,7 +29,7 @@ void command::add_logits(CLI::App& app) {
   };
   auto o = std::make_shared<options>();
   auto* sub = app.add_subcommand("logits", "Logits of the token after a prompt");
-  sub->add_option("MODEL", o->model, "Model folder")->required();
+  sub->add_option("MODEL", o->model, "Model folder or GGUF file")->required();
   sub->add_option("--prompt", o->prompt, "Text")->required();
   sub->add_option("--adapter", o->adapter, "Folder of a PEFT adapter for the model");
   sub->add_flag("--no-bos", o->no_bos, "Do not put the beginning-of-sequence token first");

@@ -55,7 +55,7 @@ void merge(const merge_options& o) {
   tersor::model::llama_file file(std::move(m.model));
   file.metadata("tersor.report",
                 tersor::io::ordered_json{{"spec", recipe.text()}, {"layers", layers}}.dump());
-  tersor::model::save_llama(file, o.model, out);
+  m.save(file, out);
   out.commit();
 
   if (o.json) {
@@ -79,7 +79,7 @@ void merge(const merge_options& o) {
 void command::add_merge(CLI::App& app) {
   auto o = std::make_shared<merge_options>();
   auto* sub = app.add_subcommand("merge", "Put an adapter into the weights of its base");
-  sub->add_option("MODEL", o->model, "Model folder, dense or compressed")->required();
+  sub->add_option("MODEL", o->model, "Model folder, dense or compressed, or GGUF file")->required();
   sub->add_option("--adapter", o->adapter, "Folder of the adapter")->required();
   sub->add_option("--out", o->out, "Folder for the merged model")->required();
   sub->add_option("--as", o->spec,

@@ -7,6 +7,9 @@
 #include <tersor/io/byte_pairs.hpp>
 #include <tersor/io/checkpoint.hpp>
 #include <tersor/io/file.hpp>
+#include <tersor/io/gguf.hpp>
+#include <tersor/io/gguf_tokenizer.hpp>
+#include <tersor/io/gguf_writer.hpp>
 #include <tersor/io/json.hpp>
 #include <tersor/io/json_parser.hpp>
 #include <tersor/io/json_value.hpp>
@@ -36,6 +39,7 @@
 #include <tersor/model/llama.hpp>
 #include <tersor/model/llama_checkpoint.hpp>
 #include <tersor/model/llama_config.hpp>
+#include <tersor/model/llama_gguf.hpp>
 #include <tersor/model/llama_graph.hpp>
 #include <tersor/model/peft_model.hpp>
 #include <tersor/model/prepare.hpp>

@@ -78,6 +78,8 @@
 #include <tersor/op/dense.hpp>
 #include <tersor/op/element_store.hpp>
 #include <tersor/op/every_operator.hpp>
+#include <tersor/op/ggml_blocks.hpp>
+#include <tersor/op/ggml_decode.hpp>
 #include <tersor/op/load.hpp>
 #include <tersor/op/low_rank.hpp>
 #include <tersor/op/operator.hpp>
@@ -214,6 +216,7 @@
 
 #include <tersor/quant/awq.hpp>
 #include <tersor/quant/awq_layout.hpp>
+#include <tersor/quant/ggml_encode.hpp>
 #include <tersor/quant/gptq.hpp>
 #include <tersor/quant/gptq_layout.hpp>
 #include <tersor/quant/loftq.hpp>

@@ -83,3 +83,12 @@ TEST_CASE("byte pairs: the queue gives what the definition gives") {
     CHECK(encode(pairs, word) == by_definition(rules, word));
   }
 }
+
+TEST_CASE("byte pairs: tokens are merged like bytes") {
+  byte_pairs pairs;
+  pairs.set_merge(7, 8, 0, 9);
+  pairs.set_merge(9, 9, 1, 10);
+  std::vector<int> ids{1};
+  pairs.merge_tokens(std::vector<int>{7, 8, 7, 8, 7}, ids);
+  CHECK(ids == std::vector<int>{1, 10, 7});
+}

@@ -180,6 +180,60 @@ TEST_CASE("tokenizer: agrees with the reference on every kind of file it reads")
   }
 }
 
+// Expected: Hugging Face tokenizers 0.23.3, see tests/data/io/make_piece_cases.py.
+TEST_CASE("tokenizer: SentencePiece vocabularies agree with the reference") {
+  const json data = read_json_file(root / "tests/data/io/piece_cases.json");
+  REQUIRE(data["groups"].size() == 2);
+  for (const json& group : data["groups"]) {
+    json file = data["tokenizer"];
+    file.merge_patch(group["patch"]);
+    const tokenizer t(file, "pieces");
+    for (const json& item : group["cases"]) {
+      INFO(item["text"].dump(-1, ' ', true));
+      const auto ids = t.encode(item["text"].get<std::string>());
+      CHECK(ids == item["ids"].get<std::vector<int>>());
+      CHECK(t.decode(ids) == item["decoded"].get<std::string>());
+    }
+    CHECK(t.is_special(1));
+    CHECK(t.bytes(*t.token_to_id("<0x41>")) == "A");
+    CHECK(t.decode(t.encode("\xFF\xC3(")) == "\xFF\xC3(");  // bytes that are not UTF-8
+  }
+}
+
+TEST_CASE("tokenizer: SentencePiece characters that the vocabulary lacks") {
+  json file = read_json_file(root / "tests/data/io/piece_cases.json")["tokenizer"];
+  const auto bytes = tokenizer(file, "pieces").encode("\u00fcx");
+  CHECK(bytes.size() > 2);
+  file["model"]["byte_fallback"] = false;
+  // Side by side they are one unknown token.
+  const tokenizer unknown(file, "pieces");
+  const auto ids = unknown.encode("a\u00fc\u00fca\u00fc");
+  CHECK(std::count(ids.begin(), ids.end(), 0) == 2);
+  file["model"]["unk_token"] = nullptr;
+  CHECK(holds(error_of([&] { tokenizer(file, "pieces").encode("\u00fc"); }), {"text", "\u00fc", "pieces"}));
+}
+
+TEST_CASE("tokenizer: SentencePiece files it does not read are refused by name") {
+  const json good = read_json_file(root / "tests/data/io/piece_cases.json")["tokenizer"];
+  const auto with = [&](const char* pointer, const json& value) {
+    json file = good;
+    file[json::json_pointer(pointer)] = value;
+    return load_error(file);
+  };
+  CHECK(with("/normalizer", good["normalizer"]).empty());
+  CHECK(holds(with("/normalizer/normalizers/0/prepend", "_"), {"normalizer: Prepend", "_"}));
+  CHECK(holds(with("/normalizer/normalizers/1/content", "_"), {"normalizer: Replace", "  by _"}));
+  CHECK(holds(with("/normalizer/normalizers/1", {{"type", "NFKC"}}), {"normalizer", "NFKC"}));
+  CHECK(holds(with("/normalizer", good["normalizer"]["normalizers"][0]), {"normalizer", "Prepend"}));
+  CHECK(holds(with("/pre_tokenizer", {{"type", "Metaspace"}}), {"pre_tokenizer", "object", "null"}));
+  CHECK(holds(with("/decoder", {{"type", "ByteLevel"}}), {"decoder", "ByteLevel", "Sequence"}));
+  CHECK(holds(with("/model/ignore_merges", true), {"ignore_merges"}));
+  CHECK(holds(with("/model/unk_token", "<none>"), {"unk_token", "<none>"}));
+  json bytes = small();
+  bytes["model"]["byte_fallback"] = true;
+  CHECK(holds(load_error(bytes), {"byte_fallback"}));
+}
+
 TEST_CASE("tokenizer: files it does not read are refused by name") {
   json file = small();
   SECTION("kinds") {

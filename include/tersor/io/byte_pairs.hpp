@@ -7,6 +7,7 @@
 #include <cstdint>        // std::uint64_t
 #include <limits>         // std::numeric_limits
 #include <queue>          // std::priority_queue
+#include <span>           // std::span
 #include <string_view>    // std::string_view
 #include <tuple>          // std::tie
 #include <unordered_map>  // std::unordered_map
@@ -28,10 +29,22 @@ class byte_pairs {
     merges_[pair_key(left, right)] = {rank, id};
   }
 
-  /// Appends the ids of one word to `ids`: its bytes, then again and again the merge of the lowest rank,
-  /// leftmost first. Symbols form a linked list; a queue holds the possible merges, of which outdated ones
-  /// are skipped. A byte without a token is an error, which says that `where` lacks it.
+  /// Appends the ids of one word to `ids`: its bytes, merged. A byte without a token is an error, which says
+  /// that `where` lacks it.
   void encode(std::string_view word, std::vector<int>& ids, std::string_view where) const {
+    std::vector<int> bytes(word.size());
+    for (std::size_t i = 0; i < word.size(); ++i) {
+      const auto byte = static_cast<unsigned char>(word[i]);
+      require(byte_ids_[byte] >= 0, "text", concat("byte ", static_cast<int>(byte)),
+              "bytes that the vocabulary of ", where, " has");
+      bytes[i] = byte_ids_[byte];
+    }
+    merge_tokens(bytes, ids);
+  }
+
+  /// Appends `tokens` to `ids` after again and again the merge of the lowest rank, leftmost first. Symbols
+  /// form a linked list; a queue holds the possible merges, of which outdated ones are skipped.
+  void merge_tokens(std::span<const int> tokens, std::vector<int>& ids) const {
     struct symbol {
       int id;
       std::size_t previous, next;
@@ -46,13 +59,9 @@ class byte_pairs {
     };
     constexpr std::size_t none = std::numeric_limits<std::size_t>::max();
     constexpr int merged = -1;
-    std::vector<symbol> symbols(word.size());
-    for (std::size_t i = 0; i < word.size(); ++i) {
-      const auto byte = static_cast<unsigned char>(word[i]);
-      require(byte_ids_[byte] >= 0, "text", concat("byte ", static_cast<int>(byte)),
-              "bytes that the vocabulary of ", where, " has");
-      symbols[i] = {byte_ids_[byte], i == 0 ? none : i - 1, i + 1 == word.size() ? none : i + 1};
-    }
+    std::vector<symbol> symbols(tokens.size());
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+      symbols[i] = {tokens[i], i == 0 ? none : i - 1, i + 1 == tokens.size() ? none : i + 1};
     std::priority_queue<candidate> queue;
     const auto find = [&](std::size_t left) {
       const std::size_t right = symbols[left].next;

@@ -1,15 +1,21 @@
-// tersor - byte-level BPE tokenizers as Hugging Face tokenizer.json files describe them
+// tersor - BPE tokenizers, byte-level or of SentencePiece, as Hugging Face tokenizer.json files describe them
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// What is read: model BPE; the pre-tokenizers of pre_tokenizer.hpp; no normalizer; decoder ByteLevel; added
-// tokens. This covers the GPT-2, RoBERTa and Llama-3 families. Everything else is an error that names it. The
-// post-processor, truncation and padding of the file are the caller's business: `encode` adds no
-// beginning-of-text token.
+// What is read: model BPE, of two kinds.
+// - Byte-level (GPT-2, RoBERTa, Llama 3): the pre-tokenizers of pre_tokenizer.hpp; no normalizer; decoder
+//   ByteLevel.
+// - SentencePiece (Llama 2): spaces written as "\u2581", one more before the text if a normalizer Prepend
+// says
+//   so; no pre-tokenizer; characters that the vocabulary lacks become tokens "<0x00>" to "<0xFF>"
+//   (byte_fallback), or the unknown token.
+// Added tokens of both. Everything else is an error that names it. The post-processor, truncation and padding
+// of the file are the caller's business: `encode` adds no beginning-of-text token.
 //
-// Guarantee: decode(encode(x)) == x for every byte string, UTF-8 or not, unless the file asks for a prefix
-// space or for added tokens that swallow the white space beside them. Cost of `encode`: O(n log n) in the
-// longest word, and linear in the text; a word that occurs again is looked up.
+// Guarantee: decode(encode(x)) == x for every byte string, UTF-8 or not, unless a byte-level file asks for a
+// prefix space, or for added tokens that swallow the white space beside them. With SentencePiece, U+2581
+// becomes a space, and text after an added token has the prefix space too. Cost of `encode`: O(n log n) in
+// the longest word, and linear in the text; a word that occurs again is looked up.
 //
 //   const tersor::io::tokenizer tokens("model-folder");          // or the path of its tokenizer.json
 //   std::vector<int> ids = tokens.encode("The artist is the creator of beautiful things.");
@@ -79,21 +85,52 @@ struct string_hash {
 template <class T>
 using string_map = std::unordered_map<std::string, T, string_hash, std::equal_to<>>;
 
+/// The space of a SentencePiece vocabulary, U+2581.
+inline constexpr std::string_view piece_space = "\xE2\x96\x81";
+
+/// `text` with every `from` replaced by `to`.
+inline std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
+  std::string result;
+  for (std::size_t done = 0;;) {
+    const std::size_t found = text.find(from, done);
+    result += text.substr(done, found - done);
+    if (found == text.npos) return result;
+    result += to;
+    done = found + from.size();
+  }
+}
+
+/// The byte of a token "<0xNN>", or nothing.
+inline std::optional<char> byte_of_piece(std::string_view token) {
+  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return std::nullopt;
+  int value = 0;
+  for (const char c : token.substr(3, 2)) {
+    const bool digit = c >= '0' && c <= '9', letter = c >= 'A' && c <= 'F';
+    if (!digit && !letter) return std::nullopt;
+    value = 16 * value + (digit ? c - '0' : c - 'A' + 10);
+  }
+  return static_cast<char>(value);
+}
+
 }  // namespace detail
 
-/// A byte-level BPE tokenizer. Immutable after construction: one object may serve many threads.
+/// A BPE tokenizer. Immutable after construction: one object may serve many threads.
 class tokenizer {
  public:
   /// Reads `path`, a tokenizer.json or the folder that holds it.
   explicit tokenizer(const std::filesystem::path& path) : tokenizer(load(path)) {}
   /// From parsed JSON. @param where names it in errors.
   tokenizer(const json& file, std::string_view where) : where_(where) {
-    refuse_normalizer(file);
+    read_normalizer(file);
     read_model(member(file, "model", where_));
     read_added_tokens(file);
-    words_ = pre_tokenizer(member(file, "pre_tokenizer", where_), where_ + ": pre_tokenizer");
+    const json& words = member(file, "pre_tokenizer", where_);
+    if (pieces_)
+      require(words.is_null(), where_ + ": pre_tokenizer", type_of(words), "null beside this normalizer");
+    else
+      words_ = pre_tokenizer(words, where_ + ": pre_tokenizer");
     const json& decoder = member(file, "decoder", where_);
-    require_type(decoder, "decoder", "ByteLevel");
+    require_type(decoder, "decoder", pieces_ ? "Sequence" : "ByteLevel");
   }
 
   /// The token ids of `text`. Added tokens (such as "<|endoftext|>") that occur in it become their ids. An
@@ -104,11 +141,13 @@ class tokenizer {
     return std::move(state.ids);
   }
 
-  /// The bytes that the ids stand for. @param skip_special leaves out added tokens marked special.
+  /// The bytes that the ids stand for; without the space that `encode` put before a SentencePiece text.
+  /// @param skip_special leaves out added tokens marked special.
   std::string decode(std::span<const int> ids, bool skip_special = false) const {
     std::string text;
     for (int id : ids)
       if (!(skip_special && is_special(id))) text += bytes(id);
+    if (prefix_space_ && text.starts_with(' ')) text.erase(0, 1);
     return text;
   }
 
@@ -161,11 +200,35 @@ class tokenizer {
     require(type == expected, where, type, expected);
   }
 
-  void refuse_normalizer(const json& file) const {
-    const auto normalizer = file.find("normalizer");
-    if (normalizer == file.end() || normalizer->is_null()) return;
+  /// None: byte-level. Else that of SentencePiece: Replace " ", after a Prepend or alone.
+  void read_normalizer(const json& file) {
+    const auto found = file.find("normalizer");
+    if (found == file.end() || found->is_null()) return;
     const std::string where = where_ + ": normalizer";
-    fail(where, get<std::string>(*normalizer, "type", where), "null: byte-level BPE without a normalizer");
+    const auto type = get<std::string>(*found, "type", where);
+    const auto steps =
+        type == "Sequence" ? get<std::vector<json>>(*found, "normalizers", where) : std::vector<json>{*found};
+    constexpr std::string_view expected =
+        "null for byte-level BPE; for that of SentencePiece, Prepend \"\u2581\" (or not) and Replace \" \" "
+        "by "
+        "\"\u2581\"";
+    for (const json& step : steps) {
+      const auto name = get<std::string>(step, "type", where);
+      if (name == "Prepend" && !pieces_ && !prefix_space_) {
+        const auto text = get<std::string>(step, "prepend", where);
+        require(text == detail::piece_space, where + ": Prepend", text, expected);
+        prefix_space_ = true;
+      } else if (name == "Replace" && !pieces_) {
+        const auto from = get<std::string>(member(step, "pattern", where), "String", where + ": pattern");
+        const auto to = get<std::string>(step, "content", where);
+        require(from == " " && to == detail::piece_space, where + ": Replace", concat(from, " by ", to),
+                expected);
+        pieces_ = true;
+      } else {
+        fail(where, name, std::string(expected));
+      }
+    }
+    require(pieces_, where, type, expected);
   }
 
   token& assign(int id, std::string_view name) {
@@ -193,17 +256,34 @@ class tokenizer {
       require(affix.empty(), concat(where, ": ", key), affix, "none: byte-level BPE has no affixes");
     }
     ignore_merges_ = get<bool>(model, "ignore_merges", where, false);
+    require(!(ignore_merges_ && pieces_), where + ": ignore_merges", "true", "false with a normalizer");
+    const bool fallback = get<bool>(model, "byte_fallback", where, false);
+    require(!fallback || pieces_, where + ": byte_fallback", "true", "false for byte-level BPE");
+    byte_tokens_.fill(-1);
 
     const json& vocab = member(model, "vocab", where);
     require(vocab.is_object(), where + ": vocab", type_of(vocab), "an object: token to id");
     for (const auto& item : vocab.items()) {
       const int id = json_as<int>::from(item.value(), concat(where, ": vocab: \"", item.key(), "\""));
       token& t = assign(id, item.key());
+      if (pieces_) {
+        const auto byte = detail::byte_of_piece(item.key());
+        t.bytes = byte && fallback ? std::string(1, *byte)
+                                   : detail::replace_all(item.key(), detail::piece_space, " ");
+        if (byte && fallback) byte_tokens_[static_cast<unsigned char>(*byte)] = id;
+        continue;
+      }
       const auto bytes = detail::bytes_of_token(item.key());
       t.bytes = bytes.value_or(item.key());
       if (!bytes) continue;  // stands for itself when decoded; no text is ever encoded to it
       if (bytes->size() == 1) pairs_.set_byte(static_cast<unsigned char>((*bytes)[0]), id);
       if (ignore_merges_) whole_words_.emplace(*bytes, id);
+    }
+
+    if (const auto unknown = get<std::string>(model, "unk_token", where, ""); pieces_ && !unknown.empty()) {
+      const auto id = token_to_id(unknown);
+      require(id.has_value(), where + ": unk_token", unknown, "a token of the vocabulary");
+      unknown_ = *id;
     }
 
     const json& merges = member(model, "merges", where);
@@ -273,6 +353,11 @@ class tokenizer {
   /// (pass 1, the same text here). At each place the longest one wins. What lies between them is split into
   /// words.
   void encode_between(std::string_view text, std::size_t pass, encoder& state) const {
+    if (pass == 2 && pieces_) {
+      if (text.empty()) return;
+      const std::string spaces = detail::replace_all(text, " ", detail::piece_space);
+      return encode_word(prefix_space_ ? std::string(detail::piece_space) + spaces : spaces, state);
+    }
     if (pass == 2) {
       if (!text.empty()) words_.split(text, [&](std::string_view word) { encode_word(word, state); });
       return;
@@ -329,7 +414,30 @@ class tokenizer {
     if (ignore_merges_)
       if (const auto whole = whole_words_.find(word); whole != whole_words_.end())
         return ids.push_back(whole->second);
+    if (pieces_) return encode_pieces(word, ids);
     pairs_.encode(word, ids, where_);
+  }
+
+  /// Characters, or the bytes of those that the vocabulary lacks, merged. Unknown ones side by side are one
+  /// token.
+  void encode_pieces(std::string_view word, std::vector<int>& ids) const {
+    std::vector<int> symbols;
+    for (std::size_t p = 0; p < word.size();) {
+      const std::string_view character = word.substr(p, decode_utf8(word, p).length);
+      p += character.size();
+      if (const auto id = token_to_id(character)) {
+        symbols.push_back(*id);
+        continue;
+      }
+      const auto token_of = [&](char c) { return byte_tokens_[static_cast<unsigned char>(c)]; };
+      if (std::ranges::all_of(character, [&](char c) { return token_of(c) >= 0; })) {
+        for (const char c : character) symbols.push_back(token_of(c));
+      } else {
+        require(unknown_ >= 0, "text", character, "characters that the vocabulary of ", where_, " has");
+        if (symbols.empty() || symbols.back() != unknown_) symbols.push_back(unknown_);
+      }
+    }
+    pairs_.merge_tokens(symbols, ids);
   }
 
   std::string where_;
@@ -341,6 +449,10 @@ class tokenizer {
   std::array<std::array<std::vector<std::size_t>, 256>, 2> by_first_byte_;
   pre_tokenizer words_;
   bool ignore_merges_ = false;
+  bool pieces_ = false;        // SentencePiece
+  bool prefix_space_ = false;  // before each text that it encodes
+  std::array<int, 256> byte_tokens_{};
+  int unknown_ = -1;
 };
 
 }  // namespace tersor::io

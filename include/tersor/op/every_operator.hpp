@@ -5,6 +5,7 @@
 #include <tersor/op/binary_coded.hpp>
 #include <tersor/op/codebook.hpp>
 #include <tersor/op/dense.hpp>
+#include <tersor/op/ggml_blocks.hpp>
 #include <tersor/op/low_rank.hpp>
 #include <tersor/op/permuted.hpp>
 #include <tersor/op/product.hpp>
@@ -34,7 +35,8 @@ any_operator load_one_of(std::string_view kind, archive_reader& in) {
 /// What `any_operator::load` returns.
 inline any_operator load_every_operator(std::string_view kind, archive_reader& in) {
   return detail::load_one_of<dense, quantized, codebook, binary_coded, ternary, sparse_nm, sparse_bitmap,
-                             sparse_csr, low_rank, w8a8, permuted<>, scaled<>, sum<>, product<>>(kind, in);
+                             sparse_csr, low_rank, w8a8, permuted<>, scaled<>, sum<>, product<>, ggml_blocks>(
+      kind, in);
 }
 
 }  // namespace tersor::op

@@ -1,0 +1,88 @@
+// tersor - tests of the built command on GGUF files
+// SPDX-License-Identifier: MIT
+#include "command/program.hpp"
+
+#include <tersor/model/llama_gguf.hpp>
+
+namespace tersor {
+namespace {
+
+using test::check_refused;
+using test::holds;
+using test::json_of;
+using test::run;
+using test::small_model;
+
+/// The small model beside itself as a GGUF file.
+std::string gguf_of(const small_model& files, ggml_type type) {
+  const auto path = files.beside("model.gguf");
+  model::save_llama_gguf(model::load_llama(files.path()), io::read_json_file(files.path() / "tokenizer.json"),
+                         "tokenizer.json", path, {.type = type});
+  return path;
+}
+
+TEST_CASE("command: a GGUF file is a model") {
+  const small_model files;
+  const auto gguf = gguf_of(files, ggml_type::f32);
+  auto of_folder = files.eval(files.model()), of_file = files.eval(gguf);
+  of_folder.emplace_back("--json");
+  of_file.emplace_back("--json");
+  CHECK(json_of(of_folder).at("perplexity") == json_of(of_file).at("perplexity"));
+  of_file.insert(of_file.end(), {"--against", files.model()});
+  CHECK(json_of(of_file).at("kl_divergence") == 0.0);
+  for (const std::vector<std::string>& options :
+       {std::vector<std::string>{"generate", "--tokens", "5"}, std::vector<std::string>{"logits"}}) {
+    const auto of = [&](const std::string& model) {
+      auto arguments = options;
+      arguments.insert(arguments.begin() + 1, {model, "--prompt", "It was"});
+      return run(arguments);
+    };
+    const auto a = of(files.model()), b = of(gguf);
+    CHECK(a.code == 0);
+    CHECK(b.code == 0);
+    CHECK(a.out == b.out);
+  }
+}
+
+TEST_CASE("command: inspect lists keys and tensors of a GGUF file") {
+  const small_model files;
+  const auto gguf = gguf_of(files, ggml_type::q8_0);
+  const auto j = json_of({"inspect", gguf, "--json"});
+  CHECK(j.at("file_bytes") == std::filesystem::file_size(gguf));
+  CHECK(j.at("keys").at("general.architecture") == "llama");
+  CHECK(j.at("keys").at("llama.block_count") == 2);
+  CHECK(j.at("keys").at("tokenizer.ggml.tokens") == "4096 values of type string");
+  CHECK(j.at("entries").size() == 20);
+  CHECK(j.at("entries")[0].at("name") == "token_embd.weight");
+  CHECK(j.at("entries")[0].at("shape") == std::vector<int>{4096, 24});
+  CHECK(holds(run({"inspect", gguf}).out,
+              {"general.architecture = \"llama\"", "blk.1.ffn_down.weight", "F16"}));
+}
+
+TEST_CASE("command: compress of a GGUF file writes a folder") {
+  const small_model files;
+  const auto gguf = gguf_of(files, ggml_type::f32), out = files.beside("small");
+  const auto report = json_of({"compress", gguf, "--with", "rtn(bits=4,group_size=8)", "--evaluate",
+                               files.text(), "--window", "32", "--max-windows", "2", "--out", out, "--json"});
+  CHECK(report.at("bytes_before") == std::filesystem::file_size(gguf));
+  auto eval = files.eval(out);
+  eval.emplace_back("--json");
+  const double after = json_of(eval).at("perplexity");
+  CHECK(std::abs(after / report.at("perplexity_after").get<double>() - 1) < 1e-6);
+  // the file itself is never inside what is replaced
+  check_refused(run({"compress", gguf, "--with", "rtn", "--out", files.folder().path().string(), "--force"}),
+                {"--out", "model.gguf"});
+}
+
+TEST_CASE("command: a broken GGUF file is named") {
+  const small_model files;
+  io::write_text_file(files.beside("x.gguf"), "GGUF");
+  for (const char* command : {"eval", "inspect"}) {
+    std::vector<std::string> arguments{command, files.beside("x.gguf")};
+    if (std::string_view(command) == "eval") arguments.insert(arguments.end(), {"--text", files.text()});
+    check_refused(run(arguments), {"x.gguf", "cut off"});
+  }
+}
+
+}  // namespace
+}  // namespace tersor
