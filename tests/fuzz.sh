@@ -2,7 +2,7 @@
 # tersor - builds the fuzzers of the file readers and runs each for some seconds; usage: sh tests/fuzz.sh [SECONDS] [TARGET ...]
 # SPDX-License-Identifier: MIT
 #
-# SECONDS: 60. TARGET: safetensors tokenizer config peft spec; default: all. With clang's libFuzzer, AddressSanitizer and
+# SECONDS: 60. TARGET: safetensors gguf tokenizer config peft spec; default: all. With clang's libFuzzer, AddressSanitizer and
 # UndefinedBehaviorSanitizer. Inputs begin with tests/fuzz/corpus; what a run adds stays in build/fuzz/TARGET. A finding ends the
 # run: its file is build/fuzz/TARGET-*, to be mended and kept in the corpus as bad-found-NAME.
 # Environment: CXX (clang++), JOBS (2).
@@ -13,7 +13,7 @@ need_packages clang libclang-rt-14-dev libeigen3-dev nlohmann-json3-dev
 
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
-[ $# -gt 0 ] || set -- safetensors tokenizer config peft spec
+[ $# -gt 0 ] || set -- safetensors gguf tokenizer config peft spec
 mkdir -p build/fuzz
 for eigen in /usr/include/eigen3 /usr/local/include/eigen3 /opt/homebrew/include/eigen3; do
   [ -e "$eigen/Eigen/Core" ] && break
@@ -30,7 +30,7 @@ for source in "$target" fuzzer; do
 done
 "${CXX:-clang++}" -fsanitize=fuzzer,address,undefined "build/fuzz/$target-$target.o" "build/fuzz/$target-fuzzer.o" -o "build/fuzz/fuzz_$target"
 mkdir -p "build/fuzz/$target"
-"build/fuzz/fuzz_$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=16384 \
+"build/fuzz/fuzz_$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=256 -max_len=32768 \
   -artifact_prefix="build/fuzz/$target-" -print_final_stats=1 "build/fuzz/$target" "tests/fuzz/corpus/$target" \
   >"build/fuzz/$target.log" 2>&1 || { tail -n 40 "build/fuzz/$target.log"; echo "FINDING: $target"; exit 1; }
 echo "$target: $(sed -n 's/^stat::number_of_executed_units: *//p' "build/fuzz/$target.log") runs in $seconds s without a finding"

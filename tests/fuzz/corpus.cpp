@@ -15,11 +15,9 @@
 namespace tersor {
 namespace {
 
-const std::map<std::string, void (*)(std::string_view)> targets{{"safetensors", fuzz::safetensors},
-                                                                {"tokenizer", fuzz::tokenizer},
-                                                                {"config", fuzz::config},
-                                                                {"peft", fuzz::peft},
-                                                                {"spec", fuzz::spec}};
+const std::map<std::string, void (*)(std::string_view)> targets{
+    {"safetensors", fuzz::safetensors}, {"gguf", fuzz::gguf}, {"tokenizer", fuzz::tokenizer},
+    {"config", fuzz::config},           {"peft", fuzz::peft}, {"spec", fuzz::spec}};
 
 TEST_CASE("corpus: whole files are read, broken ones end in an error that names what is wrong") {
   const auto corpus = std::filesystem::path(TERSOR_SOURCE_DIR) / "tests" / "fuzz" / "corpus";

@@ -100,6 +100,106 @@ write("tokenizer", "bad-cut", json.dumps(tokenizer)[:-9])
 write("tokenizer", "bad-empty", "")
 write("tokenizer", "bad-deep", "[" * 100000)
 
+# GGUF: a whole Llama model of one layer, and what can be wrong with a container.
+U32, F32, STRING, ARRAY = 4, 6, 8, 9
+
+
+def gguf_text(s):
+    raw = s.encode()
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def gguf_value(v):
+    if isinstance(v, int):
+        return struct.pack("<iI", U32, v)
+    if isinstance(v, float):
+        return struct.pack("<if", F32, v)
+    if isinstance(v, str):
+        return struct.pack("<i", STRING) + gguf_text(v)
+    kind = STRING if isinstance(v[0], str) else 5
+    return struct.pack("<iiQ", ARRAY, kind, len(v)) + b"".join(
+        gguf_text(x) if kind == STRING else struct.pack("<i", x) for x in v)
+
+
+def gguf(keys, tensors, version=3, magic=b"GGUF", counts=None, alignment=32):
+    """tensors: (name, extents with the fastest first, type, bytes)."""
+    head = magic + struct.pack("<Iqq", version, *(counts or (len(tensors), len(keys))))
+    head += b"".join(gguf_text(k) + gguf_value(v) for k, v in keys)
+    data, infos = b"", b""
+    for name, extents, kind, raw in tensors:
+        infos += gguf_text(name) + struct.pack("<I", len(extents)) + struct.pack(f"<{len(extents)}q", *extents)
+        infos += struct.pack("<iQ", kind, len(data))
+        data += raw + bytes(-len(raw) % alignment)
+    head += infos
+    return head + bytes(-len(head) % alignment) + data
+
+
+def q8_0(rows):
+    return (struct.pack("<e", 0.01) + bytes(range(32))) * rows
+
+
+def q4_0(rows):
+    return (struct.pack("<e", 0.02) + bytes(range(16))) * rows
+
+
+gguf_tokens = [letters[b] for b in range(256)] + ["th", "the", "<|end|>"]
+gguf_keys = [("general.architecture", "llama"), ("llama.block_count", 1), ("llama.context_length", 64),
+             ("llama.embedding_length", 32), ("llama.feed_forward_length", 32), ("llama.attention.head_count", 2),
+             ("llama.attention.head_count_kv", 1), ("llama.attention.layer_norm_rms_epsilon", 1e-5),
+             ("llama.rope.dimension_count", 16), ("tokenizer.ggml.model", "gpt2"), ("tokenizer.ggml.pre", "gpt-2"),
+             ("tokenizer.ggml.tokens", gguf_tokens), ("tokenizer.ggml.token_type", [1] * 258 + [3]),
+             ("tokenizer.ggml.merges", ["t h", "th e"]), ("tokenizer.ggml.eos_token_id", 258)]
+ones = struct.pack("<32f", *[1.0] * 32)
+gguf_tensors = [("token_embd.weight", (32, 259), 8, q8_0(259)), ("output_norm.weight", (32,), 0, ones)] + [
+    ("blk.0." + n, (32, rows) if rows > 1 else (32,), kind, q4_0(rows) if kind == 2 else ones) for n, rows, kind in (
+        ("attn_norm.weight", 1, 0), ("attn_q.weight", 32, 2), ("attn_k.weight", 16, 2), ("attn_v.weight", 16, 2),
+        ("attn_output.weight", 32, 2), ("ffn_norm.weight", 1, 0), ("ffn_gate.weight", 32, 2), ("ffn_up.weight", 32, 2),
+        ("ffn_down.weight", 32, 2))]
+
+
+def gguf_with(name, key=None, value=None, **other):
+    keys = [(k, value if k == key else v) for k, v in gguf_keys if not (k == key and value is None)]
+    write("gguf", name, gguf(keys, gguf_tensors, **other))
+
+
+whole = gguf(gguf_keys, gguf_tensors)
+gguf_with("good-llama")
+write("gguf", "bad-empty", b"")
+write("gguf", "bad-magic", gguf(gguf_keys, gguf_tensors, magic=b"GGML"))
+write("gguf", "bad-version-1", gguf(gguf_keys, gguf_tensors, version=1))
+write("gguf", "bad-version-4", gguf(gguf_keys, gguf_tensors, version=4))
+write("gguf", "bad-big-endian", gguf(gguf_keys, gguf_tensors, version=3 << 24))
+write("gguf", "bad-counts-negative", gguf([], [], counts=(-1, 0)))
+write("gguf", "bad-counts-huge", gguf([], [], counts=(2**60, 2**60)))
+write("gguf", "bad-cut", whole[:-1])
+write("gguf", "bad-cut-in-keys", whole[:300])
+write("gguf", "bad-key-twice", gguf([("a.b", 1), ("a.b", 2)], []))
+write("gguf", "bad-string-huge", b"GGUF" + struct.pack("<IqqQ", 3, 0, 1, 2**62) + b"abc")
+write("gguf", "bad-array-huge", b"GGUF" + struct.pack("<Iqq", 3, 0, 1) + gguf_text("a.b") + struct.pack("<iiQ", 9, 4, 2**61))
+write("gguf", "bad-array-nested", b"GGUF" + struct.pack("<Iqq", 3, 0, 1) + gguf_text("a.b") + struct.pack("<iiQ", 9, 9, 1) + bytes(64))
+write("gguf", "bad-type-of-key", b"GGUF" + struct.pack("<Iqq", 3, 0, 1) + gguf_text("a.b") + struct.pack("<iI", 13, 0) + bytes(64))
+write("gguf", "bad-tensor-twice", gguf(gguf_keys, gguf_tensors + gguf_tensors[:1]))
+write("gguf", "bad-tensor-retired-type", gguf(gguf_keys, [("x", (32,), 4, bytes(20))]))
+write("gguf", "bad-tensor-overflow", gguf(gguf_keys, [("x", (2**40, 2**40), 0, bytes(32))]))
+write("gguf", "bad-tensor-negative", gguf(gguf_keys, [("x", (-32, -1), 0, bytes(32))]))
+write("gguf", "bad-tensor-five-axes", gguf(gguf_keys, [("x", (1, 1, 1, 1, 1), 0, bytes(32))]))
+write("gguf", "bad-tensor-half-a-block", gguf(gguf_keys, [("x", (48,), 2, bytes(36))]))
+write("gguf", "bad-tensor-name-long", gguf(gguf_keys, [("x" * 64, (8,), 0, bytes(32))]))
+write("gguf", "bad-tensor-missing", gguf(gguf_keys, gguf_tensors[:-1]))
+write("gguf", "bad-tensor-shape", gguf(gguf_keys, gguf_tensors[:-1] + [("blk.0.ffn_down.weight", (32, 16), 2, q4_0(16))]))
+write("gguf", "bad-tensor-nan", gguf(gguf_keys, [gguf_tensors[0], ("output_norm.weight", (32,), 0, b"\xff" * 128)] + gguf_tensors[2:]))
+gguf_with("bad-alignment", alignment=24)
+gguf_with("bad-architecture", "general.architecture", "mamba")
+gguf_with("bad-no-layers", "llama.block_count")
+gguf_with("bad-heads", "llama.attention.head_count", 3)
+gguf_with("bad-heads-huge", "llama.attention.head_count", 2**32 - 1)
+gguf_with("bad-layers-huge", "llama.block_count", 2**32 - 1)
+gguf_with("bad-rotation", "llama.rope.dimension_count", 8)
+gguf_with("bad-tokenizer", "tokenizer.ggml.model", "bert")
+gguf_with("bad-pre", "tokenizer.ggml.pre", "unheard-of")
+gguf_with("bad-merges", "tokenizer.ggml.merges", ["t zz"])
+gguf_with("bad-end", "tokenizer.ggml.eos_token_id", 4000)
+
 config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64, "intermediate_size": 96,
           "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 100,
           "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": False,

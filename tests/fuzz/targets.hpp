@@ -10,6 +10,7 @@ namespace tersor::fuzz {
 // other exception, crash, endless loop or allocation beyond what the file justifies is a finding.
 
 void safetensors(std::string_view bytes);  ///< every tensor, and every operator of the metadata
+void gguf(std::string_view bytes);         ///< keys, tensors, the tokenizer and the model
 void tokenizer(std::string_view bytes);    ///< tokenizer.json; encodes and decodes a text
 void config(std::string_view bytes);       ///< config.json of a model
 void peft(std::string_view bytes);         ///< adapter_config.json, beside the weights of a LoRA adapter
