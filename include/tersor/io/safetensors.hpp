@@ -226,6 +226,9 @@ class safetensors_file {
   /// The stored bytes of a tensor, in the mapping: valid while this object lives, not necessarily aligned.
   std::span<const std::byte> bytes(std::string_view name) const { return bytes_of(entry(name)); }
 
+  /// Gives the memory of a tensor's pages back to the system; they are read again when they are touched.
+  void release(std::string_view name) const { file_->release(bytes(name)); }
+
   /// What keeps those bytes mapped when this object is gone.
   std::shared_ptr<const void> mapping() const { return file_; }
 
