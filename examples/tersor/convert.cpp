@@ -30,17 +30,18 @@ void convert(const convert_options& o) {
   command::catch_interruptions();
   auto ctx = o.run.context();
   ctx.is_cancelled = [] { return command::interruption != 0; };
-  tersor::io::conversion c{.to = o.to, .type = {}, .shard_bytes = command::bytes_of(o.shard_size, "--shard-size")};
+  tersor::io::conversion c{
+      .to = o.to, .shard_bytes = command::bytes_of(o.shard_size, "--shard-size")};
   c.resume = o.resume;
   if (!o.type.empty()) {
-    tersor::require(o.to == "dense", "--dtype", o.type, "--to dense beside it: other formats keep what they hold");
+    tersor::require(o.to == "dense", "--dtype", o.type,
+                    "--to dense beside it: other formats keep what they hold");
     c.type = tersor::option_text<tersor::dtype>::parse(o.type);
     tersor::require(c.type.has_value(), "--dtype", o.type, "f32, f16 or bf16");
   }
   const tersor::io::checkpoint files(o.in);
   command::check_output("OUT", o.out, o.force, {tersor::io::model_folder_of(o.in)});
-  if (o.resume)
-    command::interruption_note = "what is finished was kept: the same command goes on";
+  if (o.resume) command::interruption_note = "what is finished was kept: the same command goes on";
   tersor::io::output_folder out(o.out, o.force, o.resume);
   const auto report = tersor::io::convert_checkpoint(files, c, out.path(), ctx);
   out.commit();
@@ -54,8 +55,8 @@ void convert(const convert_options& o) {
                          {"peak_rss_bytes", command::peak_rss_bytes()}});
     return;
   }
-  fmt::print("{} -> {}: {} linears, {} that stay dense; {} -> {} bytes\n", report.from, report.to, report.linears,
-             report.dense_linears, report.bytes_before, report.bytes_after);
+  fmt::print("{} -> {}: {} linears, {} that stay dense; {} -> {} bytes\n", report.from, report.to,
+             report.linears, report.dense_linears, report.bytes_before, report.bytes_after);
 }
 
 }  // namespace
@@ -63,7 +64,8 @@ void convert(const convert_options& o) {
 void command::add_convert(CLI::App& app) {
   auto o = std::make_shared<convert_options>();
   auto* sub = app.add_subcommand("convert", "Write a model in the format of another tool, exactly");
-  sub->add_option("IN", o->in, "Model folder: dense, of tersor, GPTQ, AWQ, compressed-tensors or bitsandbytes")
+  sub->add_option("IN", o->in,
+                  "Model folder: dense, of tersor, GPTQ, AWQ, compressed-tensors or bitsandbytes")
       ->required();
   sub->add_option("OUT", o->out, "Folder for the result")->required();
   std::string help = "Format:";

@@ -40,8 +40,8 @@ inline std::uint64_t bytes_of(const std::string& text, const std::string& option
                                : unit == "MB"              ? 1'000'000
                                : unit == "GB"              ? 1'000'000'000
                                                            : 0;
-  tersor::require(code == std::errc() && factor != 0 && number <= (std::uint64_t{1} << 62) / factor, option, text,
-                  "a number of bytes, KB, MB or GB, such as 5GB");
+  tersor::require(code == std::errc() && factor != 0 && number <= (std::uint64_t{1} << 62) / factor, option,
+                  text, "a number of bytes, KB, MB or GB, such as 5GB");
   return number * factor;
 }
 

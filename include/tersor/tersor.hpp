@@ -11,6 +11,7 @@
 #include <tersor/core/float16.hpp>
 #include <tersor/core/float8.hpp>
 #include <tersor/core/freeze_mask.hpp>
+#include <tersor/core/ggml_type.hpp>
 #include <tersor/core/level_table.hpp>
 #include <tersor/core/matrix.hpp>
 #include <tersor/core/nearest.hpp>

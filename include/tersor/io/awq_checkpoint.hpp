@@ -46,8 +46,7 @@ class awq_checkpoint final : public linear_layout {
     return detail::present(files, name, {".qweight", ".qzeros", ".scales"});
   }
   op::any_operator read(const checkpoint& files, const std::string& name) const override {
-    for (const char* part : {".qweight", ".qzeros"})
-      detail::require_dtype(files, name + part, dtype::i32);
+    for (const char* part : {".qweight", ".qzeros"}) detail::require_dtype(files, name + part, dtype::i32);
     const quant::awq_gemm_tensors t{files.read_matrix<std::int32_t>(name + ".qweight"),
                                     files.read_matrix<std::int32_t>(name + ".qzeros"),
                                     detail::read_f16_matrix(files, name + ".scales")};

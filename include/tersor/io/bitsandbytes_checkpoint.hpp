@@ -3,11 +3,11 @@
 #pragma once
 
 // NAME.weight [ceil(n / 2), 1], two codes a byte over the flattened matrix of n weights, the first in the
-// high nibble; NAME.weight.absmax and NAME.weight.quant_map F32 [16]; NAME.weight.quant_state.bitsandbytes__nf4
-// (or __fp4) U8, JSON: quant_type, blocksize, dtype, shape. absmax is F32, one for each block; with double
-// quantization it is U8, codes of NAME.weight.nested_quant_map F32 [256] times NAME.weight.nested_absmax F32,
-// one for each nested_blocksize, plus nested_offset. Settings: "quantization_config" of config.json.
-// (bitsandbytes, bitsandbytes/functional.py, QuantState)
+// high nibble; NAME.weight.absmax and NAME.weight.quant_map F32 [16];
+// NAME.weight.quant_state.bitsandbytes__nf4 (or __fp4) U8, JSON: quant_type, blocksize, dtype, shape. absmax
+// is F32, one for each block; with double quantization it is U8, codes of NAME.weight.nested_quant_map F32
+// [256] times NAME.weight.nested_absmax F32, one for each nested_blocksize, plus nested_offset. Settings:
+// "quantization_config" of config.json. (bitsandbytes, bitsandbytes/functional.py, QuantState)
 
 #include <cmath>  // std::isfinite
 
@@ -131,10 +131,8 @@ class bitsandbytes_writer final : public linear_writer {
     detail::nibbles_high_first::pack(codes.values(), packed);
     out.add_values<std::uint8_t>(w, {static_cast<index_t>(packed.size()), 1}, packed);
     out.add_values<float>(w + ".quant_map", {16}, c->levels());
-    ordered_json state{{"quant_type", type},
-                       {"blocksize", block},
-                       {"dtype", dtype_},
-                       {"shape", {c->rows(), c->cols()}}};
+    ordered_json state{
+        {"quant_type", type}, {"blocksize", block}, {"dtype", dtype_}, {"shape", {c->rows(), c->cols()}}};
     std::vector<float> reals(static_cast<std::size_t>(c->scales().reals().size()));
     c->scales().reals().read(0, reals);
     if (nested) {
@@ -148,9 +146,9 @@ class bitsandbytes_writer final : public linear_writer {
       out.add_values<float>(w + ".absmax", {c->scales().size()}, reals);
     }
     const std::string text = state.dump();
-    out.add_values<std::uint8_t>(
-        w + ".quant_state.bitsandbytes__" + type, {static_cast<index_t>(text.size())},
-        std::span(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
+    out.add_values<std::uint8_t>(w + ".quant_state.bitsandbytes__" + type,
+                                 {static_cast<index_t>(text.size())},
+                                 std::span(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()));
     return {{"quant_type", type}, {"double", nested}, {"block_size", block}};
   }
   ordered_json settings(const linear_notes& notes) const override {
@@ -160,20 +158,20 @@ class bitsandbytes_writer final : public linear_writer {
       require(note == settings, name + ": form", note.dump(), settings.dump(), ", as of ", first,
               ": bitsandbytes' settings have one for all");
     const bool nested = settings["double"].get<bool>();
-    return {{"quant_method", "bitsandbytes"},
-            {"_load_in_4bit", true},
-            {"_load_in_8bit", false},
-            {"load_in_4bit", true},
-            {"load_in_8bit", false},
-            {"bnb_4bit_quant_type", settings["quant_type"]},
-            {"bnb_4bit_use_double_quant", nested},
-            {"bnb_4bit_compute_dtype", dtype_},
-            {"bnb_4bit_quant_storage", "uint8"},
-            {"llm_int8_enable_fp32_cpu_offload", false},
-            {"llm_int8_has_fp16_weight", false},
-            {"llm_int8_skip_modules",
-             notes.dense.empty() ? ordered_json(nullptr) : ordered_json(notes.dense)},
-            {"llm_int8_threshold", 6.0}};
+    return {
+        {"quant_method", "bitsandbytes"},
+        {"_load_in_4bit", true},
+        {"_load_in_8bit", false},
+        {"load_in_4bit", true},
+        {"load_in_8bit", false},
+        {"bnb_4bit_quant_type", settings["quant_type"]},
+        {"bnb_4bit_use_double_quant", nested},
+        {"bnb_4bit_compute_dtype", dtype_},
+        {"bnb_4bit_quant_storage", "uint8"},
+        {"llm_int8_enable_fp32_cpu_offload", false},
+        {"llm_int8_has_fp16_weight", false},
+        {"llm_int8_skip_modules", notes.dense.empty() ? ordered_json(nullptr) : ordered_json(notes.dense)},
+        {"llm_int8_threshold", 6.0}};
   }
 
  private:

@@ -1,5 +1,5 @@
-// tersor - checkpoints of compressed-tensors (llm-compressor, vLLM): their schemes, and linears in their formats
-// SPDX-License-Identifier: MIT
+// tersor - checkpoints of compressed-tensors (llm-compressor, vLLM): their schemes, and linears in their
+// formats SPDX-License-Identifier: MIT
 #pragma once
 
 // Settings: "quantization_config" of config.json with quant_method "compressed-tensors". A scheme (one of
@@ -19,6 +19,7 @@
 // (compressed-tensors, src/compressed_tensors/compressors and quantization/quant_args.py)
 
 #include <cmath>     // std::isfinite
+#include <cstdlib>   // std::atoi
 #include <optional>  // std::optional
 
 #include <tersor/io/linear_layout.hpp>
@@ -36,29 +37,29 @@ namespace detail {
 
 /// E2M1 by code: the levels of NVFP4 and MXFP4.
 inline std::vector<float> e2m1_levels() {
-  return {0.0F, 0.5F, 1.0F, 1.5F, 2.0F, 3.0F, 4.0F, 6.0F, -0.0F, -0.5F, -1.0F, -1.5F, -2.0F, -3.0F, -4.0F,
-          -6.0F};
+  return {0.0F,  0.5F,  1.0F,  1.5F,  2.0F,  3.0F,  4.0F,  6.0F,
+          -0.0F, -0.5F, -1.0F, -1.5F, -2.0F, -3.0F, -4.0F, -6.0F};
 }
 
 /// The words of a row of n codes: dense, and with floor(32 / bits) codes in each.
-inline index_t dense_words(int bits, index_t n) {
-  return n / 32 * bits + (n % 32 * bits + 31) / 32;
-}
+inline index_t dense_words(int bits, index_t n) { return n / 32 * bits + (n % 32 * bits + 31) / 32; }
 inline index_t padded_words(int bits, index_t n) { return (n + 32 / bits - 1) / (32 / bits); }
 
-/// Does a row of n codes in `words` words leave room between words? An error that names `where` unless that
-/// can be told.
-inline bool words_are_padded(int bits, index_t n, index_t words, const std::string& where) {
+/// Does a row of n codes in `words` words leave room between words? Where the width does not tell, `known`
+/// does; without it that is an error that names `where`.
+inline bool words_are_padded(int bits, index_t n, index_t words, std::optional<bool> known,
+                             const std::string& where) {
   const index_t dense = dense_words(bits, n), padded = padded_words(bits, n);
   require(words == dense || words == padded, where, words, dense, " words for ", n, " codes of ", bits,
           " bits, or ", padded, " as before version 0.17");
-  require(dense != padded || dense == 1 || 32 % bits == 0, where, words,
-          "a width that tells its packing: ", n, " codes of ", bits,
-          " bits have as many words dense as padded, but in other places");
-  return 32 % bits != 0 && words == padded && dense != padded;
+  if (dense != padded) return words == padded;
+  if (32 % bits == 0 || dense <= 1) return false;
+  require(known.has_value(), where, words, "a width that tells its packing: ", n, " codes of ", bits,
+          " bits have as many words dense as padded, and the settings give no version");
+  return *known;
 }
 
-/// Unpacks n codes from `words` and packs them.
+/// Unpacks n codes from `words`.
 inline void unpack_int32(int bits, bool padded, std::span<const std::uint32_t> words,
                          std::span<std::uint8_t> codes) {
   with_width(bits, [&](auto w) {
@@ -83,6 +84,10 @@ class compressed_tensors_checkpoint final : public linear_layout {
  public:
   compressed_tensors_checkpoint(const json& settings, std::string where) : where_(std::move(where)) {
     format_ = get<std::string>(settings, "format", where_, "dense");
+    // "0.17.0": since then words are dense
+    const auto version = get<std::string>(settings, "version", where_, "");
+    if (const auto first = version.find('.'); first != std::string::npos && first > 0)
+      padded_ = version.substr(0, first) == "0" && std::atoi(version.c_str() + first + 1) < 17;
     ignore_ = get<std::vector<std::string>>(settings, "ignore", where_, {});
     const auto rotations = get<json>(settings, "transform_config", where_, json());
     require(rotations.is_null() || rotations.empty(), where_ + ": transform_config", "present",
@@ -159,14 +164,16 @@ class compressed_tensors_checkpoint final : public linear_layout {
     const auto type = get<std::string>(w, "type", place, "int");
     require(type == "int" || type == "float", place + ": type", type, "\"int\" or \"float\"");
     s.is_float = type == "float";
-    require(s.is_float ? s.bits == 4 || s.bits == 8 : s.bits >= 1 && s.bits <= 8, place + ": num_bits", s.bits,
-            s.is_float ? "4 or 8 for floats" : "1 .. 8");
+    require(s.is_float ? s.bits == 4 || s.bits == 8 : s.bits >= 1 && s.bits <= 8, place + ": num_bits",
+            s.bits, s.is_float ? "4 or 8 for floats" : "1 .. 8");
     s.symmetric = get<bool>(w, "symmetric", place, true);
     const auto dynamic = get<json>(w, "dynamic", place, json(false));
     require(dynamic == json(false), place + ": dynamic", json_text(dynamic), "false");
     const auto group_size = get<index_t>(w, "group_size", place, 0);
-    const auto strategy = get<std::string>(
-        w, "strategy", place, group_size > 0 ? "group" : group_size == -1 ? "channel" : "tensor");
+    const auto strategy = get<std::string>(w, "strategy", place,
+                                           group_size > 0     ? "group"
+                                           : group_size == -1 ? "channel"
+                                                              : "tensor");
     if (strategy == "group" || strategy == "tensor_group") {
       require(group_size >= 1, place + ": group_size", group_size, "at least 1");
       s.unit = extent::group;
@@ -201,8 +208,8 @@ class compressed_tensors_checkpoint final : public linear_layout {
                             : level == 1 ? pattern && names(target, name)
                                          : target == "Linear";
           if (!fits || found == &s) continue;
-          require(found == nullptr, s.where + ": targets", target, "targets of one group for ", name, ", but ",
-                  found ? found->where : "", " has it too");
+          require(found == nullptr, s.where + ": targets", target, "targets of one group for ", name,
+                  ", but ", found ? found->where : "", " has it too");
           found = &s;
         }
       if (found) return *found;
@@ -256,17 +263,17 @@ class compressed_tensors_checkpoint final : public linear_layout {
     return g;
   }
   /// The stored zero points plus `offset`: packed along out, or plain.
-  static matrix<float> read_zeros(const checkpoint& files, const std::string& tensor, const scheme& s,
-                                  const grid_scales& g, int offset) {
+  matrix<float> read_zeros(const checkpoint& files, const std::string& tensor, const scheme& s,
+                           const grid_scales& g, int offset) const {
     matrix<float> zero(g.units, g.groups);
     for (float& z : zero.values()) z = static_cast<float>(offset);
     if (s.symmetric) return zero;
     const auto& e = files.entry(tensor);
-    if (e.dtype == dtype::i32 && e.shape.size() == 2 && e.shape[0] != g.units) {
-      require(e.shape[1] == g.groups, detail::place_of(files, tensor), detail::shape_text(e.shape), g.groups,
-              " columns");
+    if (e.dtype == dtype::i32 && s.unit != extent::tensor) {
+      require(e.shape.size() == 2 && e.shape[1] == g.groups, detail::place_of(files, tensor),
+              detail::shape_text(e.shape), g.groups, " columns");
       const bool padded =
-          detail::words_are_padded(s.bits, g.units, e.shape[0], detail::place_of(files, tensor));
+          detail::words_are_padded(s.bits, g.units, e.shape[0], padded_, detail::place_of(files, tensor));
       const auto words = files.read_matrix<std::int32_t>(tensor);
       std::vector<std::uint32_t> column(static_cast<std::size_t>(words.rows()));
       std::vector<std::uint8_t> codes(static_cast<std::size_t>(g.units));
@@ -282,8 +289,7 @@ class compressed_tensors_checkpoint final : public linear_layout {
     const auto values = files.read_tensor<std::int32_t>(tensor);
     require(static_cast<index_t>(values.size()) == zero.size(), detail::place_of(files, tensor),
             detail::shape_text(e.shape), zero.size(), " zero points");
-    for (std::size_t i = 0; i < values.size(); ++i)
-      zero.values()[i] = static_cast<float>(values[i] + offset);
+    for (std::size_t i = 0; i < values.size(); ++i) zero.values()[i] = static_cast<float>(values[i] + offset);
     return zero;
   }
   static std::array<index_t, 2> read_shape(const checkpoint& files, const std::string& tensor) {
@@ -294,7 +300,7 @@ class compressed_tensors_checkpoint final : public linear_layout {
     return {shape[0], shape[1]};
   }
 
-  static op::any_operator read_packed(const checkpoint& files, const std::string& name, const scheme& s) {
+  op::any_operator read_packed(const checkpoint& files, const std::string& name, const scheme& s) const {
     require(!s.is_float, s.where + ": weights: type", "float", "\"int\" for pack-quantized");
     require(s.unit != extent::block, s.where + ": weights: strategy", "block", "tensor, channel or group");
     const auto [out, in] = read_shape(files, name + ".weight_shape");
@@ -303,7 +309,8 @@ class compressed_tensors_checkpoint final : public linear_layout {
     const auto& e = files.entry(tensor);
     require(e.shape.size() == 2 && e.shape[0] == out, detail::place_of(files, tensor),
             detail::shape_text(e.shape), out, " rows, as weight_shape says");
-    const bool padded = detail::words_are_padded(s.bits, in, e.shape[1], detail::place_of(files, tensor));
+    const bool padded =
+        detail::words_are_padded(s.bits, in, e.shape[1], padded_, detail::place_of(files, tensor));
     const auto g = read_scales(files, name + ".weight_scale", s, out, in);
     const auto zero = read_zeros(files, name + ".weight_zero_point", s, g, 1 << (s.bits - 1));
     matrix<std::uint8_t> codes(out, in);
@@ -329,7 +336,7 @@ class compressed_tensors_checkpoint final : public linear_layout {
                                                 g.type, std::move(g_idx)));
   }
 
-  static op::any_operator read_int(const checkpoint& files, const std::string& name, const scheme& s) {
+  op::any_operator read_int(const checkpoint& files, const std::string& name, const scheme& s) const {
     require(!s.is_float && s.unit != extent::block, s.where + ": weights", "floats or blocks",
             "integers per tensor, channel or group for int-quantized");
     const std::string tensor = name + ".weight";
@@ -459,6 +466,7 @@ class compressed_tensors_checkpoint final : public linear_layout {
   }
 
   std::string where_, format_;
+  std::optional<bool> padded_;  // where the settings have a version
   std::vector<std::string> ignore_;
   std::vector<scheme> schemes_;
 };
@@ -487,7 +495,7 @@ class compressed_tensors_writer final : public linear_writer {
     for (const auto& [name, note] : notes.compressed) {
       auto found = schemes.begin();
       while (found != schemes.end() && found->first != note) ++found;
-      if (found == schemes.end()) found = schemes.insert(found, {note, {}});
+      if (found == schemes.end()) found = schemes.emplace(found, note, std::vector<std::string>{});
       found->second.push_back(name);
     }
     ordered_json groups = ordered_json::object();
@@ -502,6 +510,7 @@ class compressed_tensors_writer final : public linear_writer {
     return {{"quant_method", "compressed-tensors"},
             {"format", one_format ? schemes.front().first["format"] : ordered_json("mixed-precision")},
             {"quantization_status", "compressed"},
+            {"version", "0.17.0"},
             {"global_compression_ratio", nullptr},
             {"config_groups", std::move(groups)},
             {"ignore", notes.dense},
@@ -553,9 +562,8 @@ class compressed_tensors_writer final : public linear_writer {
     out.add_values<index_t>(name + ".weight_shape", {2}, std::array{rows, cols});
     const bool symmetric = !grid.has_zero_points() && grid.zero_point(0, 0) == half;
     if (!symmetric && tensor) {
-      out.add_values<std::int8_t>(
-          name + ".weight_zero_point", {1},
-          std::array{static_cast<std::int8_t>(grid.zero_point(0, 0) - half)});
+      out.add_values<std::int8_t>(name + ".weight_zero_point", {1},
+                                  std::array{static_cast<std::int8_t>(grid.zero_point(0, 0) - half)});
     } else if (!symmetric) {
       matrix<std::int32_t> zeros(detail::dense_words(bits, rows), groups);
       std::vector<std::uint32_t> column(static_cast<std::size_t>(zeros.rows()));
@@ -596,21 +604,18 @@ class compressed_tensors_writer final : public linear_writer {
                                   const op::dense& d) {
     add_reals(out, name + ".weight", {d.rows(), d.cols()}, d.values());
     add_reals(out, name + ".weight_scale", {d.rows(), 1}, s.output_scale());
-    return scheme("float-quantized", 8, "float", true, "channel", 0,
-                  {{"num_bits", 8},
-                   {"type", "float"},
-                   {"symmetric", true},
-                   {"strategy", "token"},
-                   {"dynamic", true}});
+    return scheme(
+        "float-quantized", 8, "float", true, "channel", 0,
+        {{"num_bits", 8}, {"type", "float"}, {"symmetric", true}, {"strategy", "token"}, {"dynamic", true}});
   }
 
   ordered_json write_fp4(tensor_sink& out, const std::string& name, const op::codebook& c,
                          const op::any_operator& op) const {
     const auto& rule = c.scales().rule();
-    const bool nvidia = c.block_size() == 16 && rule.coding == op::scale_coding::factored &&
-                        rule.type == dtype::f8_e4m3;
-    const bool mx = c.block_size() == 32 && rule.coding == op::scale_coding::plain &&
-                    rule.type == dtype::f8_e8m0;
+    const bool nvidia =
+        c.block_size() == 16 && rule.coding == op::scale_coding::factored && rule.type == dtype::f8_e4m3;
+    const bool mx =
+        c.block_size() == 32 && rule.coding == op::scale_coding::plain && rule.type == dtype::f8_e8m0;
     if (c.levels() != detail::e2m1_levels() || !(nvidia || mx) || c.cols() % c.block_size() != 0)
       detail::refuse_operator(name, format(), op,
                               "a codebook of E2M1 in blocks that divide the inputs, MXFP4 or NVFP4");

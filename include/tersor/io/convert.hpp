@@ -14,8 +14,10 @@ namespace tersor::io {
 
 /// What `convert_checkpoint` makes of a checkpoint.
 struct conversion {
-  std::string to;             ///< "dense", "tersor", or a name of `written_layouts()`
-  std::optional<dtype> type;  ///< of dense: F32, F16 or BF16 for all reals; none: linears in that of config.json
+  std::string to;  ///< "dense", "tersor", or a name of `written_layouts()`
+  /// Of dense: F32, F16 or BF16 for all reals. None: linears in the type that config.json names, the rest as
+  /// it is.
+  std::optional<dtype> type{};
   std::uint64_t shard_bytes = 0;  ///< of a weight file; 0: one file
   bool resume = false;            ///< keep a journal, and go on with what it says is finished
 
@@ -34,9 +36,9 @@ struct conversion {
 
 struct conversion_report {
   std::string from, to;
-  std::size_t linears = 0;       ///< converted
-  std::size_t dense_linears = 0;  ///< that stay dense beside them
-  std::size_t tensors = 0;       ///< written
+  std::size_t linears = 0;                          ///< converted
+  std::size_t dense_linears = 0;                    ///< that stay dense beside them
+  std::size_t tensors = 0;                          ///< written
   std::uint64_t bytes_before = 0, bytes_after = 0;  ///< of the weight files
 };
 
@@ -84,7 +86,7 @@ class conversion_run {
     source_ = layout_of(files);
     const std::string torch_dtype = dtype_of_config();
     if (c.to == "dense") {
-      linear_type_ = c.type ? *c.type
+      linear_type_ = c.type                      ? *c.type
                      : torch_dtype == "float16"  ? dtype::f16
                      : torch_dtype == "bfloat16" ? dtype::bf16
                                                  : dtype::f32;
@@ -104,15 +106,14 @@ class conversion_run {
 
   conversion_report run() {
     require_quantized();
-    conversion_report report{source_->format() == "tersor" && linear_of_.empty()
-                                 ? "dense"
-                                 : std::string(source_->format()),
-                             conversion_.to,
-                             0,
-                             0,
-                             0,
-                             files_.file_bytes(),
-                             0};
+    conversion_report report{
+        source_->format() == "tersor" && linear_of_.empty() ? "dense" : std::string(source_->format()),
+        conversion_.to,
+        0,
+        0,
+        0,
+        files_.file_bytes(),
+        0};
     if (conversion_.resume) take_up();
     out_.metadata_of_all("format", "pt");
     std::set<std::string> seen;
@@ -135,12 +136,13 @@ class conversion_run {
       }
     }
     report.dense_linears = notes_.dense.size();
-    const bool has_head = std::ranges::any_of(
-        notes_.compressed, [](const auto& n) { return n.first == "lm_head"; });
+    const bool has_head =
+        std::ranges::any_of(notes_.compressed, [](const auto& n) { return n.first == "lm_head"; });
     if (!has_head && std::ranges::find(notes_.dense, "lm_head") == notes_.dense.end())
       notes_.dense.push_back("lm_head");  // it may be the embedding's table, without a tensor of its own
     const ordered_json settings = writer_->settings(notes_);
     if (conversion_.to == "tersor") describe_operators();
+    ctx_.step("writing", total, total);
     report.bytes_after = out_.finish();
     copy_model_files(files_.folder(), folder_, json::parse(settings.dump()),
                      conversion_.type ? torch_name(*conversion_.type) : std::string());
@@ -148,7 +150,6 @@ class conversion_run {
       write_text_file(folder_ / name, settings.dump(2) + "\n");
     journal_.reset();
     std::filesystem::remove(folder_ / journal_name);
-    ctx_.step("done", total, total);
     return report;
   }
 
@@ -221,7 +222,8 @@ class conversion_run {
   }
   void copy(const std::string& tensor) {
     const auto& e = files_.entry(tensor);
-    if (!conversion_.type || e.dtype == *conversion_.type || !(is_wide_real(e.dtype) || e.dtype == dtype::f64)) {
+    if (!conversion_.type || e.dtype == *conversion_.type ||
+        !(is_wide_real(e.dtype) || e.dtype == dtype::f64)) {
       out_.add(tensor, e.dtype, e.shape, files_.bytes(tensor));
     } else {
       const auto values = files_.read_tensor<float>(tensor);

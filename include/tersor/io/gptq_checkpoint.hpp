@@ -57,8 +57,7 @@ class gptq_checkpoint final : public linear_layout {
   }
   op::any_operator read(const checkpoint& files, const std::string& name) const override {
     const auto s = settings_of(name);
-    for (const char* part : {".qweight", ".qzeros"})
-      detail::require_dtype(files, name + part, dtype::i32);
+    for (const char* part : {".qweight", ".qzeros"}) detail::require_dtype(files, name + part, dtype::i32);
     quant::gptq_tensors t{files.read_matrix<std::int32_t>(name + ".qweight"),
                           files.read_matrix<std::int32_t>(name + ".qzeros"),
                           detail::read_f16_matrix(files, name + ".scales"),
@@ -159,11 +158,9 @@ class gptq_writer final : public linear_writer {
     }
     for (const auto& name : notes.dense)
       if (name != "lm_head") dynamic["-:" + detail::literal_pattern(name)] = ordered_json::object();
-    ordered_json j{{"quant_method", "gptq"},       {"bits", bits},
-                   {"group_size", group_size},     {"desc_act", desc_act},
-                   {"sym", symmetric},             {"checkpoint_format", std::string(format())},
-                   {"pack_dtype", "int32"},        {"lm_head", false},
-                   {"true_sequential", true}};
+    ordered_json j{{"quant_method", "gptq"}, {"bits", bits},     {"group_size", group_size},
+                   {"desc_act", desc_act},   {"sym", symmetric}, {"checkpoint_format", std::string(format())},
+                   {"pack_dtype", "int32"},  {"lm_head", false}, {"true_sequential", true}};
     for (const auto& [name, note] : notes.compressed)
       if (name == "lm_head") j["lm_head"] = true;
     if (!dynamic.empty()) j["dynamic"] = std::move(dynamic);

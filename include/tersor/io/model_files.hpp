@@ -18,10 +18,9 @@ inline std::filesystem::path model_folder_of(const std::filesystem::path& path) 
 /// as it is is copied byte for byte.
 inline void copy_model_files(const std::filesystem::path& source, const std::filesystem::path& destination,
                              const json& quantization = nullptr, const std::string& torch_dtype = {}) {
-  for (const char* name :
-       {"generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json",
-        "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.json",
-        "chat_template.jinja"})
+  for (const char* name : {"generation_config.json", "tokenizer.json", "tokenizer_config.json",
+                           "tokenizer.model", "vocab.json", "merges.txt", "special_tokens_map.json",
+                           "added_tokens.json", "chat_template.json", "chat_template.jinja"})
     if (std::filesystem::exists(source / name))
       write_text_file(destination / name, read_text_file(source / name));
   if (!std::filesystem::exists(source / "config.json")) return;

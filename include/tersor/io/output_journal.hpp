@@ -20,7 +20,8 @@ class output_journal {
   output_journal(const std::filesystem::path& path, const json& settings) : path_(path) {
     if (std::filesystem::exists(path)) read(settings);
     file_ = std::fopen(path.string().c_str(), "ab");
-    if (file_ == nullptr) fail(path.string(), "", "a file that can be written (" + detail::reason(errno) + ")");
+    if (file_ == nullptr)
+      fail(path.string(), "", "a file that can be written (" + detail::reason(errno) + ")");
     if (empty_) append_line(settings);
   }
   output_journal(const output_journal&) = delete;

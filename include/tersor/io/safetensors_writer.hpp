@@ -36,7 +36,8 @@ class safetensors_writer final : public tensor_sink {
     insert(std::move(name), type, std::move(shape), bytes, {});
   }
   /// Adds a tensor and takes over its memory.
-  void add(std::string name, dtype type, std::vector<index_t> shape, std::vector<std::byte>&& bytes) override {
+  void add(std::string name, dtype type, std::vector<index_t> shape,
+           std::vector<std::byte>&& bytes) override {
     const std::span<const std::byte> view(bytes);
     insert(std::move(name), type, std::move(shape), view, std::move(bytes));
   }

@@ -164,7 +164,9 @@ class sharded_writer final : public tensor_sink {
     return count == 1 ? "model.safetensors"
                       : concat("model-", number(k + 1), "-of-", number(count), ".safetensors");
   }
-  std::filesystem::path spool_path(std::size_t k) const { return folder_ / concat(".tensors-", number(k + 1)); }
+  std::filesystem::path spool_path(std::size_t k) const {
+    return folder_ / concat(".tensors-", number(k + 1));
+  }
   std::filesystem::path shard_path(std::size_t k) const { return folder_ / concat(".shard-", number(k + 1)); }
 
   void open_spool() {

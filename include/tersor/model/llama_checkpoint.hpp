@@ -14,9 +14,10 @@
 namespace tersor::model {
 
 /// Loads config.json and the weights of `folder`, each linear as the operator that is stored: by tersor, or
-/// in one of the layouts of io/every_layout.hpp, as the settings say. A tensor that is missing, is not part of such a model or contradicts the config is an error that names it; so is a NaN
-/// or infinity. Dense weights stay in the mapped files, which must not be changed in place while the model is
-/// used; replacing them (by a rename) is fine.
+/// in one of the layouts of io/every_layout.hpp, as the settings say. A tensor that is missing, is not part
+/// of such a model or contradicts the config is an error that names it; so is a NaN or infinity. Dense
+/// weights stay in the mapped files, which must not be changed in place while the model is used; replacing
+/// them (by a rename) is fine.
 inline llama load_llama(const std::filesystem::path& folder) {
   const io::checkpoint files(folder);
   const auto config_path = files.folder() / "config.json";

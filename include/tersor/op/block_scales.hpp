@@ -116,7 +116,8 @@ class block_scales {
     s.rule_ = {.coding = scale_coding::dynamic, .block_size = block_size, .type = largest.type()};
     s.size_ = static_cast<index_t>(codes.size());
     s.check("block_scales");
-    require(largest.size() == s.blocks(), "block_scales: number of largest scales", largest.size(), s.blocks());
+    require(largest.size() == s.blocks(), "block_scales: number of largest scales", largest.size(),
+            s.blocks());
     s.codes_.assign(codes.begin(), codes.end());
     s.reals_ = std::move(largest);
     s.offset_.push_back(offset);
