@@ -133,7 +133,8 @@ class operator_reader {
     require(e.shape.size() == 2, where + ": rank", e.shape.size(), 2);
     require_stored_real(e, where);
     return {e.shape[0], e.shape[1],
-            real_array(e.dtype, files.bytes(tensor), files.file_of(tensor).mapping())};
+            real_array(e.dtype, files.bytes(tensor), files.file_of(tensor).mapping(),
+                       safetensors_file::release_pages)};
   }
 
  private:

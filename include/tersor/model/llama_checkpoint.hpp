@@ -91,24 +91,41 @@ inline dtype exact_type(std::span<const float> values) {
   return dtype::f32;
 }
 
+inline void write_vector(const llama& m, const std::string& name, io::tensor_sink& out) {
+  const auto& values = m.vector(name);
+  const auto stored = store_as(exact_type(values), values);
+  out.add(name, stored.type(), {stored.size()},
+          std::vector<std::byte>(stored.bytes().begin(), stored.bytes().end()));
+}
+
 }  // namespace detail
+
+/// Hands the linears and vectors of a block to a sink; those of linears go through `operators`, which writes
+/// to that sink.
+inline void write_llama_block(const llama& m, index_t block, io::tensor_sink& out,
+                              io::operator_writer& operators) {
+  const std::string prefix = concat("model.layers.", block, ".");
+  for (const auto& [name, length] : m.vector_shapes())
+    if (name.starts_with(prefix)) detail::write_vector(m, name, out);
+  for (const auto& l : m.linear_shapes())
+    if (l.name.starts_with(prefix)) operators.add(l.name, m.linear(l.name));
+}
+/// The same of what is in no block: the table, the head, the last norm.
+inline void write_llama_ends(const llama& m, io::tensor_sink& out, io::operator_writer& operators) {
+  const auto& table = m.embedding();
+  out.add("model.embed_tokens.weight", table.values().type(), {table.rows(), table.cols()},
+          table.values().bytes());
+  if (!m.config().tie_word_embeddings) operators.add("lm_head", m.head());
+  detail::write_vector(m, "model.norm.weight", out);
+}
 
 /// The weights of a model laid out for one safetensors file. Keeps what it refers to alive.
 class llama_file {
  public:
   explicit llama_file(llama m) : model_(std::move(m)) {
     io::operator_writer operators(writer_);
-    const auto& table = model_.embedding();
-    writer_.add("model.embed_tokens.weight", table.values().type(), {table.rows(), table.cols()},
-                table.values().bytes());
-    if (!model_.config().tie_word_embeddings) operators.add("lm_head", model_.head());
-    for (const auto& [name, length] : model_.vector_shapes()) {
-      const auto& values = model_.vector(name);
-      const auto stored = store_as(detail::exact_type(values), values);
-      writer_.add(name, stored.type(), {length},
-                  std::vector<std::byte>(stored.bytes().begin(), stored.bytes().end()));
-    }
-    for (const auto& l : model_.linear_shapes()) operators.add(l.name, model_.linear(l.name));
+    for (index_t b = 0; b < model_.block_count(); ++b) write_llama_block(model_, b, writer_, operators);
+    write_llama_ends(model_, writer_, operators);
     writer_.metadata("format", "pt");
     operators.finish();
   }
