@@ -97,7 +97,6 @@ class streamed_output {
   }
   /// Blocks that an interrupted run had finished, and the calibration after the last of them.
   tersor::index_t blocks() const { return blocks_; }
-  bool is_complete() const { return finished_bytes_ > 0; }
   std::vector<tersor::matrix<float>> hidden(std::size_t sequences) const {
     std::vector<tersor::matrix<float>> result;
     if (blocks_ == 0 || sequences == 0) return result;

@@ -26,6 +26,7 @@ TEST_CASE("gptq_checkpoint: every width, version and grid comes back as it was")
       for (const bool act_order : {true, false})
         for (const index_t group_size : {32, 48, 96})  // of 96 inputs: three groups, two, one
           for (const auto* writer : {&v1, &v2}) {
+            if (act_order && group_size == 96) continue;  // one group has one order
             const auto op = quantized_sample(
                 64, 96,
                 {.bits = bits, .group_size = group_size, .symmetric = symmetric, .act_order = act_order});
@@ -106,6 +107,7 @@ TEST_CASE("gptq_checkpoint: other layouts, and settings that do not fit, are ref
   CHECK(holds(read_error(folder), {"a.b", "g_idx", "2"}));
   test::replace_tensor(folder, "a.b.qweight", dtype::f32, {8, 32}, test::bytes_of(std::vector<float>(256)));
   CHECK(holds(read_error(folder), {"a.b.qweight", "F32", "I32"}));
+  write_linears(folder, v1, {{"a.b", quantized_sample(32, 64, {})}});
   test::remove_tensor(folder, "a.b.scales");
   CHECK(holds(read_error(folder), {"a.b.scales"}));
 }

@@ -84,14 +84,14 @@ class real_array {
   using release_function = void (*)(const void* owner, std::span<const std::byte> bytes);
   /// `bytes`, which `owner` keeps alive; copied where the elements are not aligned.
   real_array(dtype type, std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
-             release_function release = nullptr)
+             release_function let_go = nullptr)
       : type_(type) {
     const std::size_t width = element_bytes(type);
     require(bytes.size() % width == 0, "real_array: bytes", bytes.size(), "a multiple of ", width);
     if (owner && reinterpret_cast<std::uintptr_t>(bytes.data()) % width == 0) {
       foreign_ = bytes;
       owner_ = std::move(owner);
-      release_ = release;
+      release_ = let_go;
     } else {
       own_.assign(bytes.begin(), bytes.end());
     }

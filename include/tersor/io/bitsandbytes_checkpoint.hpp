@@ -23,8 +23,8 @@ using nibbles_high_first = bit_packing<4, std::uint8_t, bit_order::high_first>;
 
 }  // namespace detail
 
-/// Reads such linears as `op::codebook`. The storage type of the nibbles may be any. The table of double
-/// quantization must be the dynamic one of bitsandbytes, from which the operator reads scales.
+/// Reads such linears as `op::codebook`. The storage type of the nibbles may be any. Where the table of
+/// double quantization is not bitsandbytes' dynamic one to the last bit, scales are decoded to F32.
 class bitsandbytes_checkpoint final : public linear_layout {
  public:
   bitsandbytes_checkpoint(const json& settings, const std::string& where) {
@@ -92,15 +92,28 @@ class bitsandbytes_checkpoint final : public linear_layout {
     const bool nested = files.contains(w + ".nested_absmax");
     detail::require_dtype(files, absmax, nested ? dtype::u8 : dtype::f32);
     if (!nested) return op::block_scales::plain(detail::read_reals(files, absmax));
-    const auto table = files.read_vector<float>(w + ".nested_quant_map");
-    require(table == dynamic_levels(true).values(), detail::place_of(files, w + ".nested_quant_map"),
-            concat(table.size(), " other levels"), "the signed dynamic code of bitsandbytes");
     const auto offset = get<float>(state, "nested_offset", where);
     require(std::isfinite(offset), where + ": nested_offset", offset, "a finite number");
     const auto block_size = get<index_t>(state, "nested_blocksize", where);
     detail::require_dtype(files, w + ".nested_absmax", dtype::f32);
-    return op::block_scales::dynamic(files.read_vector<std::uint8_t>(absmax),
-                                     detail::read_reals(files, w + ".nested_absmax"), offset, block_size);
+    require(block_size >= 1, where + ": nested_blocksize", block_size, "at least 1");
+    const auto codes = files.read_vector<std::uint8_t>(absmax);
+    auto largest = detail::read_reals(files, w + ".nested_absmax");
+    require(largest.size() == blocks / block_size + (blocks % block_size != 0),
+            detail::place_of(files, w + ".nested_absmax"), largest.size(), "one value for each ", block_size,
+            " of ", blocks, " blocks");
+    const auto table = files.read_vector<float>(w + ".nested_quant_map");
+    require(table.size() == 256, detail::place_of(files, w + ".nested_quant_map"), table.size(),
+            "256 levels");
+    if (table == dynamic_levels(true).values())
+      return op::block_scales::dynamic(codes, std::move(largest), offset, block_size);
+    // another table: its last bits depend on the machine that made the file
+    real_array scales(dtype::f32, blocks);
+    for (index_t i = 0; i < blocks; ++i)
+      scales.set(i, table[codes[static_cast<std::size_t>(i)]] * largest[i / block_size] + offset);
+    for (index_t i = 0; i < blocks; ++i)
+      require(std::isfinite(scales[i]), concat(absmax, "[", i, "]"), scales[i], "a finite number");
+    return op::block_scales::plain(std::move(scales));
   }
 };
 

@@ -262,9 +262,9 @@ class compressed_tensors_checkpoint final : public linear_layout {
     reals.read(0, g.values.values());
     return g;
   }
-  /// The stored zero points plus `offset`: packed along out, or plain.
+  /// The stored zero points plus `offset`: packed along out, or plain. @param known are words padded?
   matrix<float> read_zeros(const checkpoint& files, const std::string& tensor, const scheme& s,
-                           const grid_scales& g, int offset) const {
+                           const grid_scales& g, int offset, std::optional<bool> known) const {
     matrix<float> zero(g.units, g.groups);
     for (float& z : zero.values()) z = static_cast<float>(offset);
     if (s.symmetric) return zero;
@@ -273,7 +273,7 @@ class compressed_tensors_checkpoint final : public linear_layout {
       require(e.shape.size() == 2 && e.shape[1] == g.groups, detail::place_of(files, tensor),
               detail::shape_text(e.shape), g.groups, " columns");
       const bool padded =
-          detail::words_are_padded(s.bits, g.units, e.shape[0], padded_, detail::place_of(files, tensor));
+          detail::words_are_padded(s.bits, g.units, e.shape[0], known, detail::place_of(files, tensor));
       const auto words = files.read_matrix<std::int32_t>(tensor);
       std::vector<std::uint32_t> column(static_cast<std::size_t>(words.rows()));
       std::vector<std::uint8_t> codes(static_cast<std::size_t>(g.units));
@@ -311,8 +311,11 @@ class compressed_tensors_checkpoint final : public linear_layout {
             detail::shape_text(e.shape), out, " rows, as weight_shape says");
     const bool padded =
         detail::words_are_padded(s.bits, in, e.shape[1], padded_, detail::place_of(files, tensor));
+    // what the codes tell holds for the zero points too
+    const bool told = detail::dense_words(s.bits, in) != detail::padded_words(s.bits, in);
+    const auto known = told ? std::optional<bool>(padded) : padded_;
     const auto g = read_scales(files, name + ".weight_scale", s, out, in);
-    const auto zero = read_zeros(files, name + ".weight_zero_point", s, g, 1 << (s.bits - 1));
+    const auto zero = read_zeros(files, name + ".weight_zero_point", s, g, 1 << (s.bits - 1), known);
     matrix<std::uint8_t> codes(out, in);
     std::vector<std::uint32_t> words(static_cast<std::size_t>(e.shape[1]));
     const auto* bytes = files.bytes(tensor).data();
@@ -354,7 +357,7 @@ class compressed_tensors_checkpoint final : public linear_layout {
       return op::w8a8(out, in, {values.values().begin(), values.values().end()},
                       {g.values.values().begin(), g.values.values().end()}, *unit, fixed);
     }
-    const auto zero = read_zeros(files, name + ".weight_zero_point", s, g, 128);
+    const auto zero = read_zeros(files, name + ".weight_zero_point", s, g, 128, padded_);
     matrix<std::uint8_t> codes(out, in);
     for (index_t i = 0; i < values.size(); ++i)
       codes.data()[i] = static_cast<std::uint8_t>(values.data()[i] + 128);
