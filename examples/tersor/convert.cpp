@@ -30,8 +30,7 @@ void convert(const convert_options& o) {
   command::catch_interruptions();
   auto ctx = o.run.context();
   ctx.is_cancelled = [] { return command::interruption != 0; };
-  tersor::io::conversion c{
-      .to = o.to, .shard_bytes = command::bytes_of(o.shard_size, "--shard-size")};
+  tersor::io::conversion c{.to = o.to, .shard_bytes = command::bytes_of(o.shard_size, "--shard-size")};
   c.resume = o.resume;
   if (!o.type.empty()) {
     tersor::require(o.to == "dense", "--dtype", o.type,

@@ -1,5 +1,5 @@
-// tersor - tests of io/sharded_writer.hpp: the same bytes as in memory, shards and their index, interrupted
-// runs SPDX-License-Identifier: MIT
+// tersor - tests of io/sharded_writer.hpp: the same bytes as in memory, shards, interrupted runs
+// SPDX-License-Identifier: MIT
 #include <tersor/io/checkpoint.hpp>
 #include <tersor/io/sharded_writer.hpp>
 

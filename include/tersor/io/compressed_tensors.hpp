@@ -1,5 +1,5 @@
-// tersor - checkpoints of compressed-tensors (llm-compressor, vLLM): their schemes, and linears in their
-// formats SPDX-License-Identifier: MIT
+// tersor - checkpoints of compressed-tensors (llm-compressor, vLLM): schemes and formats of linears
+// SPDX-License-Identifier: MIT
 #pragma once
 
 // Settings: "quantization_config" of config.json with quant_method "compressed-tensors". A scheme (one of
