@@ -55,9 +55,12 @@ class output_folder {
   output_folder(const output_folder&) = delete;
   output_folder& operator=(const output_folder&) = delete;
   ~output_folder() {
-    if (temporary_.empty() || keep_) return;
+    if (temporary_.empty()) return;
     std::error_code ignored;
-    std::filesystem::remove_all(temporary_, ignored);
+    if (keep_)
+      std::filesystem::remove(temporary_, ignored);  // an empty one
+    else
+      std::filesystem::remove_all(temporary_, ignored);
   }
 
   /// Where to write until commit().
