@@ -147,7 +147,8 @@ class streamed_output {
   void commit() {
     journal_.reset();
     fs::remove(folder_.path() / journal_name);
-    fs::remove(states_path(blocks_));
+    // a run that was killed may have left those of an earlier block
+    for (tersor::index_t b = 0; b <= blocks_; ++b) fs::remove(states_path(b));
     folder_.commit();
   }
 
