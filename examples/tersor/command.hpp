@@ -23,6 +23,7 @@ void add_generate(CLI::App& app);
 void add_inspect(CLI::App& app);
 void add_finetune(CLI::App& app);
 void add_merge(CLI::App& app);
+void add_convert(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_bench_model(CLI::App& bench);
 void add_bench_attention(CLI::App& bench);

@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: MIT
 #include "command.hpp"
 #include "loaded_model.hpp"
+#include "output_check.hpp"
 #include "report_html.hpp"
+#include "streamed_output.hpp"
 
 #include <tersor/pipeline/report_json.hpp>
 
@@ -15,7 +17,8 @@ struct options {
   std::optional<std::string> out, report;
   tersor::index_t calibration_windows = 0;
   tersor::model::evaluation_options evaluation;
-  bool dense_activations = false, one_pass = false, force = false, json = false;
+  std::string shard_size = "5GB";
+  bool dense_activations = false, one_pass = false, force = false, resume = false, json = false;
   command::run_options run;
 };
 
@@ -39,21 +42,25 @@ void print(const tersor::io::ordered_json& j) {
                j["perplexity_after"].get<double>());
 }
 
-/// What can be known about the output folder before the work is done.
-void check_output(const options& o) {
-  const fs::path out = *o.out;
-  tersor::require(o.force || !fs::exists(fs::symlink_status(out)), "--out", *o.out,
-                  "a folder that does not exist yet, or --force");
-  const tersor::io::output_folder writable(out, o.force);
-  if (!fs::exists(out)) return;
-  // --force removes the folder: not with what this run reads, except for a model that is replaced.
-  for (const fs::path& input :
-       {command::loaded_model::folder_of(o.model), fs::path(o.calibration), fs::path(o.evaluate)}) {
-    if (input.empty() || fs::equivalent(input, out)) continue;
-    const auto inside = fs::relative(input, out);
-    tersor::require(inside.empty() || *inside.begin() == "..", "--out", *o.out, "a folder without ",
-                    input.string(), ", which would be removed");
-  }
+/// All that decides the output: a run goes on only with the same.
+tersor::io::json settings_of(const options& o, const std::vector<fs::path>& weights,
+                             const std::string& recipe) {
+  tersor::io::json inputs = tersor::io::json::array();
+  const auto add = [&](const fs::path& path) {
+    inputs.push_back(
+        {path.string(), fs::file_size(path), fs::last_write_time(path).time_since_epoch().count()});
+  };
+  for (const auto& file : weights) add(file);
+  if (!o.calibration.empty()) add(o.calibration);
+  return {{"command", "compress"},
+          {"inputs", inputs},
+          {"with", recipe},
+          {"calibration_windows", o.calibration_windows},
+          {"window", o.evaluation.window},
+          {"dense_activations", o.dense_activations},
+          {"one_pass", o.one_pass},
+          {"seed", o.run.seed},
+          {"shard_size", o.shard_size}};
 }
 
 void run(const options& o) {
@@ -69,7 +76,10 @@ void run(const options& o) {
   if (!o.calibration.empty())
     calibration = tersor::pipeline::windows_of(dense.encode_file(o.calibration, o.evaluation.window),
                                                o.evaluation.window, o.calibration_windows);
-  if (o.out) check_output(o);
+  if (o.out)
+    command::check_output("--out", *o.out, o.force,
+                          {command::loaded_model::folder_of(o.model), o.calibration, o.evaluate});
+  tersor::require(!o.resume || o.out, "--resume", "without --out", "a folder whose work goes on");
   command::html_report page(o.report, o.force);
 
   // Compression comes before the first evaluation, which takes long: it finds mistakes of the spec at once.
@@ -78,28 +88,55 @@ void run(const options& o) {
       .true_sequential = !o.one_pass,
       .propagate = o.dense_activations ? tersor::pipeline::propagation::dense
                                        : tersor::pipeline::propagation::compressed};
-  const auto report = tersor::pipeline::compress(small, recipe, calibration, schedule, ctx);
+  // With an output, blocks go to the disk as they are finished, and the evaluation reads them from there.
+  std::unique_ptr<command::streamed_output> out;
+  tersor::pipeline::block_progress progress;
+  if (o.out) {
+    out = std::make_unique<command::streamed_output>(*o.out, o.force, o.resume,
+                                                     command::bytes_of(o.shard_size, "--shard-size"), dense);
+    if (o.resume) {
+      out->keep_journal(settings_of(o, dense.weight_files(), recipe.text()));
+      command::interruption_note = "what is finished was kept: the same command goes on";
+    }
+    progress.first_block = out->blocks();
+    if (progress.first_block < small.block_count()) progress.hidden = out->hidden(calibration.size());
+    progress.finished = [&](tersor::index_t block, auto layers, auto states) {
+      out->add_block(small, block, layers, states);
+    };
+  }
+  tersor::pipeline::compression_report report;
+  if (progress.first_block < small.block_count())
+    report = tersor::pipeline::compress(small, recipe, calibration, schedule, ctx, progress);
+  if (out) {
+    if (o.resume) report.seconds = out->report.seconds;
+    report.layers = std::move(out->report.layers);
+  }
+  const tersor::io::ordered_json provenance{{"spec", recipe.text()},
+                                            {"layers", tersor::pipeline::to_json(report, false)}};
   tersor::io::ordered_json before = nullptr, after = nullptr;
+  std::uint64_t bytes_after = 0;
+  if (out) {
+    bytes_after = out->finish(small, provenance.dump());
+    if (!evaluation.empty() || o.report) small = tersor::model::load_llama(out->path());
+  } else {
+    tersor::model::llama_file file(small);
+    file.metadata("tersor.report", provenance.dump());
+    bytes_after = file.file_size();
+  }
   if (!evaluation.empty()) {
     before = tersor::model::perplexity(dense.model, evaluation, o.evaluation, ctx).perplexity;
     after = tersor::model::perplexity(small, evaluation, o.evaluation, ctx).perplexity;
   }
-  const tersor::io::ordered_json provenance{{"spec", recipe.text()},
-                                            {"layers", tersor::pipeline::to_json(report, false)}};
   page.add_spectra(dense.model, small, provenance["layers"], ctx);
-  tersor::model::llama_file file(std::move(small));
-  file.metadata("tersor.report", provenance.dump());
-  if (o.out) {
-    tersor::io::output_folder out(*o.out, o.force);
-    dense.save(file, out);
+  if (out) {
     ctx.step("saving", 1, 1);
-    out.commit();
+    out->commit();
   }
 
   const tersor::io::ordered_json j{{"spec", recipe.text()},
                                    {"bits_per_weight", report.bits_per_weight()},
                                    {"bytes_before", bytes_before},
-                                   {"bytes_after", file.file_size()},
+                                   {"bytes_after", bytes_after},
                                    {"perplexity_before", before},
                                    {"perplexity_after", after},
                                    {"seconds", report.seconds},
@@ -136,6 +173,9 @@ void command::add_compress(CLI::App& app) {
   sub->add_option("--out", o->out, "Folder for the compressed model");
   sub->add_option("--report", o->report, "File for a page of HTML with plots, which needs gnuplot");
   sub->add_flag("--force", o->force, "Replace that folder, and that page, if it exists");
+  sub->add_option("--shard-size", o->shard_size, "Largest weight file, e.g. 500MB; 0: one file")
+      ->capture_default_str();
+  sub->add_flag("--resume", o->resume, "Keep finished blocks when interrupted, and go on with them");
   sub->add_flag("--dense-activations", o->dense_activations,
                 "Calibrate each block on what the dense blocks before it return");
   sub->add_flag("--one-pass", o->one_pass, "Calibrate all layers of a block at once (not true-sequential)");

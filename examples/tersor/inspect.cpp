@@ -7,6 +7,7 @@
 #include "command.hpp"
 #include "loaded_model.hpp"
 
+#include <tersor/io/every_layout.hpp>
 #include <tersor/io/gguf.hpp>
 
 namespace {
@@ -40,12 +41,15 @@ tersor::io::json number(const tersor::io::json& object, const char* key) {
 }
 
 std::vector<row> rows_of(const tersor::io::checkpoint& files) {
-  const tersor::io::operator_reader operators(files);
+  // one shard alone may lack tensors that the settings beside it speak of
+  const auto layout = std::filesystem::is_directory(files.where())
+                          ? tersor::io::layout_of(files)
+                          : std::make_unique<tersor::io::operator_layout>(files);
   const auto errors = known_errors(files);
   std::vector<row> rows;
   std::set<std::string, std::less<>> parts;
-  for (const auto& [name, description] : operators.descriptions()) {
-    const auto op = operators.read(name);
+  for (const auto& name : layout->linears(files)) {
+    const auto op = layout->read(files, name);
     row r{name,
           std::string(op.kind()),
           {op.rows(), op.cols()},
@@ -58,7 +62,7 @@ std::vector<row> rows_of(const tersor::io::checkpoint& files) {
       r.weighted_error = number(e->second, "weighted_error");
     }
     rows.push_back(std::move(r));
-    for (const auto& part : op.storage().parts) parts.insert(tersor::concat(name, ".", part.name));
+    for (auto& tensor : layout->tensors(files, name)) parts.insert(std::move(tensor));
   }
   for (const auto tensor : files.names()) {
     if (parts.contains(tensor)) continue;

@@ -26,13 +26,21 @@ command::loaded_model::loaded_model(const std::filesystem::path& source, const s
     tersor::model::attach(model, tersor::io::read_peft(adapter, tersor::model::peft_modules(model)));
 }
 
-std::uint64_t command::loaded_model::file_bytes() const {
-  return is_gguf(path) ? std::filesystem::file_size(path) : tersor::io::checkpoint(path).file_bytes();
+std::vector<std::filesystem::path> command::loaded_model::weight_files() const {
+  if (is_gguf(path)) return {path};
+  const tersor::io::checkpoint checkpoint(path);
+  std::vector<std::filesystem::path> paths;
+  for (const auto& file : checkpoint.files()) paths.push_back(file.path());
+  return paths;
 }
 
-void command::loaded_model::save(const tersor::model::llama_file& file,
-                                 const tersor::io::output_folder& out) const {
-  if (!is_gguf(path)) return tersor::model::save_llama(file, path, out);
-  file.write(out.path() / "model.safetensors");
-  tersor::model::write_config_files(tersor::io::gguf_file(path), out.path());
+std::uint64_t command::loaded_model::file_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& file : weight_files()) bytes += std::filesystem::file_size(file);
+  return bytes;
+}
+
+void command::loaded_model::write_beside(const std::filesystem::path& folder) const {
+  if (is_gguf(path)) return tersor::model::write_config_files(tersor::io::gguf_file(path), folder);
+  tersor::io::copy_model_files(tersor::io::model_folder_of(path), folder);
 }

@@ -31,10 +31,15 @@ struct loaded_model {
   static std::filesystem::path folder_of(const std::filesystem::path& path) {
     return std::filesystem::is_directory(path) || is_gguf(path) ? path : path.parent_path();
   }
-  /// Bytes of its weight files.
+  std::vector<std::filesystem::path> weight_files() const;
+  /// Bytes of these files.
   std::uint64_t file_bytes() const;
-  /// Writes weights beside the model's config and tokenizer, in the layout of a folder.
-  void save(const tersor::model::llama_file& file, const tersor::io::output_folder& out) const;
+  /// Writes the model's config and tokenizer into a folder, which holds its weights or others of its shapes.
+  void write_beside(const std::filesystem::path& folder) const;
+  void save(const tersor::model::llama_file& file, const tersor::io::output_folder& out) const {
+    file.write(out.path() / "model.safetensors");
+    write_beside(out.path());
+  }
 
   /// [bos] + BPE(text).
   std::vector<int> encode(std::string_view text, bool bos = true) const {

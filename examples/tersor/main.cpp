@@ -41,6 +41,7 @@ int main(int argc, char** argv) {
   command::add_inspect(app);
   command::add_finetune(app);
   command::add_merge(app);
+  command::add_convert(app);
   command::add_bench(app);
   try {
     app.parse(argc, argv);

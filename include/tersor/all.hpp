@@ -4,17 +4,26 @@
 
 #include <tersor/tersor.hpp>
 
+#include <tersor/io/awq_checkpoint.hpp>
+#include <tersor/io/bitsandbytes_checkpoint.hpp>
 #include <tersor/io/byte_pairs.hpp>
 #include <tersor/io/checkpoint.hpp>
+#include <tersor/io/compressed_tensors.hpp>
+#include <tersor/io/convert.hpp>
+#include <tersor/io/every_layout.hpp>
 #include <tersor/io/file.hpp>
 #include <tersor/io/gguf.hpp>
 #include <tersor/io/gguf_tokenizer.hpp>
 #include <tersor/io/gguf_writer.hpp>
+#include <tersor/io/gptq_checkpoint.hpp>
 #include <tersor/io/json.hpp>
 #include <tersor/io/json_parser.hpp>
 #include <tersor/io/json_value.hpp>
+#include <tersor/io/linear_layout.hpp>
+#include <tersor/io/model_files.hpp>
 #include <tersor/io/operator_archive.hpp>
 #include <tersor/io/output_folder.hpp>
+#include <tersor/io/output_journal.hpp>
 #include <tersor/io/pattern.hpp>
 #include <tersor/io/peft.hpp>
 #include <tersor/io/peft_adapter.hpp>
@@ -25,6 +34,8 @@
 #include <tersor/io/regex_pattern.hpp>
 #include <tersor/io/safetensors.hpp>
 #include <tersor/io/safetensors_writer.hpp>
+#include <tersor/io/sharded_writer.hpp>
+#include <tersor/io/tensor_sink.hpp>
 #include <tersor/io/tokenizer.hpp>
 #include <tersor/io/unicode_classes.hpp>
 

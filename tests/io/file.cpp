@@ -67,3 +67,15 @@ TEST_CASE("file writer: errors name the file") {
               {folder.path().string(), "not a folder"}));
   CHECK(folder.count() == 0);
 }
+
+TEST_CASE("mapped file: released pages are read again") {
+  const temporary_folder folder;
+  std::string text(100'000, 'x');
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>('a' + i % 23);
+  const mapped_file file(folder.file("pages", text));
+  for (const auto& [begin, size] :
+       {std::pair<std::size_t, std::size_t>{0, 100'000}, {5, 0}, {5, 3}, {4095, 60'000}}) {
+    file.release(file.bytes().subspan(begin, size));
+    CHECK(std::ranges::equal(file.bytes(), std::as_bytes(std::span(text))));
+  }
+}

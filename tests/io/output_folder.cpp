@@ -85,3 +85,17 @@ TEST_CASE("output folder: two at once do not meet") {
   a.commit();
   CHECK(holds(error_of([&] { b.commit(); }), {"exists"}));
 }
+
+TEST_CASE("output folder: a kept one is taken up again until it is committed") {
+  const temporary_folder folder;
+  for (const char* text : {"first", "second"}) {
+    output_folder out(folder / "out", false, true);
+    CHECK(out.path() == folder / ".out.tersor-partial");
+    CHECK(std::filesystem::exists(out.path() / "file") == (std::string(text) == "second"));
+    write_text_file(out.path() / "file", text);
+  }
+  output_folder(folder / "out", false, true).commit();
+  CHECK(read_text_file(folder / "out" / "file") == "second");
+  CHECK(folder.count() == 1);
+  CHECK(holds(error_of([&] { output_folder(folder / "out", false, true); }), {"out", "exists"}));
+}

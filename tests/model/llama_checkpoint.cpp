@@ -6,7 +6,9 @@
 #include "io/temporary_folder.hpp"
 #include "model/samples.hpp"
 
+#include <tersor/io/convert.hpp>
 #include <tersor/op/quantized.hpp>
+#include <tersor/quant/nf4.hpp>
 #include <tersor/quant/rtn.hpp>
 
 namespace tersor {
@@ -176,6 +178,55 @@ TEST_CASE("llama_checkpoint: the embedded model predicts what the equations say"
   for (index_t t = 0; t < 128; ++t) {
     const auto row = logits.row(t);
     CHECK(std::ranges::max_element(row) - row.begin() == argmax[static_cast<std::size_t>(t)]);
+  }
+}
+
+/// The embedded model with every linear in another form, in a folder.
+template <class Technique>
+model::llama write_embedded(const std::filesystem::path& folder, const Technique& technique) {
+  auto m = model::load_llama(embedded);
+  for (const auto& l : m.linear_shapes()) m.set_linear(l.name, technique(m.linear(l.name).to_dense()).op);
+  model::save_llama(model::llama_file(m), embedded, folder);
+  return m;
+}
+
+TEST_CASE("llama_checkpoint: the embedded model gives the same logits through the formats of other tools") {
+  const temporary_folder folder;
+  const auto ids = random_ids(24, 4096);
+  const auto check = [&](const model::llama& m, const std::filesystem::path& source, const char* to) {
+    const auto target = folder / to;
+    std::filesystem::create_directory(target);
+    const io::checkpoint files(source);
+    io::convert_checkpoint(files, {.to = to, .shard_bytes = 1'000'000}, target);
+    const auto loaded = model::load_llama(target);
+    INFO(to);
+    CHECK(loaded.logits(loaded.forward(ids).view()) == m.logits(m.forward(ids).view()));
+  };
+  const auto integers = write_embedded(folder / "integers", quant::rtn{.bits = 4, .group_size = 64});
+  for (const char* to : {"gptq", "gptq_v2", "awq", "compressed-tensors"})
+    check(integers, folder / "integers", to);
+  const auto normal = write_embedded(folder / "normal", quant::nf4{});
+  check(normal, folder / "normal", "bnb-nf4");
+}
+
+TEST_CASE("llama_checkpoint: AutoGPTQ's biases of zeros are none, others are an error") {
+  const temporary_folder folder;
+  write_embedded(folder / "tersor", quant::rtn{.bits = 4, .group_size = 64});
+  std::filesystem::create_directory(folder / "gptq");
+  io::convert_checkpoint(io::checkpoint(folder / "tersor"), {.to = "gptq"}, folder / "gptq");
+  for (const float value : {0.0F, 0.5F}) {
+    io::safetensors_writer file;
+    const io::checkpoint files(folder / "gptq");
+    for (const auto name : files.names())
+      if (!name.ends_with(".bias"))
+        file.add(std::string(name), files.entry(name).dtype, files.entry(name).shape, files.bytes(name));
+    file.add_values<f16>("model.layers.0.mlp.up_proj.bias", {768}, std::vector<f16>(768, f16(value)));
+    std::filesystem::create_directory(folder / concat("biased", value));
+    file.write(folder / concat("biased", value) / "model.safetensors");
+    std::filesystem::copy_file(folder / "gptq" / "config.json",
+                               folder / concat("biased", value) / "config.json");
+    const auto text = error_of([&] { model::load_llama(folder / concat("biased", value)); });
+    CHECK((value == 0 ? text.empty() : holds(text, {"up_proj.bias", "0.5", "no bias"})));
   }
 }
 

@@ -1,5 +1,6 @@
 // tersor - tests of pipeline/compress.hpp: the schedule on a tiny decoder
 // SPDX-License-Identifier: MIT
+#include <tersor/model/llama_checkpoint.hpp>
 #include <tersor/pipeline/compress.hpp>
 #include <tersor/quant/gptq.hpp>
 
@@ -184,6 +185,50 @@ TEST_CASE("compress: windows of a token stream") {
   CHECK(pipeline::windows_of(ids, 20, 3).size() == 3);
   CHECK(pipeline::windows_of(ids, 200).empty());
   CHECK(pipeline::windows_of(ids, 20)[4][19] == ids[99]);
+}
+
+TEST_CASE("compress: a run that goes on behind a finished block gives the same operators") {
+  for (const auto propagate : {pipeline::propagation::compressed, pipeline::propagation::dense})
+    for (const bool true_sequential : {true, false}) {
+      const pipeline::schedule_options options{.true_sequential = true_sequential, .propagate = propagate};
+      const auto recipe = recipe::parse("awq|gptq(bits=3,group_size=8)");
+      const auto text_of = [](const model::llama& m, index_t block) {
+        io::safetensors_writer file;
+        io::operator_writer operators(file);
+        model::write_llama_block(m, block, file, operators);
+        operators.finish();
+        const test::temporary_folder folder;
+        file.write(folder / "block");
+        return io::read_text_file(folder / "block");
+      };
+      auto whole = tiny_llama();
+      std::vector<matrix<float>> hidden;
+      std::vector<std::string> texts;
+      std::vector<std::size_t> layers;
+      pipeline::block_progress progress;
+      progress.finished = [&](index_t block, std::span<const pipeline::layer_report> reports,
+                              std::span<const model::block_state> states) {
+        layers.push_back(reports.size());
+        texts.push_back(text_of(whole, block));
+        if (block == 0)
+          for (const auto& s : states) hidden.push_back(s.hidden);
+      };
+      pipeline::compress(whole, recipe, sequences(), options, {}, progress);
+      CHECK(layers == std::vector<std::size_t>{7, 7});
+      auto rest = tiny_llama();
+      const auto r =
+          pipeline::compress(rest, recipe, sequences(), options, {}, {.first_block = 1, .hidden = hidden});
+      CHECK(r.layers.size() == 7);
+      CHECK((text_of(rest, 1) == texts[1]));
+      CHECK(rest.linear("model.layers.0.mlp.up_proj").as<op::dense>());
+    }
+  auto m = tiny_llama();
+  CHECK(holds(error_of([&] {
+                pipeline::compress(m, recipe::parse("gptq"), sequences(), {}, {}, {.first_block = 1});
+              }),
+              {"hidden states", "0"}));
+  CHECK(holds(error_of([&] { pipeline::compress(m, recipe::parse("rtn"), {}, {}, {}, {.first_block = 2}); }),
+              {"first block", "2"}));
 }
 
 }  // namespace

@@ -28,6 +28,23 @@ TEST_CASE("report_json: a layer's row") {
   CHECK(j["notes"][0] == "note");
 }
 
+TEST_CASE("report_json: a layer's row comes back") {
+  pipeline::layer_report l{"a.b", 2, 3, {}};
+  l.report.relative_error = 1.0 / 3;
+  l.report.bytes = 7;
+  l.report.bits_per_weight = 4.25;
+  l.report.seconds = 1.5;
+  for (const bool more : {false, true}) {
+    if (more) {
+      l.report.weighted_error = 0.1;
+      l.report.notes = {"a note"};
+    }
+    const auto j = io::json::parse(pipeline::to_json(l).dump());
+    CHECK(pipeline::to_json(pipeline::layer_report_from(j, "x")) == pipeline::to_json(l));
+  }
+  CHECK_THROWS_AS(pipeline::layer_report_from({{"shape", {1}}}, "x"), error);
+}
+
 TEST_CASE("report_json: the catalog has the fields that tools read") {
   const auto j = pipeline::to_json(pipeline::standard_catalog());
   REQUIRE(j.is_array());

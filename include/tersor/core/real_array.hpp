@@ -80,16 +80,27 @@ class real_array {
   real_array(dtype type, index_t size)
       : type_(type), own_(static_cast<std::size_t>(size) * element_bytes(type)) {}
 
+  /// Gives memory of `owner` back that can be read again: the pages of a mapped file.
+  using release_function = void (*)(const void* owner, std::span<const std::byte> bytes);
   /// `bytes`, which `owner` keeps alive; copied where the elements are not aligned.
-  real_array(dtype type, std::span<const std::byte> bytes, std::shared_ptr<const void> owner) : type_(type) {
+  real_array(dtype type, std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+             release_function let_go = nullptr)
+      : type_(type) {
     const std::size_t width = element_bytes(type);
     require(bytes.size() % width == 0, "real_array: bytes", bytes.size(), "a multiple of ", width);
     if (owner && reinterpret_cast<std::uintptr_t>(bytes.data()) % width == 0) {
       foreign_ = bytes;
       owner_ = std::move(owner);
+      release_ = let_go;
     } else {
       own_.assign(bytes.begin(), bytes.end());
     }
+  }
+
+  /// Lets foreign memory leave until it is read again, where its owner can do so. For what is worked through
+  /// once.
+  void release() const {
+    if (release_ != nullptr) release_(owner_.get(), foreign_);
   }
 
   dtype type() const { return type_; }
@@ -168,6 +179,7 @@ class real_array {
   std::vector<std::byte> own_;
   std::span<const std::byte> foreign_;
   std::shared_ptr<const void> owner_;  // of foreign_; null: the bytes are own_
+  release_function release_ = nullptr;
 };
 
 /// x stored as `type`, row-major.

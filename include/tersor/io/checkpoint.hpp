@@ -83,6 +83,8 @@ class checkpoint {
   const tensor_entry& entry(std::string_view name) const { return file_of(name).entry(name); }
   /// As in safetensors_file: valid while this object lives, not necessarily aligned.
   std::span<const std::byte> bytes(std::string_view name) const { return file_of(name).bytes(name); }
+  /// As in safetensors_file: the tensor's pages leave memory until they are touched again.
+  void release(std::string_view name) const { file_of(name).release(name); }
   template <class T>
   std::vector<T> read_tensor(std::string_view name) const {
     return file_of(name).read_tensor<T>(name);

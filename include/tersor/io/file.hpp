@@ -93,6 +93,18 @@ class mapped_file {
   const std::filesystem::path& path() const { return path_; }
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   std::size_t size() const { return size_; }
+  /// Lets go of the memory pages that lie within `part` of the bytes: they are read again when they are
+  /// touched. For what is worked through once, so that the whole file is never resident.
+  void release(std::span<const std::byte> part) const {
+#if TERSOR_HAS_MMAP
+    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const auto begin = (reinterpret_cast<std::uintptr_t>(part.data()) + page - 1) / page * page;
+    const auto end = reinterpret_cast<std::uintptr_t>(part.data() + part.size()) / page * page;
+    if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+#else
+    static_cast<void>(part);
+#endif
+  }
 
  private:
   void swap(mapped_file& other) noexcept {

@@ -17,11 +17,10 @@ namespace tersor::io {
 
 inline constexpr const char* operator_metadata_key = "tersor";
 
-/// Collects operators for a `safetensors_writer`; tensors are referenced, so operators must outlive the
-/// writer.
+/// Hands operators to a sink; tensors are referenced, so operators must outlive a sink that collects them.
 class operator_writer final : public op::archive_writer {
  public:
-  explicit operator_writer(safetensors_writer& file) : file_(file) {}
+  explicit operator_writer(tensor_sink& file) : file_(file) {}
 
   void add(const std::string& name, const op::any_operator& op) {
     if (op.kind() == op::dense::kind()) {
@@ -39,6 +38,11 @@ class operator_writer final : public op::archive_writer {
   void finish() {
     if (!operators_.empty())
       file_.metadata(operator_metadata_key, ordered_json{{"version", 1}, {"operators", operators_}}.dump());
+  }
+  /// The descriptions of the operators so far, by name; those of an interrupted run can be put back.
+  const ordered_json& descriptions() const { return operators_; }
+  void describe(const std::string& name, ordered_json description) {
+    operators_[name] = std::move(description);
   }
 
   // archive_writer
@@ -81,7 +85,7 @@ class operator_writer final : public op::archive_writer {
     void end_part() override {}
   };
 
-  safetensors_writer& file_;
+  tensor_sink& file_;
   ordered_json operators_;
   std::vector<ordered_json*> path_;
   std::string prefix_;
@@ -129,7 +133,8 @@ class operator_reader {
     require(e.shape.size() == 2, where + ": rank", e.shape.size(), 2);
     require_stored_real(e, where);
     return {e.shape[0], e.shape[1],
-            real_array(e.dtype, files.bytes(tensor), files.file_of(tensor).mapping())};
+            real_array(e.dtype, files.bytes(tensor), files.file_of(tensor).mapping(),
+                       safetensors_file::release_pages)};
   }
 
  private:

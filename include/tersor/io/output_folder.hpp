@@ -22,7 +22,10 @@ class output_folder {
  public:
   /// @param path the destination, whose parent exists. An error if it exists, unless `force`: then commit()
   /// replaces it, and what was there is removed only after the new folder is in place.
-  explicit output_folder(const std::filesystem::path& path, bool force = false) : path_(path), force_(force) {
+  /// @param keep the temporary folder has a name of its own, ".NAME.tersor-partial"; one that an interrupted
+  /// run left is taken up again, and without commit() it stays.
+  explicit output_folder(const std::filesystem::path& path, bool force = false, bool keep = false)
+      : path_(path), force_(force), keep_(keep) {
     path_ = path.lexically_normal();
     if (!path_.has_filename()) path_ = path_.parent_path();
     const std::string name = path_.filename().string();
@@ -30,6 +33,15 @@ class output_folder {
             "a path that ends with a name");
     require(force_ || !exists(path_), path_.string(), "exists", "a new folder, or permission to replace it");
     std::error_code code;
+    if (keep_) {
+      temporary_ = path_.parent_path() / concat(".", name, ".tersor-partial");
+      std::filesystem::create_directory(temporary_, code);
+      if (code) {
+        temporary_.clear();
+        fail(path_.string(), "", "a parent folder that can be written to (" + code.message() + ")");
+      }
+      return;
+    }
     // Another process may take the name between the look and the creation.
     for (bool made = false; !made;) {
       temporary_ = detail::sibling(path_);
@@ -45,7 +57,10 @@ class output_folder {
   ~output_folder() {
     if (temporary_.empty()) return;
     std::error_code ignored;
-    std::filesystem::remove_all(temporary_, ignored);
+    if (keep_)
+      std::filesystem::remove(temporary_, ignored);  // an empty one
+    else
+      std::filesystem::remove_all(temporary_, ignored);
   }
 
   /// Where to write until commit().
@@ -81,7 +96,7 @@ class output_folder {
     return std::filesystem::exists(std::filesystem::symlink_status(path, ignored));
   }
   std::filesystem::path path_, temporary_;
-  bool force_;
+  bool force_, keep_;
 };
 
 }  // namespace tersor::io

@@ -226,8 +226,14 @@ class safetensors_file {
   /// The stored bytes of a tensor, in the mapping: valid while this object lives, not necessarily aligned.
   std::span<const std::byte> bytes(std::string_view name) const { return bytes_of(entry(name)); }
 
-  /// What keeps those bytes mapped when this object is gone.
+  /// Gives the memory of a tensor's pages back to the system; they are read again when they are touched.
+  void release(std::string_view name) const { file_->release(bytes(name)); }
+
+  /// What keeps those bytes mapped when this object is gone, and what lets go of their pages.
   std::shared_ptr<const void> mapping() const { return file_; }
+  static void release_pages(const void* mapping, std::span<const std::byte> bytes) {
+    static_cast<const mapped_file*>(mapping)->release(bytes);
+  }
 
   /// All values in row-major order, any rank. T is float, double, bf16, f16 or an integer type. Floats
   /// convert by rounding, integers to integers only if they fit, floats to integers never. Values of 8 bits

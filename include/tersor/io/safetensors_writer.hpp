@@ -9,6 +9,7 @@
 #include <cstddef>      // std::byte
 #include <cstdint>      // std::uint64_t
 #include <filesystem>   // std::filesystem::path
+#include <functional>   // std::function
 #include <map>          // std::map
 #include <set>          // std::set
 #include <span>         // std::span
@@ -18,6 +19,7 @@
 #include <vector>       // std::vector
 
 #include <tersor/io/safetensors.hpp>
+#include <tersor/io/tensor_sink.hpp>
 
 namespace tersor::io {
 
@@ -25,20 +27,22 @@ namespace tersor::io {
 /// name, the header padded with spaces to a multiple of 8 bytes, so that every tensor is naturally aligned.
 /// The same tensors give the same bytes whatever the order in which they were added. Memory beyond the
 /// tensors: the header.
-class safetensors_writer {
+class safetensors_writer final : public tensor_sink {
  public:
   /// Adds a tensor whose memory stays with the caller and must live until `write`. @param bytes row-major
   /// values.
-  void add(std::string name, dtype type, std::vector<index_t> shape, std::span<const std::byte> bytes) {
+  void add(std::string name, dtype type, std::vector<index_t> shape,
+           std::span<const std::byte> bytes) override {
     insert(std::move(name), type, std::move(shape), bytes, {});
   }
   /// Adds a tensor and takes over its memory.
-  void add(std::string name, dtype type, std::vector<index_t> shape, std::vector<std::byte>&& bytes) {
+  void add(std::string name, dtype type, std::vector<index_t> shape,
+           std::vector<std::byte>&& bytes) override {
     const std::span<const std::byte> view(bytes);
     insert(std::move(name), type, std::move(shape), view, std::move(bytes));
   }
   /// Adds a string to "__metadata__"; a second value for the same key is an error.
-  void metadata(std::string key, std::string value) {
+  void metadata(std::string key, std::string value) override {
     require(!metadata_.contains(key), "safetensors metadata", key, "each key once");
     quoted(key, "safetensors metadata");
     quoted(value, concat("safetensors metadata ", key));
@@ -55,7 +59,9 @@ class safetensors_writer {
 
   /// Writes the file under a temporary name and renames it into place: a failure (disk full) is an error that
   /// names the file, and leaves neither half a file nor a change to an older one.
-  void write(const std::filesystem::path& path) const {
+  /// @param written is called with each piece of a tensor's memory when it is in the file.
+  void write(const std::filesystem::path& path,
+             const std::function<void(std::span<const std::byte>)>& written = {}) const {
     const std::string text = header();
     const std::uint64_t length = text.size();
     require(length <= safetensors_max_header, path.string(), concat("header of ", length, " bytes"),
@@ -63,7 +69,13 @@ class safetensors_writer {
     file_writer file(path);
     file.write(std::as_bytes(std::span(&length, 1)));
     file.write(text);
-    for (const auto& [key, t] : tensors_) file.write(t.bytes);
+    constexpr std::size_t piece = std::size_t{1} << 24;
+    for (const auto& [key, t] : tensors_)
+      for (std::size_t begin = 0; begin < t.bytes.size(); begin += piece) {
+        const auto part = t.bytes.subspan(begin, std::min(piece, t.bytes.size() - begin));
+        file.write(part);
+        if (written) written(part);
+      }
     file.commit();
   }
 

@@ -108,6 +108,22 @@ class block_scales {
     return s;
   }
 
+  /// Scales offset + largest[b] * level(code) of the dynamic table, as a file holds them. @param largest of
+  /// each block of `block_size`
+  static block_scales dynamic(std::span<const std::uint8_t> codes, real_array largest, float offset,
+                              index_t block_size) {
+    block_scales s;
+    s.rule_ = {.coding = scale_coding::dynamic, .block_size = block_size, .type = largest.type()};
+    s.size_ = static_cast<index_t>(codes.size());
+    s.check("block_scales");
+    require(largest.size() == s.blocks(), "block_scales: number of largest scales", largest.size(),
+            s.blocks());
+    s.codes_.assign(codes.begin(), codes.end());
+    s.reals_ = std::move(largest);
+    s.offset_.push_back(offset);
+    return s;
+  }
+
   index_t size() const { return size_; }
   const scale_rule& rule() const { return rule_; }
   /// Of the coded forms: code of each scale, largest distance from the offset of each block, offset.

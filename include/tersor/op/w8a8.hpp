@@ -82,11 +82,16 @@ class w8a8 : public described_operator<w8a8> {
   index_t rows() const { return rows_; }
   index_t cols() const { return cols_; }
   std::span<const std::int8_t> codes() const { return codes_; }
+  /// [rows], or one value for all.
+  std::span<const float> scale() const { return scale_; }
+  activation_unit activations() const { return unit_; }
+  /// Of the activations, with `fixed_tensor`; else 0.
+  float fixed_scale() const { return fixed_scale_.empty() ? 0.0F : fixed_scale_[0]; }
   static constexpr std::string_view kind() { return "w8a8"; }
 
   void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
     detail::require_operands(kind(), x, cols_, y, rows_);
-    const auto q = quantize_activations(x, unit_, fixed_scale_.empty() ? 0.0F : fixed_scale_[0]);
+    const auto q = quantize_activations(x, unit_, fixed_scale());
     // Products of codes are at most 127 * 128, so a float sum of 1024 of them is an exact integer (below
     // 2^24): the floating-point product runs the integer sum, piece by piece.
     constexpr index_t exact = 1024;

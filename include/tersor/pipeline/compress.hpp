@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <map>  // std::map
+#include <functional>  // std::function
+#include <map>         // std::map
 
 #include <tersor/model/block_model.hpp>
 #include <tersor/op/dense.hpp>
@@ -46,36 +47,66 @@ struct compression_report {
   }
 };
 
+/// A run that is followed block by block: to write what is finished and let it leave memory, and to go on
+/// with what an interrupted run had finished.
+struct block_progress {
+  /// Called when a block is finished: nothing in this run reads its linears and vectors again, and all slots
+  /// may be set. @param layers reports of its compressed linears; @param hidden the calibration sequences as
+  /// the next block will see them, [tokens, hidden] each (after the last block: unspecified)
+  std::function<void(index_t block, std::span<const layer_report> layers,
+                     std::span<const model::block_state> states)>
+      finished{};
+  index_t first_block = 0;  ///< earlier ones are finished
+  std::vector<matrix<float>>
+      hidden{};  ///< what `states` of the block before said, where there is calibration
+};
+
 namespace detail {
 
 /// One run over a model: calibration state and the steps of a block.
 class block_schedule {
  public:
   block_schedule(model::block_model& m, const recipe& r, std::span<const std::vector<int>> calibration,
-                 const schedule_options& options, const context& ctx)
-      : model_(m), options_(options), ctx_(ctx) {
+                 const schedule_options& options, const context& ctx, const block_progress& progress)
+      : model_(m), options_(options), ctx_(ctx), progress_(progress) {
     std::vector<std::string> names;
-    for (index_t b = 0; b < m.block_count(); ++b)
+    std::size_t finished = 0;
+    for (index_t b = 0; b < m.block_count(); ++b) {
+      if (b == progress.first_block) finished = names.size();
       for (const auto& stage : m.linear_stages(b)) names.insert(names.end(), stage.begin(), stage.end());
+    }
     r.check_layers(names);
     for (const auto& name : names) {
       chains_[name] = r.chain_of(name);
       need_ = std::max(need_, chains_[name].needs());
       total_ += !chains_[name].empty();
+      done_ += finished > 0 && !chains_[name].empty();
+      finished -= finished > 0;
     }
     require(need_ == solve::calibration_need::none || !calibration.empty(),
             concat("calibration for ", r.text()), "empty", "at least one sequence");
-    for (const auto& ids : calibration) states_.push_back({m.embed(ids), {}});
+    require(progress.first_block >= 0 && progress.first_block < std::max<index_t>(m.block_count(), 1),
+            "first block", progress.first_block, "a block of the model");
+    const auto& hidden = progress.hidden;
+    require(progress.first_block == 0 ? hidden.empty() : hidden.size() == calibration.size(), "hidden states",
+            hidden.size(), "one for each calibration sequence, before a later block");
+    for (const auto& ids : calibration)
+      states_.push_back({hidden.empty() ? m.embed(ids) : hidden[states_.size()], {}});
   }
 
   compression_report run() {
-    for (index_t b = 0; b < model_.block_count(); ++b) {
+    for (index_t b = progress_.first_block; b < model_.block_count(); ++b) {
+      const std::size_t reported = report_.layers.size();
       originals_.clear();
       transform(b);
       if (options_.true_sequential)
         compress_by_stages(b);
       else
         compress_at_once(b);
+      if (progress_.finished)
+        progress_.finished(b, std::span<const layer_report>(report_.layers).subspan(reported), states_);
+      for (const auto& stage : model_.linear_stages(b))
+        for (const auto& name : stage) release(name);
     }
     return std::move(report_);
   }
@@ -164,11 +195,16 @@ class block_schedule {
                          [&](const std::string& name) { return !chains_.at(name).empty(); });
     return names;
   }
+  /// Dense weights of a mapped file need not stay in memory when they are worked through.
+  void release(const std::string& name) const {
+    if (const auto* weight = model_.linear(name).as<op::dense>()) weight->values().release();
+  }
   void compress(const std::vector<std::string>& names, const std::optional<calib::statistics>& inputs) {
     for (const auto& name : names) {
       ctx_.step(name, done_, total_);
       const solve::stopwatch clock;
       solve::layer l{.name = name, .weight = model_.linear(name).to_dense()};
+      release(name);
       if (inputs) l.inputs = &*inputs;
       auto outcome = compress_layer(l);
       const double seconds = clock.seconds();
@@ -305,6 +341,7 @@ class block_schedule {
   model::block_model& model_;
   schedule_options options_;
   const context& ctx_;
+  const block_progress& progress_;
   std::map<std::string, stage_chain> chains_;
   std::map<std::string, matrix<float>> originals_;  // weights before an adjustment: errors are against these
   solve::calibration_need need_ = solve::calibration_need::none;
@@ -321,8 +358,9 @@ class block_schedule {
 /// linears; the statistics of one stage. On an error the model is left half compressed: load it again.
 inline compression_report compress(model::block_model& m, const recipe& r,
                                    std::span<const std::vector<int>> calibration,
-                                   const schedule_options& options = {}, const context& ctx = {}) {
-  return detail::block_schedule(m, r, calibration, options, ctx).run();
+                                   const schedule_options& options = {}, const context& ctx = {},
+                                   const block_progress& progress = {}) {
+  return detail::block_schedule(m, r, calibration, options, ctx, progress).run();
 }
 
 /// Full windows of a token stream, as calibration sequences; `max_windows` 0: all.

@@ -21,6 +21,20 @@ inline io::ordered_json to_json(const layer_report& l, bool timing = true) {
   if (!l.report.notes.empty()) j["notes"] = l.report.notes;
   return j;
 }
+/// The same back again; what the row does not have (the largest error) is 0.
+inline layer_report layer_report_from(const io::json& j, const std::string& where) {
+  const auto shape = io::get<std::vector<index_t>>(j, "shape", where);
+  require(shape.size() == 2, where + ": shape", shape.size(), "two extents");
+  layer_report l{io::get<std::string>(j, "name", where), shape[0], shape[1], {}};
+  l.report.bits_per_weight = io::get<double>(j, "bits_per_weight", where);
+  l.report.bytes = io::get<std::size_t>(j, "bytes", where);
+  l.report.relative_error = io::get<double>(j, "relative_error", where);
+  if (j.contains("weighted_error") && !j["weighted_error"].is_null())
+    l.report.weighted_error = io::get<double>(j, "weighted_error", where);
+  l.report.seconds = io::get<double>(j, "seconds", where, 0.0);
+  l.report.notes = io::get<std::vector<std::string>>(j, "notes", where, {});
+  return l;
+}
 inline io::ordered_json to_json(const compression_report& r, bool timing = true) {
   io::ordered_json layers = io::ordered_json::array();
   for (const auto& l : r.layers) layers.push_back(to_json(l, timing));
