@@ -69,8 +69,8 @@ class ggml_blocks : public decoded_operator<ggml_blocks> {
     std::string text;
     a.attribute("type", text);
     const auto* known = find_ggml_type(std::string_view(text));
-    require(known != nullptr && can_decode(known->type), in.where() + ": attribute type", text,
-            "one of ", decodable_types());
+    require(known != nullptr && can_decode(known->type), in.where() + ": attribute type", text, "one of ",
+            decodable_types());
     op.type_ = known->type;
     require(op.cols_ % known->block == 0, in.where() + ": attribute cols", op.cols_, "a multiple of ",
             known->block);

@@ -30,8 +30,18 @@ inline void ggml_halves(const std::byte* p, int count, std::uint8_t* codes) {
 }
 /// The same with four quarters in the pairs of bits of count / 4 bytes, the first in the lowest.
 inline void ggml_quarters(const std::byte* p, int count, std::uint8_t* codes) {
-  for (int j = 0; j < count; ++j)
-    codes[j] = static_cast<std::uint8_t>(ggml_byte(p + j % (count / 4)) >> (2 * (j / (count / 4))) & 3);
+  const int bytes = count / 4;
+  for (int quarter = 0; quarter < 4; ++quarter)
+    for (int j = 0; j < bytes; ++j)
+      codes[bytes * quarter + j] = static_cast<std::uint8_t>(ggml_byte(p + j) >> (2 * quarter) & 3);
+}
+/// Bit g of byte j becomes bit `place` of code 32 g + j.
+inline void add_ggml_bits(const std::byte* p, int place, std::uint8_t* codes) {
+  for (int g = 0; g < 8; ++g)
+    for (int j = 0; j < 32; ++j) {
+      std::uint8_t& code = codes[32 * g + j];
+      code = static_cast<std::uint8_t>(code | (ggml_byte(p + j) >> g & 1) << place);
+    }
 }
 /// Signed bytes as codes from 0: value + 128.
 inline void ggml_signed_bytes(const std::byte* p, int count, std::uint8_t* codes) {

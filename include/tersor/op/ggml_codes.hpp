@@ -63,10 +63,16 @@ inline void decode_coded_block(const ggml_coding& coding, int count, const std::
   float scales[16], offsets[16];
   coding.codes(block, codes);
   coding.scales(block, scales, offsets);
-  for (int e = 0; e < count; ++e) {
-    const int g = e / coding.group;
-    out[e] = scales[g] * coding.level(codes[e]);
-    if (coding.offsets) out[e] += offsets[g];
+  for (int g = 0, first = 0; first < count; ++g, first += coding.group) {
+    const float scale = scales[g];
+    const std::uint8_t* code = codes + first;
+    float* value = out + first;
+    if (coding.levels != nullptr)
+      for (int j = 0; j < coding.group; ++j) value[j] = scale * coding.levels[code[j]];
+    else
+      for (int j = 0; j < coding.group; ++j) value[j] = scale * static_cast<float>(code[j] - coding.zero);
+    if (coding.offsets)
+      for (int j = 0; j < coding.group; ++j) value[j] += offsets[g];
   }
 }
 

@@ -26,8 +26,7 @@ void ggml_codes_of_2_bits(const std::byte* block, std::uint8_t* codes) {
 }
 inline void ggml_codes_q3_k(const std::byte* block, std::uint8_t* codes) {
   ggml_codes_of_2_bits<32>(block, codes);
-  for (int e = 0; e < 256; ++e)
-    codes[e] = static_cast<std::uint8_t>(codes[e] | (ggml_byte(block + e % 32) >> (e / 32) & 1) << 2);
+  add_ggml_bits(block, 2, codes);
 }
 template <int At>
 void ggml_codes_of_nibbles(const std::byte* block, std::uint8_t* codes) {
@@ -35,8 +34,7 @@ void ggml_codes_of_nibbles(const std::byte* block, std::uint8_t* codes) {
 }
 inline void ggml_codes_q5_k(const std::byte* block, std::uint8_t* codes) {
   ggml_codes_of_nibbles<48>(block, codes);
-  for (int e = 0; e < 256; ++e)
-    codes[e] = static_cast<std::uint8_t>(codes[e] | (ggml_byte(block + 16 + e % 32) >> (e / 32) & 1) << 4);
+  add_ggml_bits(block + 16, 4, codes);
 }
 inline void ggml_codes_q6_k(const std::byte* block, std::uint8_t* codes) {
   for (int half = 0; half < 2; ++half) {
