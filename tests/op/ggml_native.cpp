@@ -3,8 +3,7 @@
 #include <tersor/op/ggml_native.hpp>
 
 #include "catch.hpp"
-
-#include <map>
+#include "kernel/targets.hpp"
 
 #include <tersor/core/random.hpp>
 #include <tersor/op/prepared.hpp>
@@ -70,6 +69,32 @@ double relative_difference(const matrix<float>& a, const matrix<float>& b) {
   return std::sqrt(difference / size);
 }
 
+/// Products of every target with x are those of the values of w.
+void check_products(const op::any_operator& native, const op::ggml_blocks& w, const matrix<float>& x) {
+  const auto dense = w.to_dense();
+  for (const auto target : test::targets()) {
+    INFO(option_text<kernel::target>::format(target));
+    matrix<float> y(x.rows(), w.rows());
+    op::prepare(native, {.target = target}).apply(x.view(), y.view());
+    double difference = 0, size = 0;
+    for (index_t t = 0; t < y.rows(); ++t)
+      for (index_t r = 0; r < y.cols(); ++r) {
+        double sum = 0, addends = 0;
+        for (index_t j = 0; j < w.cols(); ++j) {
+          const double product = static_cast<double>(x(t, j)) * static_cast<double>(dense(r, j));
+          sum += product;
+          addends += std::abs(product);
+        }
+        const double error = std::abs(static_cast<double>(y(t, r)) - sum);
+        difference += error * error;
+        size += sum * sum;
+        // a sum of floats that happens to cancel has no relative precision: it is held against its addends
+        CHECK(error < 5e-7 * addends);
+      }
+    if (w.rows() > 30) CHECK(std::sqrt(difference / size) < 1e-6);  // of so many, few cancel
+  }
+}
+
 TEST_CASE("ggml native: values are equal, and products of what is prepared") {
   const auto l = GENERATE(from_range(native_types));
   INFO(name(l.type));
@@ -82,27 +107,9 @@ TEST_CASE("ggml native: values are equal, and products of what is prepared") {
     CHECK(native->to_dense() == w.to_dense());
     const auto prepared = op::prepare(op::any_operator(w));
     CHECK(prepared.kind() == l.kind);
+    CHECK(prepared.as<op::ggml_blocks>() == nullptr);
     CHECK(prepared.to_dense() == w.to_dense());
-    const auto dense = w.to_dense();
-    for (const index_t tokens : {1, 7}) {
-      const auto x = normal(tokens, cols, 7);
-      matrix<float> expected(tokens, rows), y(tokens, rows);
-      w.apply(x.view(), expected.view());
-      prepared.apply(x.view(), y.view());
-      // sums of floats that happen to cancel have no relative precision: each is held against its addends
-      for (index_t t = 0; t < tokens; ++t)
-        for (index_t r = 0; r < rows; ++r) {
-          double sum = 0, addends = 0;
-          for (index_t j = 0; j < cols; ++j) {
-            const double product = static_cast<double>(x(t, j)) * static_cast<double>(dense(r, j));
-            sum += product;
-            addends += std::abs(product);
-          }
-          CHECK(std::abs(static_cast<double>(y(t, r)) - sum) < 5e-7 * addends);
-        }
-      // of enough outputs, few cancel
-      if (rows > 30) CHECK(relative_difference(y, expected) < 1e-6);
-    }
+    for (const index_t tokens : {1, 7}) check_products(*native, w, normal(tokens, cols, 7));
   }
 }
 
