@@ -22,12 +22,13 @@ const std::vector<layout> native_types{
     {ggml_type::q1_0, {0}, "binary_coded"}, {ggml_type::q2_0, {0}, "quantized"},
     {ggml_type::q4_0, {0}, "quantized"},    {ggml_type::q5_0, {0}, "quantized"},
     {ggml_type::q8_0, {0}, "quantized"},    {ggml_type::q8_1, {0}, "quantized"},
-    {ggml_type::q8_k, {2}, "quantized"},    {ggml_type::q4_1, {0, 2}, "sum"},
-    {ggml_type::q5_1, {0, 2}, "sum"},       {ggml_type::q4_k, {0, 2}, "sum"},
-    {ggml_type::q5_k, {0, 2}, "sum"},       {ggml_type::iq4_nl, {0}, "codebook"},
-    {ggml_type::iq4_xs, {0}, "codebook"},   {ggml_type::mxfp4, {}, "codebook"},
-    {ggml_type::nvfp4, {}, "codebook"},     {ggml_type::tq1_0, {52}, "ternary"},
-    {ggml_type::tq2_0, {64}, "ternary"}};
+    {ggml_type::q8_k, {2}, "quantized"},    {ggml_type::q3_k, {108}, "quantized"},
+    {ggml_type::q6_k, {208}, "quantized"},  {ggml_type::q4_1, {0, 2}, "sum"},
+    {ggml_type::q5_1, {0, 2}, "sum"},       {ggml_type::q2_k, {80, 82}, "sum"},
+    {ggml_type::q4_k, {0, 2}, "sum"},       {ggml_type::q5_k, {0, 2}, "sum"},
+    {ggml_type::iq4_nl, {0}, "codebook"},   {ggml_type::iq4_xs, {0}, "codebook"},
+    {ggml_type::mxfp4, {}, "codebook"},     {ggml_type::nvfp4, {}, "codebook"},
+    {ggml_type::tq1_0, {52}, "ternary"},    {ggml_type::tq2_0, {64}, "ternary"}};
 
 /// Random codes, scales of either sign within a factor of 4.
 std::vector<std::byte> random_blocks(const layout& l, index_t count, std::uint64_t seed) {

@@ -83,20 +83,20 @@ inline low_rank offsets_of_groups(const matrix<float>& offsets, index_t group, d
 /// The same weights in an operator of another kind, every value equal (zeros may differ in sign); nothing
 /// where there is none. Rows stay in order.
 /// - Q4_0, Q5_0, Q8_0, Q8_1, Q8_K, Q2_0: `quantized`, with the scales of the blocks in their own type;
-/// - Q4_1, Q5_1, Q4_K, Q5_K: `sum` of a `quantized` and a `low_rank`, the offsets times which group a column
-///   is in. Scales and offsets of Q4_K and Q5_K are f32, so that these take 6 and 7 bits a weight, and cols /
-///   rows / 32 times the bits of an offset more;
+/// - Q3_K, Q6_K: `quantized` in groups of 16 with scales as f32, 5 and 8 bits a weight; prepared, groups are
+///   padded to 32 columns, which takes 8 and 14;
+/// - Q4_1, Q5_1, Q2_K, Q4_K, Q5_K: `sum` of a `quantized` and a `low_rank`, the offsets times which group a
+///   column is in. Scales and offsets of k-quants are f32: 6, 6 and 7 bits a weight (Q2_K prepared: 8), and
+///   cols / rows / group times the bits of an offset more;
 /// - IQ4_NL, IQ4_XS (scales as f32: 5 bits), MXFP4, NVFP4: `codebook`;
 /// - TQ1_0, TQ2_0: `ternary`; TQ2_0 with weights of 2: `quantized`;
 /// - Q1_0: `binary_coded`.
-/// Not for Q2_K, Q3_K and Q6_K, whose groups of 16 would be padded to 32 by the kernels, nor for points of
-/// grids; nor where a scale is not finite, or is the code 255 of MXFP4 or NVFP4. Memory on the way: a byte a
-/// weight.
+/// Not for points of grids, nor where a scale is not finite or is the code 255 of MXFP4 or NVFP4. Memory on
+/// the way: a byte a weight, and the scales and offsets as floats.
 inline std::optional<any_operator> to_native(const ggml_blocks& w) {
   const auto type = w.type();
   const auto* coding = detail::find_ggml_coding(type);
   if (coding == nullptr || w.rows() == 0 || w.cols() == 0) return std::nullopt;
-  if (coding->group < 32 && type != ggml_type::nvfp4) return std::nullopt;
   const auto content = detail::read_ggml_content(w, *coding);
   const auto finite = [](float v) { return std::isfinite(v); };
   if (!std::ranges::all_of(content.scales.values(), finite) ||
