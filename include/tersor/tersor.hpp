@@ -77,9 +77,17 @@
 #include <tersor/op/codebook.hpp>
 #include <tersor/op/dense.hpp>
 #include <tersor/op/element_store.hpp>
+#include <tersor/op/every_ggml_decoder.hpp>
 #include <tersor/op/every_operator.hpp>
 #include <tersor/op/ggml_blocks.hpp>
+#include <tersor/op/ggml_bytes.hpp>
+#include <tersor/op/ggml_codes.hpp>
+#include <tersor/op/ggml_codes_simple.hpp>
+#include <tersor/op/ggml_codes_super.hpp>
 #include <tersor/op/ggml_decode.hpp>
+#include <tersor/op/ggml_decode_iq.hpp>
+#include <tersor/op/ggml_grids.hpp>
+#include <tersor/op/ggml_native.hpp>
 #include <tersor/op/load.hpp>
 #include <tersor/op/low_rank.hpp>
 #include <tersor/op/operator.hpp>

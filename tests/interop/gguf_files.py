@@ -6,8 +6,9 @@
 #   python3 tests/interop/gguf_files.py tests/data/gguf
 #
 # tiny.gguf holds random weights with linears in F32, F16, BF16 and block types that the package can encode;
-# tiny.safetensors the same weights in the layout of Hugging Face, as the package decodes them. blocks.safetensors holds random
-# bytes as two blocks of each type that has no encoder there, and the values that the package decodes.
+# tiny.safetensors the same weights in the layout of Hugging Face, as the package decodes them. blocks.safetensors holds
+# pseudorandom bytes as two blocks of each block type that the package knows, the values that it decodes from them, and a digest of
+# what it decodes from 1024 such blocks.
 import pathlib
 import sys
 
@@ -84,15 +85,40 @@ out.write_tensors_to_file()
 out.close()
 save_file(expected, folder / "tiny.safetensors", metadata={"made_by": "tests/interop/gguf_files.py"})
 
+# Where the f16 scales of a block begin; of IQ1_M the highest bits of the scale are in its last byte.
+SCALES = {"Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,), "IQ4_NL": (0,), "MXFP4": (), "NVFP4": (),
+          "Q2_K": (80, 82), "Q3_K": (108,), "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,), "IQ4_XS": (0,), "TQ1_0": (52,),
+          "TQ2_0": (64,), "IQ2_XXS": (0,), "IQ2_XS": (0,), "IQ2_S": (0,), "IQ3_XXS": (0,), "IQ3_S": (0,), "IQ1_S": (0,),
+          "IQ1_M": (54,)}
+COUNT = 1024
+
+
+def pseudorandom_bytes(count):
+    """Of a linear congruential generator of 64 bits, the highest byte of each state."""
+    state, values = 1, []
+    for _ in range(count):
+        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+        values.append(state >> 56)
+    return np.array(values, np.uint8)
+
+
+def digest(values):
+    """FNV-1a over the bits of floats, a word at a time."""
+    state = 14695981039346656037
+    for word in values.astype(np.float32).view(np.uint32).ravel().tolist():
+        state = (state ^ word) * 1099511628211 % 2**64
+    return state
+
+
 blocks = {}
-for kind in ("Q4_K", "Q5_K", "Q6_K"):
+stream = pseudorandom_bytes(COUNT * 256)
+for kind, places in SCALES.items():
     number = gguf.GGMLQuantizationType[kind]
-    raw = random.integers(0, 256, (2, gguf.GGML_QUANT_SIZES[number][1]), dtype=np.uint8)
-    scales = np.array([0.01, -0.5], np.float16).view(np.uint8).reshape(2, 2)
-    if kind == "Q6_K":
-        raw[:, -2:] = scales
-    else:
-        raw[:, :2], raw[:, 2:4] = scales, scales[::-1]
-    blocks[kind + ".blocks"] = raw
-    blocks[kind + ".values"] = gguf.quants.dequantize(raw, number).astype(np.float32)
+    size = gguf.GGML_QUANT_SIZES[number][1]
+    raw = stream[:COUNT * size].reshape(COUNT, size).copy()
+    raw[:, [place + 1 for place in places]] &= 0xBF  # below 2, so finite
+    with np.errstate(over="ignore"):
+        values = gguf.quants.dequantize(raw, number).astype(np.float32)
+    blocks[kind + ".blocks"], blocks[kind + ".values"] = raw[:2], values[:2]
+    blocks[kind + ".digest"] = np.array([digest(values)], np.uint64).view(np.uint8)
 save_file(blocks, folder / "blocks.safetensors", metadata={"made_by": "tests/interop/gguf_files.py"})

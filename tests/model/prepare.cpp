@@ -1,12 +1,15 @@
 // tersor - tests of model/prepare.hpp
 // SPDX-License-Identifier: MIT
 #include <tersor/model/llama_checkpoint.hpp>
+#include <tersor/model/llama_gguf.hpp>
 #include <tersor/model/prepare.hpp>
 #include <tersor/quant/rtn.hpp>
 
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"
 #include "model/samples.hpp"
+
+#include <set>
 
 namespace tersor {
 namespace {
@@ -35,6 +38,28 @@ TEST_CASE("prepare: a model predicts the same") {
   for (const auto& l : prepared.linear_shapes())
     laid_out += prepared.linear(l.name).as<op::prepared_quantized>() != nullptr;
   CHECK(laid_out == static_cast<index_t>(prepared.linear_shapes().size()) - 1);
+}
+
+TEST_CASE("prepare: blocks of a GGUF file run as native operators") {
+  const auto loaded =
+      model::load_llama_gguf(std::filesystem::path(TERSOR_SOURCE_DIR) / "tests/data/gguf/tiny.gguf");
+  auto prepared = loaded;
+  model::prepare(prepared);
+  std::set<std::string_view> kinds;
+  for (const auto& l : loaded.linear_shapes()) {
+    INFO(l.name);
+    CHECK(prepared.linear(l.name).to_dense() == loaded.linear(l.name).to_dense());
+    CHECK(prepared.linear(l.name).as<op::ggml_blocks>() == nullptr);
+    kinds.insert(prepared.linear(l.name).kind());
+  }
+  CHECK(kinds == std::set<std::string_view>{"dense", "quantized", "sum"});  // Q4_1 and Q5_1 have offsets
+  const auto ids = random_ids(20, 40);
+  const auto expected = loaded.logits(loaded.forward(ids).view()),
+             logits = prepared.logits(prepared.forward(ids).view());
+  double worst = 0;
+  for (index_t i = 0; i < logits.size(); ++i)
+    worst = std::max(worst, static_cast<double>(std::abs(logits.data()[i] - expected.data()[i])));
+  CHECK(worst < 1e-4);
 }
 
 TEST_CASE("prepare: what is stored is what the model was made of") {

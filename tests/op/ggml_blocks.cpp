@@ -66,8 +66,8 @@ TEST_CASE("ggml blocks: memory of an owner is used in place, and files give it b
 
 TEST_CASE("ggml blocks: what is wrong is named") {
   const std::vector<std::byte> bytes(18);
-  CHECK(
-      holds(error_of([&] { op::ggml_blocks(ggml_type::iq1_s, 1, 256, bytes, nullptr); }), {"type", "IQ1_S"}));
+  CHECK(holds(error_of([&] { op::ggml_blocks(ggml_type::f16, 1, 9, bytes, nullptr); }),
+              {"type", "F16", "Q4_0, Q4_1", "IQ1_M", "NVFP4"}));
   CHECK(holds(error_of([&] { op::ggml_blocks(ggml_type::q4_0, 1, 31, bytes, nullptr); }), {"columns", "31"}));
   CHECK(holds(error_of([&] { op::ggml_blocks(ggml_type::q4_0, 2, 32, bytes, nullptr); }),
               {"bytes", "18", "36"}));

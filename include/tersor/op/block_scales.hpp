@@ -35,7 +35,7 @@ struct scale_rule {
   bool coded() const { return coding == scale_coding::dynamic || coding == scale_coding::linear; }
 };
 
-/// Non-negative scales.
+/// Scales: non-negative ones, unless they are plain.
 class block_scales {
  public:
   block_scales() = default;

@@ -18,8 +18,7 @@ class ggml_blocks : public decoded_operator<ggml_blocks> {
   ggml_blocks(ggml_type type, index_t rows, index_t cols, std::span<const std::byte> bytes,
               std::shared_ptr<const void> owner, std::span<const std::int32_t> order = {})
       : type_(type), rows_(rows), cols_(cols) {
-    require(can_decode(type), "ggml_blocks: type", tersor::name(type),
-            "Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K");
+    require(can_decode(type), "ggml_blocks: type", tersor::name(type), "one of ", decodable_types());
     require(rows >= 0 && cols >= 0 && cols % info(type).block == 0, "ggml_blocks: columns", cols,
             "a multiple of ", info(type).block);
     const auto row = static_cast<std::size_t>(row_bytes());
@@ -70,8 +69,8 @@ class ggml_blocks : public decoded_operator<ggml_blocks> {
     std::string text;
     a.attribute("type", text);
     const auto* known = find_ggml_type(std::string_view(text));
-    require(known != nullptr && can_decode(known->type), in.where() + ": attribute type", text,
-            "a block type that can be decoded");
+    require(known != nullptr && can_decode(known->type), in.where() + ": attribute type", text, "one of ",
+            decodable_types());
     op.type_ = known->type;
     require(op.cols_ % known->block == 0, in.where() + ": attribute cols", op.cols_, "a multiple of ",
             known->block);
