@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <vector>  // std::vector
+#include <optional>  // std::optional
+#include <vector>    // std::vector
 
 #include <tersor/core/context.hpp>
 #include <tersor/core/matrix.hpp>
@@ -27,6 +28,29 @@ constexpr bool can_encode(ggml_type t) {
 constexpr bool uses_importance(ggml_type t) {
   return can_encode(t) && t != ggml_type::q8_0 && t != ggml_type::tq1_0 && t != ggml_type::tq2_0 &&
          t != ggml_type::mxfp4 && t != ggml_type::nvfp4;
+}
+
+/// The type that rows of this many columns are written in: the one that is wanted where whole blocks fill
+/// them, else as llama.cpp replaces it, a type of blocks of 32 with at least as many bits; none where those
+/// do not fit.
+constexpr std::optional<ggml_type> fitting_type(ggml_type wanted, index_t columns) {
+  if (columns % info(wanted).block == 0) return wanted;
+  if (columns % 32 != 0) return std::nullopt;
+  switch (wanted) {
+    case ggml_type::q4_k:
+      return ggml_type::q5_0;
+    case ggml_type::q5_k:
+      return ggml_type::q5_1;
+    case ggml_type::q6_k:
+      return ggml_type::q8_0;
+    case ggml_type::tq1_0:
+    case ggml_type::tq2_0:
+      return ggml_type::q4_0;
+    case ggml_type::nvfp4:
+      return ggml_type::mxfp4;  // llama.cpp has no rule for it
+    default:
+      return ggml_type::iq4_nl;
+  }
 }
 
 namespace detail {
