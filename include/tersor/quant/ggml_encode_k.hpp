@@ -11,8 +11,9 @@
 #include <tersor/core/ggml_type.hpp>
 #include <tersor/quant/ggml_fits.hpp>
 
-// Layouts: op/ggml_decode.hpp. `importance` is empty, or has a factor for each value of the block; weights of
-// the fits are then importance sqrt(mean square of the block + x²), as the reference has them.
+// Source: ggml-org/ggml, src/ggml-quants.c (no paper). Layouts: op/ggml_decode.hpp. `importance` is empty, or
+// has a factor for each value of the block; weights of the fits are then importance sqrt(mean square of the
+// block + x²), as the reference has them; Q6_K takes the importance alone.
 
 namespace tersor::quant::detail {
 

@@ -10,9 +10,10 @@
 #include <cstdint>    // std::uint8_t
 #include <span>       // std::span
 
-// The searches of ggml-org/ggml, src/ggml-quants.c, which GGUF block types share. All sums are in float and
-// in the order of the reference, so that codes are the same to the bit where the compiler does not fuse
-// products and sums. Groups have at most 32 values; weights are >= 0 and count each value's squared error.
+// The searches of ggml-org/ggml, src/ggml-quants.c (no paper), which GGUF block types share. All sums are in
+// float and in the order of the reference, so that codes are the same to the bit where the compiler does not
+// fuse products and sums. Groups have at most 32 values; weights are >= 0 and count each value's squared
+// error.
 
 namespace tersor::quant {
 
