@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAVIGATION = {
     "Start": ["README.md", "docs/getting_started.md", "docs/choosing.md", "docs/report.md",
               "docs/from_other_tools.md", "docs/pitfalls.md"],
-    "Quantizers": [f"docs/techniques/{n}.md" for n in ("rtn", "gptq", "awq", "smoothquant", "w8a8", "nf4", "loftq", "lqlora")],
+    "Quantizers": [f"docs/techniques/{n}.md" for n in ("rtn", "gptq", "awq", "smoothquant", "w8a8", "nf4", "ggml", "loftq", "lqlora")],
     "Pruners": [f"docs/techniques/{n}.md" for n in ("magnitude", "nm_mask", "wanda", "ria", "sparsegpt", "sp24_store")],
     "Low rank": ["docs/techniques/svd.md"],
     "KV caches": [f"docs/techniques/{n}.md" for n in ("kv_policies", "dense", "kivi", "gear", "group", "bfp")],

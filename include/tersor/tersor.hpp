@@ -224,7 +224,10 @@
 
 #include <tersor/quant/awq.hpp>
 #include <tersor/quant/awq_layout.hpp>
+#include <tersor/quant/ggml_blocks.hpp>
 #include <tersor/quant/ggml_encode.hpp>
+#include <tersor/quant/ggml_encode_k.hpp>
+#include <tersor/quant/ggml_fits.hpp>
 #include <tersor/quant/gptq.hpp>
 #include <tersor/quant/gptq_layout.hpp>
 #include <tersor/quant/loftq.hpp>

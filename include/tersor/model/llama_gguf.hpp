@@ -359,33 +359,14 @@ inline std::uint32_t gguf_file_type(ggml_type t) {
   }
 }
 
-/// The type of a matrix with this many columns: the one that is wanted where whole blocks fill a row, else as
-/// llama.cpp replaces it: a type of blocks of 32 with about as many bits, and F16 where those do not fit.
+/// The type of a matrix with this many columns: F16 where no blocks of 32 fit.
 inline ggml_type fitting_type(ggml_type wanted, index_t columns) {
-  if (columns % info(wanted).block == 0) return wanted;
-  if (columns % 32 != 0) return ggml_type::f16;
-  switch (wanted) {
-    case ggml_type::q4_k:
-      return ggml_type::q5_0;
-    case ggml_type::q5_k:
-      return ggml_type::q5_1;
-    case ggml_type::q6_k:
-      return ggml_type::q8_0;
-    case ggml_type::q2_k:
-    case ggml_type::q3_k:
-    case ggml_type::tq1_0:
-    case ggml_type::tq2_0:
-      return ggml_type::q4_0;
-    default:
-      return quant::can_encode(ggml_type::iq4_nl) ? ggml_type::iq4_nl : ggml_type::q4_0;
-  }
+  return quant::fitting_type(wanted, columns).value_or(ggml_type::f16);
 }
 /// The type of what makes the logits, which errors reach directly: 6 bits where the linears have fewer.
 inline ggml_type head_type(ggml_type linears, index_t columns) {
-  if (real_type(linears) || linears == ggml_type::q8_0) return fitting_type(linears, columns);
-  // 8 bits where there is no encoder for 6
-  const auto fine = quant::can_encode(ggml_type::q6_k) ? ggml_type::q6_k : ggml_type::q8_0;
-  return fitting_type(fine, columns);
+  const bool as_linears = real_type(linears) || linears == ggml_type::q8_0;
+  return fitting_type(as_linears ? linears : ggml_type::q6_k, columns);
 }
 
 /// theta, and the divisors of the frequencies theta^(-2i / head_dim) that give those of a model.

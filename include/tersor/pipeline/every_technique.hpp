@@ -42,6 +42,7 @@
 #include <tersor/prune/sparsegpt.hpp>
 #include <tersor/prune/wanda.hpp>
 #include <tersor/quant/awq.hpp>
+#include <tersor/quant/ggml_blocks.hpp>
 #include <tersor/quant/gptq.hpp>
 #include <tersor/quant/loftq.hpp>
 #include <tersor/quant/lqlora.hpp>
@@ -56,7 +57,7 @@ namespace tersor::pipeline {
 inline catalog every_technique() {
   catalog c;
   c.add<quant::rtn>().add<quant::gptq>().add<quant::awq>().add<quant::smoothquant>().add<quant::w8a8>();
-  c.add<quant::nf4>().add<quant::loftq>().add<quant::lqlora>();
+  c.add<quant::nf4>().add<quant::ggml_blocks>().add<quant::loftq>().add<quant::lqlora>();
   c.add<prune::magnitude>()
       .add<prune::nm_mask>()
       .add<prune::wanda>()
