@@ -165,7 +165,7 @@ class sharded_writer final : public tensor_sink {
                       : concat("model-", number(k + 1), "-of-", number(count), ".safetensors");
   }
   std::filesystem::path spool_path(std::size_t k) const {
-    return folder_ / concat(".tensors-", number(k + 1));
+    return folder_ / concat(".model.safetensors.tensors-", number(k + 1));
   }
   std::filesystem::path shard_path(std::size_t k) const { return folder_ / concat(".shard-", number(k + 1)); }
 
