@@ -1,15 +1,17 @@
 // tersor - tersor convert: a checkpoint in another format, without rounding and with one tensor in memory
 // SPDX-License-Identifier: MIT
 #include "command.hpp"
+#include "loaded_model.hpp"
 #include "output_check.hpp"
 
 #include <tersor/io/convert.hpp>
 #include <tersor/io/output_folder.hpp>
+#include <tersor/model/llama_gguf.hpp>
 
 namespace {
 
 struct convert_options {
-  std::string in, out, to, type, shard_size = "5GB";
+  std::string in, out, to, dtype, type, shard_size = "5GB";
   bool force = false, resume = false, json = false;
   command::run_options run;
 };
@@ -20,30 +22,93 @@ struct format {
 };
 std::vector<format> formats() {
   std::vector<format> list{{"dense", "one tensor of reals for each linear"},
-                           {"tersor", "every operator as it is"}};
+                           {"tersor", "every operator as it is"},
+                           {"gguf", "one file for llama.cpp; OUT is its name"}};
   for (const auto& l : tersor::io::written_layouts())
     list.push_back({std::string(l.name), std::string(l.summary)});
   return list;
+}
+
+/// Writes a GGUF file of a model in any format.
+tersor::io::conversion_report to_gguf(const convert_options& o, const tersor::context& ctx) {
+  tersor::model::gguf_options options{.type = std::nullopt,
+                                      .name = std::filesystem::path(o.out).stem().string()};
+  if (!o.type.empty()) {
+    const auto* known = tersor::find_ggml_type(o.type);
+    tersor::require(known != nullptr, "--type", o.type, "a type of GGUF files, such as Q8_0, Q4_K or F16");
+    options.type = known->type;
+  }
+  tersor::require(o.force || !std::filesystem::exists(o.out), "OUT", o.out, "a new file, or --force");
+  const command::loaded_model m(o.in);
+  const auto tokenizer = command::tokenizer_json_of(o.in);
+  tersor::model::save_llama_gguf(m.model, tokenizer, o.in, o.out, options, ctx);
+  tersor::io::conversion_report report{.from = command::is_gguf(o.in) ? "gguf" : "folder", .to = "gguf"};
+  for (const auto& l : m.model.linear_shapes())
+    ++(m.model.linear(l.name).kind() == tersor::op::dense::kind() ? report.dense_linears : report.linears);
+  report.bytes_before = m.file_bytes();
+  report.bytes_after = std::filesystem::file_size(o.out);
+  return report;
+}
+
+/// Writes the model of a GGUF file as a folder of ours. Memory: one block of the file's embeddings.
+tersor::io::conversion_report unpack_gguf(const convert_options& o, const std::filesystem::path& folder,
+                                          std::uint64_t shard_bytes) {
+  const command::loaded_model m(o.in);
+  tersor::io::sharded_writer weights(folder, shard_bytes);
+  tersor::io::operator_writer operators(weights);
+  weights.metadata_of_all("format", "pt");
+  for (tersor::index_t b = 0; b < m.model.block_count(); ++b)
+    tersor::model::write_llama_block(m.model, b, weights, operators);
+  tersor::model::write_llama_ends(m.model, weights, operators);
+  operators.finish();
+  tersor::io::conversion_report report{
+      .from = "gguf", .to = "tersor", .linears = m.model.linear_shapes().size()};
+  report.bytes_before = m.file_bytes();
+  report.bytes_after = weights.finish();
+  m.write_beside(folder);
+  return report;
+}
+
+tersor::io::conversion_report from_gguf(const convert_options& o, const tersor::io::conversion& c,
+                                        const std::filesystem::path& folder, const tersor::context& ctx) {
+  if (c.to == "tersor") return unpack_gguf(o, folder, c.shard_bytes);
+  const auto unpacked = folder / ".unpacked";
+  std::filesystem::create_directory(unpacked);
+  const auto before = unpack_gguf(o, unpacked, 0).bytes_before;
+  auto report = tersor::io::convert_checkpoint(tersor::io::checkpoint(unpacked), c, folder, ctx);
+  std::filesystem::remove_all(unpacked);
+  report.from = "gguf";
+  report.bytes_before = before;
+  return report;
+}
+
+tersor::io::conversion_report to_folder(const convert_options& o, const tersor::context& ctx) {
+  tersor::io::conversion c{.to = o.to, .shard_bytes = command::bytes_of(o.shard_size, "--shard-size")};
+  c.resume = o.resume;
+  if (!o.dtype.empty()) {
+    tersor::require(o.to == "dense", "--dtype", o.dtype,
+                    "--to dense beside it: other formats keep what they hold");
+    c.type = tersor::option_text<tersor::dtype>::parse(o.dtype);
+    tersor::require(c.type.has_value(), "--dtype", o.dtype, "f32, f16 or bf16");
+  }
+  tersor::require(o.type.empty(), "--type", o.type, "--to gguf beside it");
+  const bool gguf = command::is_gguf(o.in);
+  tersor::require(!o.resume || !gguf, "--resume", o.in, "a folder of safetensors files");
+  if (gguf) c.validate();
+  command::check_output("OUT", o.out, o.force, {command::loaded_model::folder_of(o.in)});
+  if (o.resume) command::interruption_note = "what is finished was kept: the same command goes on";
+  tersor::io::output_folder out(o.out, o.force, o.resume);
+  const auto report = gguf ? from_gguf(o, c, out.path(), ctx)
+                           : tersor::io::convert_checkpoint(tersor::io::checkpoint(o.in), c, out.path(), ctx);
+  out.commit();
+  return report;
 }
 
 void convert(const convert_options& o) {
   command::catch_interruptions();
   auto ctx = o.run.context();
   ctx.is_cancelled = [] { return command::interruption != 0; };
-  tersor::io::conversion c{.to = o.to, .shard_bytes = command::bytes_of(o.shard_size, "--shard-size")};
-  c.resume = o.resume;
-  if (!o.type.empty()) {
-    tersor::require(o.to == "dense", "--dtype", o.type,
-                    "--to dense beside it: other formats keep what they hold");
-    c.type = tersor::option_text<tersor::dtype>::parse(o.type);
-    tersor::require(c.type.has_value(), "--dtype", o.type, "f32, f16 or bf16");
-  }
-  const tersor::io::checkpoint files(o.in);
-  command::check_output("OUT", o.out, o.force, {tersor::io::model_folder_of(o.in)});
-  if (o.resume) command::interruption_note = "what is finished was kept: the same command goes on";
-  tersor::io::output_folder out(o.out, o.force, o.resume);
-  const auto report = tersor::io::convert_checkpoint(files, c, out.path(), ctx);
-  out.commit();
+  const auto report = o.to == "gguf" ? to_gguf(o, ctx) : to_folder(o, ctx);
   if (o.json) {
     command::print_json({{"from", report.from},
                          {"to", report.to},
@@ -63,10 +128,11 @@ void convert(const convert_options& o) {
 void command::add_convert(CLI::App& app) {
   auto o = std::make_shared<convert_options>();
   auto* sub = app.add_subcommand("convert", "Write a model in the format of another tool, exactly");
-  sub->add_option("IN", o->in,
-                  "Model folder: dense, of tersor, GPTQ, AWQ, compressed-tensors or bitsandbytes")
+  sub->add_option(
+         "IN", o->in,
+         "Model: a folder (dense, of tersor, GPTQ, AWQ, compressed-tensors, bitsandbytes) or a GGUF file")
       ->required();
-  sub->add_option("OUT", o->out, "Folder for the result")->required();
+  sub->add_option("OUT", o->out, "Folder, or GGUF file, for the result")->required();
   std::string help = "Format:";
   std::vector<std::string> names;
   for (const auto& f : formats()) {
@@ -74,11 +140,13 @@ void command::add_convert(CLI::App& app) {
     names.push_back(f.name);
   }
   sub->add_option("--to", o->to, help)->required()->check(CLI::IsMember(names));
-  sub->add_option("--dtype", o->type, "Of all reals of a dense model: f32, f16 or bf16")
+  sub->add_option("--type", o->type,
+                  "Of the linears of a GGUF file (Q4_K, Q8_0, F16 ...); without it they stay as they are");
+  sub->add_option("--dtype", o->dtype, "Of all reals of a dense model: f32, f16 or bf16")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}));
   sub->add_option("--shard-size", o->shard_size, "Largest weight file, e.g. 500MB; 0: one file")
       ->capture_default_str();
-  sub->add_flag("--force", o->force, "Replace that folder if it exists");
+  sub->add_flag("--force", o->force, "Replace what is there");
   sub->add_flag("--resume", o->resume, "Keep what is finished when interrupted, and go on with it");
   sub->add_flag("--json", o->json, "JSON on standard output");
   o->run.add_to(*sub);

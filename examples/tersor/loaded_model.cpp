@@ -5,23 +5,20 @@
 #include <tersor/model/llama_gguf.hpp>
 #include <tersor/model/peft_model.hpp>
 
-namespace {
-
-tersor::io::tokenizer tokenizer_of(const std::filesystem::path& path) {
-  if (!command::is_gguf(path))
-    return tersor::io::tokenizer(command::loaded_model::folder_of(path) / "tokenizer.json");
-  const tersor::io::gguf_file file(path);
-  return {tersor::io::tokenizer_json(file), path.string()};
+tersor::io::json command::tokenizer_json_of(const std::filesystem::path& path) {
+  return is_gguf(path) ? tersor::io::tokenizer_json(tersor::io::gguf_file(path))
+                       : tersor::io::read_json_file(loaded_model::folder_of(path) / "tokenizer.json");
 }
-
-}  // namespace
 
 tersor::model::llama command::load_model(const std::filesystem::path& path) {
   return is_gguf(path) ? tersor::model::load_llama_gguf(path) : tersor::model::load_llama(path);
 }
 
 command::loaded_model::loaded_model(const std::filesystem::path& source, const std::filesystem::path& adapter)
-    : path(source), model(load_model(source)), tokenizer(tokenizer_of(source)) {
+    : path(source),
+      model(load_model(source)),
+      tokenizer(tokenizer_json_of(source),
+                is_gguf(source) ? source.string() : (folder_of(source) / "tokenizer.json").string()) {
   if (!adapter.empty())
     tersor::model::attach(model, tersor::io::read_peft(adapter, tersor::model::peft_modules(model)));
 }

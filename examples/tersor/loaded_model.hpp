@@ -18,6 +18,9 @@ inline bool is_gguf(const std::filesystem::path& path) {
 /// The model of a folder, of a weight file in one, or of a GGUF file.
 tersor::model::llama load_model(const std::filesystem::path& path);
 
+/// What tokenizer.json holds, or would hold.
+tersor::io::json tokenizer_json_of(const std::filesystem::path& path);
+
 /// Such a model with its tokenizer.
 struct loaded_model {
   std::filesystem::path path;

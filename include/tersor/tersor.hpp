@@ -97,8 +97,10 @@
 #include <tersor/op/prepared_binary.hpp>
 #include <tersor/op/prepared_csr.hpp>
 #include <tersor/op/prepared_dense.hpp>
+#include <tersor/op/prepared_ggml.hpp>
 #include <tersor/op/prepared_low_rank.hpp>
 #include <tersor/op/prepared_masked.hpp>
+#include <tersor/op/prepared_quantized.hpp>
 #include <tersor/op/prepared_sparse24.hpp>
 #include <tersor/op/prepared_sum.hpp>
 #include <tersor/op/prepared_ternary.hpp>

@@ -40,7 +40,7 @@ TEST_CASE("bitsandbytes_checkpoint: every kind comes back as it was, tails and o
         }
 }
 
-TEST_CASE("bitsandbytes_checkpoint: another table of double quantization gives the same values as reals") {
+TEST_CASE("bitsandbytes_checkpoint: another table of double quantization is kept") {
   const temporary_folder folder;
   const auto op = sample(16, 64, {});
   write_linears(folder, writer, {{"a.b", op}});
@@ -49,7 +49,9 @@ TEST_CASE("bitsandbytes_checkpoint: another table of double quantization gives t
       std::nextafter(table[3], 0.0F);  // a code that is not among those of 16 blocks, or hardly changes
   test::replace_tensor(folder, "a.b.weight.nested_quant_map", dtype::f32, {256}, test::bytes_of(table));
   const auto read = read_linear(folder);
-  CHECK(read.as<op::codebook>()->scales().rule().coding == op::scale_coding::plain);
+  const auto& scales = read.as<op::codebook>()->scales();
+  CHECK(scales.rule().coding == op::scale_coding::table);
+  CHECK(scales.levels() == table);
   const auto a = read.to_dense(), b = op.to_dense();
   for (index_t i = 0; i < a.size(); ++i)
     CHECK(std::abs(a.data()[i] - b.data()[i]) <= 0x1p-22F * std::abs(b.data()[i]));

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <algorithm>  // std::sort, std::lower_bound
-#include <cmath>      // std::erfc, std::exp, std::fma, std::pow
+#include <cmath>      // std::erfc, std::exp, std::pow
 #include <cstdint>    // std::uint8_t
 #include <numeric>    // std::iota
 #include <vector>     // std::vector
@@ -98,20 +98,14 @@ inline level_table bitsandbytes_fp4() {
 }
 
 /// The 8-bit dynamic code of bitsandbytes (arXiv:2110.02861), ascending: a decade per power of two of levels.
-/// Signed: 127 negative levels, 0, 128 positive ones up to 1; unsigned: 0 and 255 positive ones. The bits are
-/// those of its files: the middles of n equal steps from 0.1 to 1, counted from the nearer end, in float.
+/// Signed: 127 negative levels, 0, 128 positive ones up to 1; unsigned: 0 and 255 positive ones.
 inline level_table dynamic_levels(bool is_signed) {
   std::vector<float> levels{0.0F, 1.0F};
   for (int i = 0; i < 7; ++i) {
     const int n = is_signed ? 1 << i : 2 << i;
-    const float step = (1.0F - 0.1F) / static_cast<float>(n),
-                decade = static_cast<float>(std::pow(10.0, i - 6));
-    const auto boundary = [&](int k) {
-      return k < (n + 1) / 2 ? std::fma(step, static_cast<float>(k), 0.1F)
-                             : std::fma(-step, static_cast<float>(n - k), 1.0F);
-    };
     for (int k = 0; k < n; ++k) {
-      const float v = decade * ((boundary(k) + boundary(k + 1)) / 2.0F);
+      const double middle = 0.1 + 0.9 * (k + 0.5) / n;
+      const auto v = static_cast<float>(middle * std::pow(10.0, i - 6));
       levels.push_back(v);
       if (is_signed) levels.push_back(-v);
     }

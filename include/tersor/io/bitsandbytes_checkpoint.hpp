@@ -105,15 +105,7 @@ class bitsandbytes_checkpoint final : public linear_layout {
     const auto table = files.read_vector<float>(w + ".nested_quant_map");
     require(table.size() == 256, detail::place_of(files, w + ".nested_quant_map"), table.size(),
             "256 levels");
-    if (table == dynamic_levels(true).values())
-      return op::block_scales::dynamic(codes, std::move(largest), offset, block_size);
-    // another table: its last bits depend on the machine that made the file
-    real_array scales(dtype::f32, blocks);
-    for (index_t i = 0; i < blocks; ++i)
-      scales.set(i, table[codes[static_cast<std::size_t>(i)]] * largest[i / block_size] + offset);
-    for (index_t i = 0; i < blocks; ++i)
-      require(std::isfinite(scales[i]), concat(absmax, "[", i, "]"), scales[i], "a finite number");
-    return op::block_scales::plain(std::move(scales));
+    return op::block_scales::from_table(codes, std::move(largest), offset, block_size, table);
   }
 };
 
@@ -131,10 +123,10 @@ class bitsandbytes_writer final : public linear_writer {
     const bool fp4 = c != nullptr && c->levels() == bitsandbytes_fp4().values();
     if (!nf4 && !fp4) detail::refuse_operator(name, format(), op, "a codebook of NF4 or FP4");
     const auto& rule = c->scales().rule();
-    const bool nested = rule.coding == op::scale_coding::dynamic;
+    const bool nested = rule.by_table();
     require(nested || (rule.coding == op::scale_coding::plain && is_wide_real(rule.type)),
             name + ": scale_coding", option_text<op::scale_coding>::format(rule.coding),
-            "plain or dynamic: bitsandbytes stores no other");
+            "plain, dynamic or table: bitsandbytes stores no other");
     const index_t block = c->block_size();
     require(block >= 32 && block <= 4096 && (block & (block - 1)) == 0, name + ": block_size", block,
             "a power of two from 32 to 4096, as bitsandbytes has");
@@ -151,7 +143,7 @@ class bitsandbytes_writer final : public linear_writer {
     if (nested) {
       out.add_values<std::uint8_t>(w + ".absmax", {c->scales().size()}, c->scales().codes());
       out.add_values<float>(w + ".nested_absmax", {static_cast<index_t>(reals.size())}, reals);
-      out.add_values<float>(w + ".nested_quant_map", {256}, dynamic_levels(true).values());
+      out.add_values<float>(w + ".nested_quant_map", {256}, c->scales().levels());
       state["nested_blocksize"] = rule.block_size;
       state["nested_dtype"] = "float32";
       state["nested_offset"] = c->scales().offset();

@@ -9,6 +9,7 @@
 #include <cmath>       // std::pow
 #include <functional>  // std::function
 #include <map>         // std::map
+#include <optional>    // std::optional
 #include <set>         // std::set
 
 #include <tersor/io/gguf_tokenizer.hpp>
@@ -287,15 +288,16 @@ inline llama load_llama_gguf(const std::filesystem::path& path) {
 
 /// How `save_llama_gguf` writes.
 struct gguf_options {
-  ggml_type type = ggml_type::q8_0;  ///< of the linears
-  std::string name = "tersor";       ///< general.name
+  /// Of the linears; blocks of this type are copied. None: linears stay as they are, reals or blocks.
+  std::optional<ggml_type> type = ggml_type::q8_0;
+  std::string name = "tersor";  ///< general.name
   /// By linear ("model.layers.0.mlp.up_proj"): how much each of its inputs counts, [in], where the type's
   /// encoder can use it.
   std::map<std::string, std::vector<float>> importance = {};
 
   void validate() const {
-    require(detail::real_type(type) || quant::can_encode(type), "save_llama_gguf: type", tersor::name(type),
-            "F32, F16, BF16 or a type that can be encoded");
+    require(!type || detail::real_type(*type) || quant::can_encode(*type), "save_llama_gguf: type",
+            type ? tersor::name(*type) : "", "F32, F16, BF16 or a type that can be encoded");
   }
 };
 
@@ -411,15 +413,38 @@ inline matrix<float> with_file_rows(matrix<float> w, std::span<const std::int32_
   return result;
 }
 
+/// The type of reals of a stored type.
+inline ggml_type ggml_type_of(dtype t) {
+  return t == dtype::f16 ? ggml_type::f16 : t == dtype::bf16 ? ggml_type::bf16 : ggml_type::f32;
+}
+/// The type that an operator has in a file already, or an error that names it.
+inline ggml_type stored_type(const std::string& name, const op::any_operator& w) {
+  if (const auto* b = w.as<op::ggml_blocks>()) return b->type();
+  const auto* d = w.as<op::dense>();
+  require(d != nullptr && is_wide_real(d->values().type()), concat("save_llama_gguf: ", name), w.kind(),
+          "reals or blocks of a GGUF type; others are rounded to a type that is asked for");
+  return ggml_type_of(d->values().type());
+}
+/// Blocks in the order of rows of a GGUF file.
+inline std::vector<std::byte> with_file_rows(const op::ggml_blocks& w, std::span<const std::int32_t> rows) {
+  const auto bytes = w.bytes();
+  std::vector<std::byte> result(bytes.begin(), bytes.end());
+  const std::size_t row = rows.empty() ? 0 : bytes.size() / rows.size();
+  for (std::size_t r = 0; r < rows.size(); ++r)
+    std::ranges::copy(bytes.subspan(r * row, row),
+                      result.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(rows[r]) * row));
+  return result;
+}
+
 }  // namespace detail
 
 /// Writes a model, dense or compressed, and its tokenizer as a GGUF file of architecture llama. Linears are
-/// decoded and encoded one at a time. Norms and biases are F32. In a file of blocks the head (or the table,
-/// if it is the head too) has Q6_K, or Q8_0 with linears in that type or rows that are not whole blocks of
-/// 256; other rows that are not whole blocks take the type that llama.cpp gives them (Q4_K: Q5_0, Q5_K: Q5_1,
-/// Q6_K: Q8_0, others a type of 4 bits; F16 below 32 columns). Types of reals are exact where the model's
-/// values are values of that type. @param tokenizer what tokenizer.json holds; @param where names it in
-/// errors.
+/// decoded and encoded one at a time; blocks of the type that is asked for are copied. Norms and biases are
+/// F32. In a file of blocks the head (or the table, if it is the head too) has Q6_K, or Q8_0 with linears in
+/// that type or rows that are not whole blocks of 256; other rows that are not whole blocks take the type
+/// that llama.cpp gives them (Q4_K: Q5_0, Q5_K: Q5_1, Q6_K: Q8_0, others a type of 4 bits; F16 below 32
+/// columns). Types of reals are exact where the model's values are values of that type. @param tokenizer what
+/// tokenizer.json holds; @param where names it in errors.
 inline void save_llama_gguf(const llama& m, const io::json& tokenizer, std::string_view where,
                             const std::filesystem::path& path, const gguf_options& options = {},
                             const context& ctx = {}) {
@@ -449,13 +474,21 @@ inline void save_llama_gguf(const llama& m, const io::json& tokenizer, std::stri
     out.set("llama.rope.scaling.type", "linear");
     out.set("llama.rope.scaling.factor", static_cast<float>(rotary.linear));
   }
-  out.set("general.file_type", detail::gguf_file_type(options.type));
+  const auto shapes = m.linear_shapes();
+  const auto type_of = [&](const std::string& name, const op::any_operator& w) {
+    return options.type ? detail::fitting_type(*options.type, w.cols()) : detail::stored_type(name, w);
+  };
+  out.set("general.file_type",
+          detail::gguf_file_type(
+              options.type ? *options.type
+                           : detail::stored_type(shapes.front().name, m.linear(shapes.front().name))));
 
   // Each tensor with what makes its bytes when its turn comes.
   std::map<std::string, std::function<std::vector<std::byte>()>> sources;
   bool blocks = false;
   const auto matrix_tensor = [&](const std::string& name, ggml_type type, index_t rows, index_t cols,
-                                 std::function<matrix<float>()> values) {
+                                 std::function<matrix<float>()> values,
+                                 const op::ggml_blocks* same = nullptr) {
     const auto file_name = detail::gguf_name(name + ".weight");
     const auto real = detail::real_type(type);
     blocks = blocks || !real;
@@ -468,22 +501,29 @@ inline void save_llama_gguf(const llama& m, const io::json& tokenizer, std::stri
     const std::span<const float> weights =
         weighed ? std::span<const float>(importance->second) : std::span<const float>();
     const auto order = detail::rotary_rows_of(name, c);
+    if (same != nullptr && same->type() == type) {
+      sources[file_name] = [=] { return detail::with_file_rows(*same, order); };
+      return;
+    }
     sources[file_name] = [=, &ctx, values = std::move(values)] {
       const auto w = detail::with_file_rows(values(), order);
       return real ? detail::bytes_of_reals(*real, w.values()) : quant::encode(type, w.view(), weights, ctx);
     };
   };
-  const auto shapes = m.linear_shapes();
   for (const auto& [name, values] : options.importance)
     require(std::ranges::any_of(shapes, [&name = name](const auto& l) { return l.name == name; }),
             "importance", name, "a linear of the model's blocks");
-  const auto type = options.type;
-  const auto head = detail::head_type(type, c.hidden_size);
-  matrix_tensor("model.embed_tokens",
-                c.tie_word_embeddings ? head : detail::fitting_type(type, c.hidden_size), c.vocab_size,
-                c.hidden_size, [&] { return m.embedding().to_dense(); });
+  const auto table = !options.type           ? detail::ggml_type_of(m.embedding().values().type())
+                     : c.tie_word_embeddings ? detail::head_type(*options.type, c.hidden_size)
+                                             : detail::fitting_type(*options.type, c.hidden_size);
+  matrix_tensor("model.embed_tokens", table, c.vocab_size, c.hidden_size,
+                [&] { return m.embedding().to_dense(); });
   if (!c.tie_word_embeddings)
-    matrix_tensor("lm_head", head, c.vocab_size, c.hidden_size, [&] { return m.head().to_dense(); });
+    matrix_tensor(
+        "lm_head",
+        options.type ? detail::head_type(*options.type, c.hidden_size)
+                     : detail::stored_type("lm_head", m.head()),
+        c.vocab_size, c.hidden_size, [&] { return m.head().to_dense(); }, m.head().as<op::ggml_blocks>());
   if (!rotary.factors.empty()) {
     out.add("rope_freqs.weight", ggml_type::f32, {c.head_dim / 2});
     sources["rope_freqs.weight"] = [&] { return detail::bytes_of_reals(dtype::f32, rotary.factors); };
@@ -500,8 +540,9 @@ inline void save_llama_gguf(const llama& m, const io::json& tokenizer, std::stri
     };
   }
   for (const auto& l : shapes)
-    matrix_tensor(l.name, detail::fitting_type(type, l.in), l.out, l.in,
-                  [&m, name = l.name] { return m.linear(name).to_dense(); });
+    matrix_tensor(
+        l.name, type_of(l.name, m.linear(l.name)), l.out, l.in,
+        [&m, name = l.name] { return m.linear(name).to_dense(); }, m.linear(l.name).as<op::ggml_blocks>());
   if (blocks) out.set("general.quantization_version", std::uint32_t{2});
   io::set_tokenizer(out, tokenizer, c.vocab_size, c.bos_token_id, c.eos_token_id, where);
   long long done = 0;

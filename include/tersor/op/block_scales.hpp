@@ -10,29 +10,32 @@
 
 namespace tersor::op {
 
-/// How the scales of blocks are stored. In the coded forms, `dynamic` and `linear`, a scale is offset +
-/// largest[b] * level(code), b its block of `block_size` scales.
+/// How the scales of blocks are stored. In the coded forms, `dynamic`, `table` and `linear`, a scale is
+/// offset + largest[b] * level(code), b its block of `block_size` scales.
 enum class scale_coding {
   plain,     ///< reals
   factored,  ///< reals of a type with a short range, times one f32 factor for all (NVFP4)
   dynamic,   ///< 8-bit codes of the dynamic table; the offset is the mean (QLoRA's double quantization)
+  table,     ///< the same with levels of its own: in files the last bits of the table vary
   linear     ///< codes / (2^bits - 1); the offset is the smallest scale (LQ-LoRA)
 };
 constexpr auto option_names(scale_coding) {
   using row = std::pair<std::string_view, scale_coding>;
-  return std::array<row, 4>{{{"plain", scale_coding::plain},
+  return std::array<row, 5>{{{"plain", scale_coding::plain},
                              {"factored", scale_coding::factored},
                              {"dynamic", scale_coding::dynamic},
+                             {"table", scale_coding::table},
                              {"linear", scale_coding::linear}}};
 }
 
 /// What becomes of the scales, and the type of what is stored of them.
 struct scale_rule {
   scale_coding coding = scale_coding::plain;
-  int bits = 8;              ///< of a code; dynamic: 8
+  int bits = 8;              ///< of a code; dynamic and table: 8
   index_t block_size = 256;  ///< scales with one `largest`
   dtype type = dtype::f32;   ///< of the reals; plain and factored ones may have 8 bits (core/float8.hpp)
-  bool coded() const { return coding == scale_coding::dynamic || coding == scale_coding::linear; }
+  bool coded() const { return by_table() || coding == scale_coding::linear; }
+  bool by_table() const { return coding == scale_coding::dynamic || coding == scale_coding::table; }
 };
 
 /// Scales: non-negative ones, unless they are plain.
@@ -41,6 +44,7 @@ class block_scales {
   block_scales() = default;
   block_scales(std::span<const float> scales, const scale_rule& rule)
       : rule_(rule), size_(static_cast<index_t>(scales.size())) {
+    require(rule.coding != scale_coding::table, "block_scales: coding", "table", "one that fits its levels");
     check("block_scales");
     if (rule.coding == scale_coding::plain) {
       reals_ = store_as(rule.type, scales);
@@ -108,13 +112,17 @@ class block_scales {
     return s;
   }
 
-  /// Scales offset + largest[b] * level(code) of the dynamic table, as a file holds them. @param largest of
-  /// each block of `block_size`
-  static block_scales dynamic(std::span<const std::uint8_t> codes, real_array largest, float offset,
-                              index_t block_size) {
+  /// Scales offset + largest[b] * levels[code], as a file holds them. @param largest of each block of
+  /// `block_size`; @param levels 256 finite numbers
+  static block_scales from_table(std::span<const std::uint8_t> codes, real_array largest, float offset,
+                                 index_t block_size, std::vector<float> levels) {
     block_scales s;
-    s.rule_ = {.coding = scale_coding::dynamic, .block_size = block_size, .type = largest.type()};
+    const bool dynamic = levels == dynamic_table().values();
+    s.rule_ = {.coding = dynamic ? scale_coding::dynamic : scale_coding::table,
+               .block_size = block_size,
+               .type = largest.type()};
     s.size_ = static_cast<index_t>(codes.size());
+    if (!dynamic) s.levels_ = std::move(levels);
     s.check("block_scales");
     require(largest.size() == s.blocks(), "block_scales: number of largest scales", largest.size(),
             s.blocks());
@@ -136,6 +144,8 @@ class block_scales {
   /// Of the factored form; else 1.
   float factor() const { return factor_.empty() ? 1.0F : factor_.front(); }
   float offset() const { return offset_.empty() ? 0.0F : offset_.front(); }
+  /// Of the forms with a table: its 256 levels.
+  const std::vector<float>& levels() const { return levels_.empty() ? dynamic_table().values() : levels_; }
 
   /// out[i] = scale first + i.
   void read(index_t first, std::span<float> out) const {
@@ -147,11 +157,12 @@ class block_scales {
     }
     std::vector<std::uint8_t> q(out.size());
     unpack_bits(rule_.bits, codes_, static_cast<std::size_t>(first), q);
+    const auto& level = levels();
     for (std::size_t i = 0; i < out.size(); ++i) {
       const float most = reals_[(first + static_cast<index_t>(i)) / rule_.block_size];
       // a mean above a tiny scale could make it slightly negative
-      out[i] = rule_.coding == scale_coding::dynamic ? std::max(dynamic_table()[q[i]] * most + offset(), 0.0F)
-                                                     : static_cast<float>(q[i]) * most / steps() + offset();
+      out[i] = rule_.by_table() ? std::max(level[q[i]] * most + offset(), 0.0F)
+                                : static_cast<float>(q[i]) * most / steps() + offset();
     }
   }
 
@@ -173,6 +184,7 @@ class block_scales {
       a.tensor("scale_codes", self.codes_,
                {static_cast<index_t>(packed_bytes(self.rule_.bits, static_cast<std::size_t>(size)))});
       a.tensor("scale_offset", self.offset_, {1});
+      if (self.rule_.coding == scale_coding::table) a.tensor("scale_levels", self.levels_, {256});
     }
     if constexpr (Archive::loading) {
       self.rule_.type = self.reals_.type();
@@ -192,8 +204,12 @@ class block_scales {
   index_t blocks() const { return size_ / rule_.block_size + (size_ % rule_.block_size != 0); }
   void check(std::string_view where) const {
     require(rule_.bits >= 1 && rule_.bits <= 8, concat(where, ": scale_bits"), rule_.bits, "1 .. 8");
-    require(rule_.coding != scale_coding::dynamic || rule_.bits == 8, concat(where, ": scale_bits"),
-            rule_.bits, "8 for the dynamic code");
+    require(!rule_.by_table() || rule_.bits == 8, concat(where, ": scale_bits"), rule_.bits,
+            "8 for codes of a table");
+    require(levels_.empty() || levels_.size() == 256, concat(where, ": scale_levels"), levels_.size(), 256);
+    for (std::size_t i = 0; i < levels_.size(); ++i)
+      require(std::isfinite(levels_[i]), concat(where, ": scale_levels[", i, "]"), levels_[i],
+              "a finite number");
     require(rule_.block_size >= 1, concat(where, ": scale_block_size"), rule_.block_size, "at least 1");
     if (rule_.coded()) require_wide_real(rule_.type, concat(where, ": type of the largest scales"));
     if (rule_.coding != scale_coding::factored) return;
@@ -206,6 +222,7 @@ class block_scales {
   index_t size_ = 0;
   real_array reals_;  // the scales, or the largest of each block
   std::vector<std::uint8_t> codes_;
+  std::vector<float> levels_;  // 256 with a table of its own
   std::vector<float> offset_;  // one value in the coded forms
   std::vector<float> factor_;  // one in the factored form
 };
