@@ -2228,16 +2228,27 @@ class real_array {
   real_array(dtype type, index_t size)
       : type_(type), own_(static_cast<std::size_t>(size) * element_bytes(type)) {}
 
+  /// Gives memory of `owner` back that can be read again: the pages of a mapped file.
+  using release_function = void (*)(const void* owner, std::span<const std::byte> bytes);
   /// `bytes`, which `owner` keeps alive; copied where the elements are not aligned.
-  real_array(dtype type, std::span<const std::byte> bytes, std::shared_ptr<const void> owner) : type_(type) {
+  real_array(dtype type, std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+             release_function let_go = nullptr)
+      : type_(type) {
     const std::size_t width = element_bytes(type);
     require(bytes.size() % width == 0, "real_array: bytes", bytes.size(), "a multiple of ", width);
     if (owner && reinterpret_cast<std::uintptr_t>(bytes.data()) % width == 0) {
       foreign_ = bytes;
       owner_ = std::move(owner);
+      release_ = let_go;
     } else {
       own_.assign(bytes.begin(), bytes.end());
     }
+  }
+
+  /// Lets foreign memory leave until it is read again, where its owner can do so. For what is worked through
+  /// once.
+  void release() const {
+    if (release_ != nullptr) release_(owner_.get(), foreign_);
   }
 
   dtype type() const { return type_; }
@@ -2316,6 +2327,7 @@ class real_array {
   std::vector<std::byte> own_;
   std::span<const std::byte> foreign_;
   std::shared_ptr<const void> owner_;  // of foreign_; null: the bytes are own_
+  release_function release_ = nullptr;
 };
 
 /// x stored as `type`, row-major.
@@ -16409,37 +16421,41 @@ class binary_coded : public decoded_operator<binary_coded> {
 
 namespace tersor::op {
 
-/// How the scales of blocks are stored. In the coded forms, `dynamic` and `linear`, a scale is offset +
-/// largest[b] * level(code), b its block of `block_size` scales.
+/// How the scales of blocks are stored. In the coded forms, `dynamic`, `table` and `linear`, a scale is
+/// offset + largest[b] * level(code), b its block of `block_size` scales.
 enum class scale_coding {
   plain,     ///< reals
   factored,  ///< reals of a type with a short range, times one f32 factor for all (NVFP4)
   dynamic,   ///< 8-bit codes of the dynamic table; the offset is the mean (QLoRA's double quantization)
+  table,     ///< the same with levels of its own: in files the last bits of the table vary
   linear     ///< codes / (2^bits - 1); the offset is the smallest scale (LQ-LoRA)
 };
 constexpr auto option_names(scale_coding) {
   using row = std::pair<std::string_view, scale_coding>;
-  return std::array<row, 4>{{{"plain", scale_coding::plain},
+  return std::array<row, 5>{{{"plain", scale_coding::plain},
                              {"factored", scale_coding::factored},
                              {"dynamic", scale_coding::dynamic},
+                             {"table", scale_coding::table},
                              {"linear", scale_coding::linear}}};
 }
 
 /// What becomes of the scales, and the type of what is stored of them.
 struct scale_rule {
   scale_coding coding = scale_coding::plain;
-  int bits = 8;              ///< of a code; dynamic: 8
+  int bits = 8;              ///< of a code; dynamic and table: 8
   index_t block_size = 256;  ///< scales with one `largest`
   dtype type = dtype::f32;   ///< of the reals; plain and factored ones may have 8 bits (core/float8.hpp)
-  bool coded() const { return coding == scale_coding::dynamic || coding == scale_coding::linear; }
+  bool coded() const { return by_table() || coding == scale_coding::linear; }
+  bool by_table() const { return coding == scale_coding::dynamic || coding == scale_coding::table; }
 };
 
-/// Non-negative scales.
+/// Scales: non-negative ones, unless they are plain.
 class block_scales {
  public:
   block_scales() = default;
   block_scales(std::span<const float> scales, const scale_rule& rule)
       : rule_(rule), size_(static_cast<index_t>(scales.size())) {
+    require(rule.coding != scale_coding::table, "block_scales: coding", "table", "one that fits its levels");
     check("block_scales");
     if (rule.coding == scale_coding::plain) {
       reals_ = store_as(rule.type, scales);
@@ -16507,6 +16523,26 @@ class block_scales {
     return s;
   }
 
+  /// Scales offset + largest[b] * levels[code], as a file holds them. @param largest of each block of
+  /// `block_size`; @param levels 256 finite numbers
+  static block_scales from_table(std::span<const std::uint8_t> codes, real_array largest, float offset,
+                                 index_t block_size, std::vector<float> levels) {
+    block_scales s;
+    const bool dynamic = levels == dynamic_table().values();
+    s.rule_ = {.coding = dynamic ? scale_coding::dynamic : scale_coding::table,
+               .block_size = block_size,
+               .type = largest.type()};
+    s.size_ = static_cast<index_t>(codes.size());
+    if (!dynamic) s.levels_ = std::move(levels);
+    s.check("block_scales");
+    require(largest.size() == s.blocks(), "block_scales: number of largest scales", largest.size(),
+            s.blocks());
+    s.codes_.assign(codes.begin(), codes.end());
+    s.reals_ = std::move(largest);
+    s.offset_.push_back(offset);
+    return s;
+  }
+
   index_t size() const { return size_; }
   const scale_rule& rule() const { return rule_; }
   /// Of the coded forms: code of each scale, largest distance from the offset of each block, offset.
@@ -16519,6 +16555,8 @@ class block_scales {
   /// Of the factored form; else 1.
   float factor() const { return factor_.empty() ? 1.0F : factor_.front(); }
   float offset() const { return offset_.empty() ? 0.0F : offset_.front(); }
+  /// Of the forms with a table: its 256 levels.
+  const std::vector<float>& levels() const { return levels_.empty() ? dynamic_table().values() : levels_; }
 
   /// out[i] = scale first + i.
   void read(index_t first, std::span<float> out) const {
@@ -16530,11 +16568,12 @@ class block_scales {
     }
     std::vector<std::uint8_t> q(out.size());
     unpack_bits(rule_.bits, codes_, static_cast<std::size_t>(first), q);
+    const auto& level = levels();
     for (std::size_t i = 0; i < out.size(); ++i) {
       const float most = reals_[(first + static_cast<index_t>(i)) / rule_.block_size];
       // a mean above a tiny scale could make it slightly negative
-      out[i] = rule_.coding == scale_coding::dynamic ? std::max(dynamic_table()[q[i]] * most + offset(), 0.0F)
-                                                     : static_cast<float>(q[i]) * most / steps() + offset();
+      out[i] = rule_.by_table() ? std::max(level[q[i]] * most + offset(), 0.0F)
+                                : static_cast<float>(q[i]) * most / steps() + offset();
     }
   }
 
@@ -16556,6 +16595,7 @@ class block_scales {
       a.tensor("scale_codes", self.codes_,
                {static_cast<index_t>(packed_bytes(self.rule_.bits, static_cast<std::size_t>(size)))});
       a.tensor("scale_offset", self.offset_, {1});
+      if (self.rule_.coding == scale_coding::table) a.tensor("scale_levels", self.levels_, {256});
     }
     if constexpr (Archive::loading) {
       self.rule_.type = self.reals_.type();
@@ -16575,8 +16615,12 @@ class block_scales {
   index_t blocks() const { return size_ / rule_.block_size + (size_ % rule_.block_size != 0); }
   void check(std::string_view where) const {
     require(rule_.bits >= 1 && rule_.bits <= 8, concat(where, ": scale_bits"), rule_.bits, "1 .. 8");
-    require(rule_.coding != scale_coding::dynamic || rule_.bits == 8, concat(where, ": scale_bits"),
-            rule_.bits, "8 for the dynamic code");
+    require(!rule_.by_table() || rule_.bits == 8, concat(where, ": scale_bits"), rule_.bits,
+            "8 for codes of a table");
+    require(levels_.empty() || levels_.size() == 256, concat(where, ": scale_levels"), levels_.size(), 256);
+    for (std::size_t i = 0; i < levels_.size(); ++i)
+      require(std::isfinite(levels_[i]), concat(where, ": scale_levels[", i, "]"), levels_[i],
+              "a finite number");
     require(rule_.block_size >= 1, concat(where, ": scale_block_size"), rule_.block_size, "at least 1");
     if (rule_.coded()) require_wide_real(rule_.type, concat(where, ": type of the largest scales"));
     if (rule_.coding != scale_coding::factored) return;
@@ -16589,6 +16633,7 @@ class block_scales {
   index_t size_ = 0;
   real_array reals_;  // the scales, or the largest of each block
   std::vector<std::uint8_t> codes_;
+  std::vector<float> levels_;  // 256 with a table of its own
   std::vector<float> offset_;  // one value in the coded forms
   std::vector<float> factor_;  // one in the factored form
 };
@@ -16824,7 +16869,710 @@ real_array gather_kept(matrix_view<const float> w, dtype type, Kept&& kept) {
 
 }  // namespace tersor::op
 
+// tersor/op/every_ggml_decoder.hpp
+
+// tersor/op/ggml_codes.hpp
+
+// tersor/op/ggml_codes_simple.hpp
+
+// tersor/op/ggml_bytes.hpp
+
+namespace tersor::op::detail {
+
+inline int ggml_byte(const std::byte* p) { return std::to_integer<int>(*p); }
+inline std::uint32_t ggml_u16(const std::byte* p) {
+  return std::to_integer<std::uint32_t>(p[0]) | std::to_integer<std::uint32_t>(p[1]) << 8;
+}
+inline std::uint32_t ggml_u32(const std::byte* p) { return ggml_u16(p) | ggml_u16(p + 2) << 16; }
+inline float ggml_half(const std::byte* p) {
+  return tersor::detail::float_from_f16(static_cast<std::uint16_t>(ggml_u16(p)));
+}
+/// Nibble i of bytes, each the low one first.
+inline int ggml_nibble(const std::byte* p, int i) { return ggml_byte(p + i / 2) >> (4 * (i % 2)) & 15; }
+
+/// `count` codes of 4 bits: the first half in low nibbles, the second in the high ones of the same bytes.
+inline void ggml_halves(const std::byte* p, int count, std::uint8_t* codes) {
+  for (int j = 0; j < count / 2; ++j) {
+    codes[j] = static_cast<std::uint8_t>(ggml_byte(p + j) & 15);
+    codes[j + count / 2] = static_cast<std::uint8_t>(ggml_byte(p + j) >> 4);
+  }
+}
+/// The same with four quarters in the pairs of bits of count / 4 bytes, the first in the lowest.
+inline void ggml_quarters(const std::byte* p, int count, std::uint8_t* codes) {
+  const int bytes = count / 4;
+  for (int quarter = 0; quarter < 4; ++quarter)
+    for (int j = 0; j < bytes; ++j)
+      codes[bytes * quarter + j] = static_cast<std::uint8_t>(ggml_byte(p + j) >> (2 * quarter) & 3);
+}
+/// Bit g of byte j becomes bit `place` of code 32 g + j.
+inline void add_ggml_bits(const std::byte* p, int place, std::uint8_t* codes) {
+  for (int g = 0; g < 8; ++g)
+    for (int j = 0; j < 32; ++j) {
+      std::uint8_t& code = codes[32 * g + j];
+      code = static_cast<std::uint8_t>(code | (ggml_byte(p + j) >> g & 1) << place);
+    }
+}
+/// Signed bytes as codes from 0: value + 128.
+inline void ggml_signed_bytes(const std::byte* p, int count, std::uint8_t* codes) {
+  for (int j = 0; j < count; ++j) codes[j] = static_cast<std::uint8_t>(ggml_byte(p + j) ^ 0x80);
+}
+
+}  // namespace tersor::op::detail
+
+// Layouts of ggml-org/ggml, src/ggml-common.h; d, m are f16, q codes of 4 bits of which the first half is in
+// low nibbles and the second in high ones:
+//   Q4_0  d, q[32]: d (q - 8)                    Q4_1  d, m, q[32]: d q + m
+//   Q5_0  d, high bits u32, q[32]: d (q - 16)    Q5_1  d, m, high bits u32, q[32]: d q + m
+//   Q8_0  d, i8[32]: d q                         Q8_1  d, d Σ q, i8[32]: d q
+//   IQ4_NL  d, q[32]: d level[q]
+//   MXFP4   e, q[32]: 2^(e - 128) level[q], also for e = 255
+//   NVFP4   4 scales in E4M3, q[16] for each: scale level[q] / 2; the scale's sign does not count, 0x7f is 0
+//   Q1_0    d, a bit for each of 128 values: d or -d
+//   Q2_0    d, two bits for each of 64 values, four in a byte: d (q - 1)
+
+namespace tersor::op::detail {
+
+inline constexpr std::int8_t ggml_nonlinear_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                                          1,    13,   25,  38,  53,  69,  89,  113};
+/// Twice those of E2M1.
+inline constexpr std::int8_t ggml_e2m1_levels[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+inline constexpr std::int8_t ggml_sign_levels[2] = {-1, 1};
+
+template <int At>
+void ggml_codes_of_4_bits(const std::byte* block, std::uint8_t* codes) {
+  ggml_halves(block + At, 32, codes);
+}
+template <int At>
+void ggml_codes_of_5_bits(const std::byte* block, std::uint8_t* codes) {
+  ggml_halves(block + At + 4, 32, codes);
+  const std::uint32_t high = ggml_u32(block + At);
+  for (int j = 0; j < 32; ++j) codes[j] = static_cast<std::uint8_t>(codes[j] | (high >> j & 1U) << 4);
+}
+template <int At>
+void ggml_codes_of_8_bits(const std::byte* block, std::uint8_t* codes) {
+  ggml_signed_bytes(block + At, 32, codes);
+}
+inline void ggml_codes_nvfp4(const std::byte* block, std::uint8_t* codes) {
+  for (int g = 0; g < 4; ++g) ggml_halves(block + 4 + 8 * g, 16, codes + 16 * g);
+}
+inline void ggml_codes_q1_0(const std::byte* block, std::uint8_t* codes) {
+  for (int j = 0; j < 128; ++j)
+    codes[j] = static_cast<std::uint8_t>(ggml_byte(block + 2 + j / 8) >> (j % 8) & 1);
+}
+inline void ggml_codes_q2_0(const std::byte* block, std::uint8_t* codes) {
+  for (int j = 0; j < 64; ++j)
+    codes[j] = static_cast<std::uint8_t>(ggml_byte(block + 2 + j / 4) >> (2 * (j % 4)) & 3);
+}
+
+/// One scale, an f16 at byte `At`.
+template <int At>
+void ggml_scale_at(const std::byte* block, float* scale, float*) {
+  scale[0] = ggml_half(block + At);
+}
+inline void ggml_scale_and_offset(const std::byte* block, float* scale, float* offset) {
+  scale[0] = ggml_half(block);
+  offset[0] = ggml_half(block + 2);
+}
+inline void ggml_scale_mxfp4(const std::byte* block, float* scale, float*) {
+  const auto e = std::to_integer<std::uint32_t>(block[0]);
+  scale[0] = std::bit_cast<float>(e < 2 ? 0x00200000U << e : (e - 1) << 23);
+}
+inline void ggml_scales_nvfp4(const std::byte* block, float* scale, float*) {
+  for (int g = 0; g < 4; ++g) {
+    const int code = ggml_byte(block + g);
+    // 0xff is not NaN here but 1.875 * 2^8
+    const float value = code == 0x7f   ? 0.0F
+                        : code == 0xff ? 480.0F
+                                       : f8_e4m3::from_bits(static_cast<std::uint8_t>(code & 0x7f));
+    scale[g] = value / 2;
+  }
+}
+
+}  // namespace tersor::op::detail
+
+// tersor/op/ggml_codes_super.hpp
+
+// Layouts of ggml-org/ggml, src/ggml-common.h; d, m are f16:
+//   Q2_K  16 bytes of scale and minimum, 4 bits each; q[256] of 2 bits; d, m: d s q - m t per 16 values
+//   Q3_K  32 bytes of high bits; q[256], their low 2 bits; 16 scales of 6 bits in 12 bytes; d:
+//         d (s - 32) (q - 4) per 16 values
+//   Q4_K  d, m, 8 scales and 8 minima of 6 bits in 12 bytes, q[256]: d s q - m t per 32 values
+//   Q5_K  the same with 32 bytes of high bits before q
+//   Q6_K  q[256] low bits, 64 bytes of high bits, i8 scales[16], d: d s (q - 32) per 16 values
+//   Q8_K  d as f32, i8[256], sums of 16 values as i16: d q
+//   IQ4_XS  d, high bits of 8 scales u16, their low bits [4], q[256]: d (s - 32) level[q] per 32 values
+//   TQ1_0 240 ternary digits in 48 bytes, 16 in 4 bytes, d: d (q - 1)
+//   TQ2_0 q[256] of 2 bits, d: d (q - 1)
+// Codes of 4 bits lie in runs of 64 (IQ4_XS: 32), those of 2 bits in runs of 128 values.
+
+namespace tersor::op::detail {
+
+template <int At>
+void ggml_codes_of_2_bits(const std::byte* block, std::uint8_t* codes) {
+  for (int half = 0; half < 2; ++half) ggml_quarters(block + At + 32 * half, 128, codes + 128 * half);
+}
+inline void ggml_codes_q3_k(const std::byte* block, std::uint8_t* codes) {
+  ggml_codes_of_2_bits<32>(block, codes);
+  add_ggml_bits(block, 2, codes);
+}
+template <int At>
+void ggml_codes_of_nibbles(const std::byte* block, std::uint8_t* codes) {
+  for (int run = 0; run < 4; ++run) ggml_halves(block + At + 32 * run, 64, codes + 64 * run);
+}
+inline void ggml_codes_q5_k(const std::byte* block, std::uint8_t* codes) {
+  ggml_codes_of_nibbles<48>(block, codes);
+  add_ggml_bits(block + 16, 4, codes);
+}
+inline void ggml_codes_q6_k(const std::byte* block, std::uint8_t* codes) {
+  for (int half = 0; half < 2; ++half) {
+    ggml_halves(block + 64 * half, 128, codes + 128 * half);
+    std::uint8_t high[128];
+    ggml_quarters(block + 128 + 32 * half, 128, high);
+    for (int j = 0; j < 128; ++j)
+      codes[128 * half + j] = static_cast<std::uint8_t>(codes[128 * half + j] | high[j] << 4);
+  }
+}
+inline void ggml_codes_q8_k(const std::byte* block, std::uint8_t* codes) {
+  ggml_signed_bytes(block + 4, 256, codes);
+}
+inline void ggml_codes_iq4_xs(const std::byte* block, std::uint8_t* codes) {
+  for (int g = 0; g < 8; ++g) ggml_halves(block + 8 + 16 * g, 32, codes + 32 * g);
+}
+inline void ggml_codes_tq1_0(const std::byte* block, std::uint8_t* codes) {
+  // three runs of bytes; digit n of all bytes of a run stands before digit n + 1
+  const auto digits = [&](const std::byte* bytes, std::size_t count, std::size_t places, std::uint8_t* out) {
+    for (std::size_t n = 0; n < places; ++n)
+      for (std::size_t i = 0; i < count; ++i)
+        out[n * count + i] = trit_of(std::to_integer<std::uint8_t>(bytes[i]), n);
+  };
+  digits(block, 32, 5, codes);
+  digits(block + 32, 16, 5, codes + 160);
+  digits(block + 48, 4, 4, codes + 240);
+}
+
+inline void ggml_scales_q2_k(const std::byte* block, float* scale, float* offset) {
+  const float d = ggml_half(block + 80), m = ggml_half(block + 82);
+  for (int g = 0; g < 16; ++g) {
+    scale[g] = d * static_cast<float>(ggml_byte(block + g) & 15);
+    offset[g] = -(m * static_cast<float>(ggml_byte(block + g) >> 4));
+  }
+}
+inline void ggml_scales_q3_k(const std::byte* block, float* scale, float*) {
+  const std::byte* p = block + 96;
+  const float d = ggml_half(block + 108);
+  for (int g = 0; g < 16; ++g) {
+    const int low = ggml_byte(p + g % 8) >> (4 * (g / 8)) & 15;
+    const int high = ggml_byte(p + 8 + g % 4) >> (2 * (g / 4)) & 3;
+    scale[g] = d * static_cast<float>((low | high << 4) - 32);
+  }
+}
+/// Of Q4_K and Q5_K.
+inline void ggml_scales_k45(const std::byte* block, float* scale, float* offset) {
+  const std::byte* p = block + 4;
+  const float d = ggml_half(block), m = ggml_half(block + 2);
+  for (int g = 0; g < 8; ++g) {
+    int s = ggml_byte(p + g) & 63, t = ggml_byte(p + g + 4) & 63;
+    if (g >= 4) {
+      s = (ggml_byte(p + g + 4) & 15) | ggml_byte(p + g - 4) >> 6 << 4;
+      t = ggml_byte(p + g + 4) >> 4 | ggml_byte(p + g) >> 6 << 4;
+    }
+    scale[g] = d * static_cast<float>(s);
+    offset[g] = -(m * static_cast<float>(t));
+  }
+}
+inline void ggml_scales_q6_k(const std::byte* block, float* scale, float*) {
+  const float d = ggml_half(block + 208);
+  for (int g = 0; g < 16; ++g)
+    scale[g] = d * static_cast<float>(static_cast<std::int8_t>(ggml_byte(block + 192 + g)));
+}
+inline void ggml_scale_q8_k(const std::byte* block, float* scale, float*) {
+  scale[0] = std::bit_cast<float>(ggml_u32(block));
+}
+inline void ggml_scales_iq4_xs(const std::byte* block, float* scale, float*) {
+  const float d = ggml_half(block);
+  const auto high = static_cast<int>(ggml_u16(block + 2));
+  for (int g = 0; g < 8; ++g)
+    scale[g] = d * static_cast<float>((ggml_nibble(block + 4, g) | (high >> (2 * g) & 3) << 4) - 32);
+}
+
+}  // namespace tersor::op::detail
+
+namespace tersor::op::detail {
+
+/// Value = scale * level of its code, plus an offset where the type has them; scale and offset are those of
+/// its group. Products of a scale and a level have at most 24 bits and are exact in float, but for Q8_K.
+struct ggml_coding {
+  ggml_type type;
+  int bits;                                                    ///< of a code
+  int group;                                                   ///< values that share a scale
+  int zero;                                                    ///< the level of code c is c - zero ...
+  const std::int8_t* levels;                                   ///< ... or levels[c]
+  bool offsets;                                                ///< does each group have one?
+  void (*codes)(const std::byte* block, std::uint8_t* codes);  ///< of all values
+  void (*scales)(const std::byte* block, float* scales, float* offsets);  ///< of all groups
+
+  float level(std::uint8_t code) const {
+    return levels != nullptr ? levels[code] : static_cast<float>(static_cast<int>(code) - zero);
+  }
+};
+
+inline constexpr std::array<ggml_coding, 20> ggml_codings{{
+    {ggml_type::q1_0, 1, 128, 0, ggml_sign_levels, false, ggml_codes_q1_0, ggml_scale_at<0>},
+    {ggml_type::q2_0, 2, 64, 1, nullptr, false, ggml_codes_q2_0, ggml_scale_at<0>},
+    {ggml_type::q4_0, 4, 32, 8, nullptr, false, ggml_codes_of_4_bits<2>, ggml_scale_at<0>},
+    {ggml_type::q4_1, 4, 32, 0, nullptr, true, ggml_codes_of_4_bits<4>, ggml_scale_and_offset},
+    {ggml_type::q5_0, 5, 32, 16, nullptr, false, ggml_codes_of_5_bits<2>, ggml_scale_at<0>},
+    {ggml_type::q5_1, 5, 32, 0, nullptr, true, ggml_codes_of_5_bits<4>, ggml_scale_and_offset},
+    {ggml_type::q8_0, 8, 32, 128, nullptr, false, ggml_codes_of_8_bits<2>, ggml_scale_at<0>},
+    {ggml_type::q8_1, 8, 32, 128, nullptr, false, ggml_codes_of_8_bits<4>, ggml_scale_at<0>},
+    {ggml_type::iq4_nl, 4, 32, 0, ggml_nonlinear_levels, false, ggml_codes_of_4_bits<2>, ggml_scale_at<0>},
+    {ggml_type::mxfp4, 4, 32, 0, ggml_e2m1_levels, false, ggml_codes_of_4_bits<1>, ggml_scale_mxfp4},
+    {ggml_type::nvfp4, 4, 16, 0, ggml_e2m1_levels, false, ggml_codes_nvfp4, ggml_scales_nvfp4},
+    {ggml_type::q2_k, 2, 16, 0, nullptr, true, ggml_codes_of_2_bits<16>, ggml_scales_q2_k},
+    {ggml_type::q3_k, 3, 16, 4, nullptr, false, ggml_codes_q3_k, ggml_scales_q3_k},
+    {ggml_type::q4_k, 4, 32, 0, nullptr, true, ggml_codes_of_nibbles<16>, ggml_scales_k45},
+    {ggml_type::q5_k, 5, 32, 0, nullptr, true, ggml_codes_q5_k, ggml_scales_k45},
+    {ggml_type::q6_k, 6, 16, 32, nullptr, false, ggml_codes_q6_k, ggml_scales_q6_k},
+    {ggml_type::q8_k, 8, 256, 128, nullptr, false, ggml_codes_q8_k, ggml_scale_q8_k},
+    {ggml_type::iq4_xs, 4, 32, 0, ggml_nonlinear_levels, false, ggml_codes_iq4_xs, ggml_scales_iq4_xs},
+    {ggml_type::tq1_0, 2, 256, 1, nullptr, false, ggml_codes_tq1_0, ggml_scale_at<52>},
+    {ggml_type::tq2_0, 2, 256, 1, nullptr, false, ggml_codes_of_2_bits<0>, ggml_scale_at<64>},
+}};
+
+/// The coding of a type, or nullptr for types whose codes stand for points of a grid, and for reals.
+constexpr const ggml_coding* find_ggml_coding(ggml_type type) {
+  for (const auto& c : ggml_codings)
+    if (c.type == type) return &c;
+  return nullptr;
+}
+
+/// @param count values of a block.
+inline void decode_coded_block(const ggml_coding& coding, int count, const std::byte* block, float* out) {
+  std::uint8_t codes[256];
+  float scales[16], offsets[16];
+  coding.codes(block, codes);
+  coding.scales(block, scales, offsets);
+  for (int g = 0, first = 0; first < count; ++g, first += coding.group) {
+    const float scale = scales[g];
+    const std::uint8_t* code = codes + first;
+    float* value = out + first;
+    if (coding.levels != nullptr)
+      for (int j = 0; j < coding.group; ++j) value[j] = scale * coding.levels[code[j]];
+    else
+      for (int j = 0; j < coding.group; ++j) value[j] = scale * static_cast<float>(code[j] - coding.zero);
+    if (coding.offsets)
+      for (int j = 0; j < coding.group; ++j) value[j] += offsets[g];
+  }
+}
+
+}  // namespace tersor::op::detail
+
+// tersor/op/ggml_decode_iq.hpp
+
+// tersor/op/ggml_grids.hpp
+
+// Values: ggml-org/ggml, src/ggml-common.h, where each grid is a list of points. All lists are in ascending
+// order, the first coordinate counting least, so that a set says the same: one bit for each point that there
+// could be (3^8 = 6561, or 8^4 = 4096), six of them in a character of base64url, the first in its lowest bit.
+
+namespace tersor::op::detail {
+
+template <std::size_t Count, std::size_t Dimensions>
+using ggml_grid = std::array<std::array<std::int8_t, Dimensions>, Count>;
+
+/// @param levels of a coordinate. @param set the points that are in the grid.
+template <std::size_t Count, std::size_t Dimensions, std::size_t Levels>
+ggml_grid<Count, Dimensions> grid_from_set(const std::array<std::int8_t, Levels>& levels,
+                                           std::string_view set) {
+  constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  ggml_grid<Count, Dimensions> grid{};
+  std::size_t found = 0;
+  for (std::size_t n = 0; n < 6 * set.size(); ++n) {
+    if ((digits.find(set[n / 6]) >> (n % 6) & 1U) == 0) continue;
+    assert(found < Count);
+    std::size_t rest = n;
+    for (auto& coordinate : grid[found]) {
+      coordinate = levels[rest % Levels];
+      rest /= Levels;
+    }
+    ++found;
+  }
+  assert(found == Count);
+  return grid;
+}
+
+inline constexpr std::array<std::int8_t, 3> iq1_levels{-1, 0, 1};
+inline constexpr std::array<std::int8_t, 3> iq2_levels{8, 25, 43};
+inline constexpr std::array<std::int8_t, 8> iq3_xxs_levels{4, 12, 20, 28, 36, 44, 52, 62};
+inline constexpr std::array<std::int8_t, 8> iq3_s_levels{1, 3, 5, 7, 9, 11, 13, 15};
+
+// Made when they are first used: evaluated by the compiler they would cost every file that includes them.
+inline const ggml_grid<2048, 8>& iq1_grid() {
+  static const auto grid = grid_from_set<2048, 8>(
+      iq1_levels,
+      "VVCFFCqACFFCFFDqGCiiiqBCqACFFCFFCCCRFVSFFAqACCCiYAACCC6AqAKi7qqCQq6CAICAKoKjCCKCAFFCFFCiACFFCFFCKC"
+      "DCYCKCAqCCFFCFFCCSCVFCFFALCDKIKaCAqQCqqKKCi_KCIgCKAAqAChiqoACqACiCbiQu6iKIK7aii6qq6w36qr7uC6Auiory"
+      "T7gkCICAiACqKqrCCKACAoiSgL6OiAyKiCQgAFoqKiCCiEAFFCVFCCSCFFCVFCKCCMCq6AChCCCVCFFCiCCCVCFFCoCC4iqgAC"
+      "KSCACCCKKaiKAKrqCCFCCCCCDCFBEAFFCFFCKACFFAFFQKCCgiCqCChCDFFAFFCiCCFFCFFCiACAiqqAAISEriuiCq6GqqoCHA"
+      "CqACCgiICQIACCASACq6wqiqCDyi6Ki6af6iL6GqSCrKqK3iKSEDqACSECEKKqCCqCCyMLqIi-qmgiOqCAgAAoCqICAIAC6iiK"
+      "KK6CKgCKjC66Lu66_6iC6KiigiKgi6iCQoyIAD6Tq6e_-Ko6Sj-6366f_f_aef66da7fy__ai-Ske4KKCEq6rDEqKCyi6CC66_"
+      "6SS6DCIBixCayjqCkuCACoCCIIuqSAgACqiCmCSyCmIkCiCAiCAjAOBACiACAwmiqq6uCYqvKCqyCA4aX6C0ymOECChLq6NKVE"
+      "dpEAgCCCgiCCCCBEKICqaO6KiMECaCAiBAKKqYCEIFEFFAFFCrCCFFCFFCqCCKqeoCSoCCFFCFFAKCCFFCFFAICAKQiKCAICAC"
+      "iigaK6GuqqKgAAiCCKOyiECCEBFFCFVCKCSFFCFFGqACqqiKACgCCFFCFFCqAAFFCFFCiDCiCqAGCqCCqKqqKC7iCogKqCCKCC"
+      "oqKgCCoAQqIKgIg67CogLCKq7Sy66_6SK-uqKIShCa2CKMmDoCCgCCiomYACiCCoqqroq6imKoiiACQACoKKCAC6AAFFCFFCqC"
+      "AFFCFFSqGAgSqKAClCAENQEFCiCCFFCFFAACCKIryDCAAAgqKgiC6Ci6iKAACiUCokOFAExSFFFAFFAqCAFFCFFCISCCIiiCAh"
+      "AAFFAFFAqAAFFCFF");
+  return grid;
+}
+inline const ggml_grid<256, 8>& iq2_xxs_grid() {
+  static const auto grid = grid_from_set<256, 8>(
+      iq2_levels,
+      "VVBFVBBRBFEAEQBRAABAAAABABAFAAEAAAAAEAAAQBBQBFBABQBBABFBABAEAAQBQAAAQBAABAAAABAABRBBARBFAAABAAABAA"
+      "ABAAAAAAAAEABAAAAAAAAAAQBBQABAABABRAABBABAABEABAAAAAAABQAAAAAAAABBARAQAAABAAAAAABAAAAEAAAAABAEAAAA"
+      "AAAAAAQBBAABAAAQAAAARAAAAAAAAAAABAAAAAAQAAAAAAAFEAAABAQAFAAAAAAAQABAAAAAAAFAAAAAAAAAAAAQBBAABAEAAA"
+      "AAABAAAQAAABAAAAAAAAAAAAAAABAAABABAAAAAAABAAAAAAAAAAAAAAAAAAAABAAAAAAAQBBRBBBEBQBBAABAABAAAQARAAAQ"
+      "ABAAABEABAAAABBABAAAAABAQAAAEABAAAAAAAAABAAAAAAAAAAAAQBBAARAAAAAAAABAAAAAARAEAAAAAAAAQAAAAABAABRQB"
+      "AAAAABBAAABAAAEAAAAAAABAAAAAAAAAAQAAAAAAAAAAAAAFAAAEAAAAAAAAAAAQAAAAAABAAAAAABQQAAAAABAAAAAAAAABAA"
+      "AAAAAAABAAAAAAAAAAAABBAABAAABAAAABAAAAAQAAAAAAAAABAAAABAAAAARAAAAAAAAAAAAAAFAAAAAAABAAAAAAAAAAAAAA"
+      "AAAAAAAEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAFEAAQAAAAEAAAABABABAAAAAAAAAQAAAAAAAAAAAQBRAABAABAAAAAB"
+      "AAAAEAAAAABAAQAAABAABAAAAAEAAAAAAAAAAAAABAAAAAAAAAAAAAQAAAAAAAAAAAABBABBAAAAAAQAAAEAAAAAABAAAAAAAA"
+      "QAAAAAAAABAAEABAAAAAAAAAAAAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAQAAAAAAABAAAAAAAAAAAAAAAAAAAAAAAEAAAAABA"
+      "AQAAAAQAAAAAAAAAAAABAAAAAAAAAAAAAAABAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAABAAAAAAABAAAAAAAAAA"
+      "AAAAAAAAAAAAAAAA");
+  return grid;
+}
+inline const ggml_grid<512, 8>& iq2_xs_grid() {
+  static const auto grid = grid_from_set<512, 8>(
+      iq2_levels,
+      "VVVVRVVRBVRRBQVVVBVRBBRBBAAVRBBQBRAABEAAQVVRBVRFBQBBAAVRBBQBBQABAAAQBBAEFAAAABAAAVVBRQBBBABAABUBBA"
+      "ABAAAQQAAABAABBAAAAAAEBQVVRBVRBBUBBAAVRBBQBBAABAFAQFBAABAABAAAAAVRBBQRBABBAAAQBBAABAAAAAAAABABAAQA"
+      "AAAAAAQBFAABABAAEAAARAAAAAAAEAAAAAAAAAAQAAAAAAQVVBBQBBAABAABQBBAABBAQAAAAABAAEAAAAABAAARBBAQBAAAAA"
+      "AAABAAAQAEAAAAQAQAAEAAAAAAAAAEBFABAAQAAABAEAAAAAAAAABABAAABABAAAAAEFAAQVVRBVVBRQBBAAVRBBQBBAARAAEQ"
+      "BFAQBAAAAAAAAVRRBQBBAABABAQBBABBAAAAAAEABEAAABBAAAAAAQBBAARABEAAAAABQAAABBAQAAAAABAAAAAAAAAAAAVRBB"
+      "RBBAABAAAQBRAAFAAAAAAAABAAAABAAAAAAAUBBQABAABQAAQABBAAAAAAABBAAAAAQAAAAABAAQABABAQABAAAAQAAAAEAFAA"
+      "AAAAAAAAAAAAAAAQAAAQBBAABABEAEAAQBAAAAAAAAAAAAAAAABAEAAAAEAABAEAAAAAAAAAAAABAARAAAAAAABAAAAAAAAAAA"
+      "AAQAAAAAAAAEAAAAAAAQAAAAAAAAAAEAAAAABEAAAAAVRBBUBBAAFAAAVFBAABQQAAAAAABAABAAAAAFAABRBVAABAABAQAAAB"
+      "AAAABAAAAAAQAAABAAAAAEAAAABBAQAAAEAFAAABEAAAAAAAAAAAAAAAEAAAAABBEARBBAABAEAABAAABAAEAAAABAAAAAAAAA"
+      "AAEAAQAAARAAAABBBAAAAAAAAAQAAAAAAFAAAAAAQAAAAAAAAAAAAAAQAAAAAAEAAAAAQAAAAAAAAAQAAAAABAAAAAFFABEAAA"
+      "AAAABAAAAAAQQAAAAAEFBAAEAAAABAABAAAAABAAAAAQAAAAAAAAAAAAAAAAAAAAAAAQAAABAAEAFBAAAAAAABBBAAAAAAAAFA"
+      "AAAAAAFAAAAAQAAE");
+  return grid;
+}
+inline const ggml_grid<1024, 8>& iq2_s_grid() {
+  static const auto grid = grid_from_set<1024, 8>(
+      iq2_levels,
+      "VVVVRVVRVVRBRUVVRBVRVRRBVQBVRBBUVRAAREBEQVVRVVVVVQVRRBVVVRRVVRBVRBBQVRAARRBBQBBAAVRVRUVVRBRABAUBVR"
+      "ARRBBQABAABQBEFABAAAAQAQVVRFVRVVRFRRBVVVVRVVRBVRBAQRRQBRQBAQBBAAVRVRRVVRBVRBBQVVRBVRBBQBBAARRBBQBB"
+      "AABAAAUVRRAVRBBQBAAAVRBBQBBAQAAAEABBAABAEAAAAAAVRVRUBVABBEBAUBVQAVQBBQBBAABEAEFBBAAAFAARVRRBVRBBQB"
+      "BAARRBBQBBAEBAAAQBBAABAQAAAAAARQBAQBBAAAEAAUBBAAAAAAAAQAAAEAEAAAABAFAAQVVVFVVVVQBRRBVRVVQVVRBVRBBQ"
+      "BVBBRRBBQBAAAVVVVRVVRBVRBBQVVRBVRBBUBBAAVRBBQBBAABAAQQRVRBVRBBABBAAVRBBQBBAABAEAQBBAABAAAAAAAAVRVV"
+      "RVVRBVRBAQVVRBVRBBQBBAARRBBQBBAQBAAAQVVRBVRBBQBBAAVRBBQBBAABAAAQBBAEBAAAAAAAAVRBBQBBEABAAAQBBAABAA"
+      "AAAAAABAQAAAAAAQAAARFVRBRRBBABBAAVRBBQBBAABAQAABBAABAEAAAAQARRBBQBBAABAAAQBBAABEAABAEAABAAAAAAAAAA"
+      "BAQBBAAAAAQAAABABAAAEAAAAAAAAAAAAAEAAAAAAQAVRRRQBVRARQBAQRVRBVRBAQBBAQRUBAQBBAAAAAAQVVRAVRBBQBBAAV"
+      "RBBQBBAABEAAQBBAQBAAAAAAAARQBAQBBAAAAAEQBAAABAAQAAAAAAAAEAAAFAEAAEQRVBBVRBBQBBAARQBAQBBEAAAAAQBBAA"
+      "BAAAAAAAEVRBBQBBAABAEAQBBAABAAAAAARABAAAAEAABAAAAQBBAEBAAAAAAAQBAAAAQEAAAAAAAAAAAAAAAAABAAREBEUBBA"
+      "AAAAEEAAAABAAQAAAAAEEAEFAAAAEFAARBBAABAAAAQAABBAQAAAAAAAAAAAAAAAAQAAAAAAAAEAABAAAAAAAEAAAAAAABAAEA"
+      "AAAFAFBAAAAABAAE");
+  return grid;
+}
+inline const ggml_grid<256, 4>& iq3_xxs_grid() {
+  static const auto grid = grid_from_set<256, 4>(
+      iq3_xxs_levels,
+      "VoYBCQAAAgiCFISBCABABUhAFoIACCAICWAIAAAAAEAAIAAgQAIAoIIAAQAAEAAAAAAAgAAAQAAARBAAIAgAAoQBKUBgBAAAFI"
+      "QBAAAAAAgCFIQAAAAAEUAABIAQAAEAiAAAAAQAAAAAAEBAABAACACAAAAAAAAAAAABAEAAAAQBKUkAEAAAAoSBCEAAAgYAFIYB"
+      "AGAIAAgARAAAAAAARAAAAACAIAAAIAAgAIAAAABAAAAAAAAAAoAQAAAIAAAACUgCAAQAgQQBAEgAQBAAAoQAgAAAEAABAIAAIA"
+      "AAAAAAAAQAACAAEEEAEAAAgAAAAABAABAAIAAAAAACAAQAAABgAAKAICAAAAAAAAAAAABAAEAgBAQQAAIAAAAIAAAAQAAAAAgA"
+      "QAAAAACAIAAABAAAAAAAAAAAgUAABAAAAAAAEAAACAAABEEAABAAgAAAAABAEAAAAQABAAAAAgAAAAQAICAAAAABEAAACAAAAA"
+      "AAAAAAAEAAAAAAQAABAAAAAAAEAAFAQAAAAIAAAAgAAAAgAAAAAABAAAAABBAAAAAAAAAAQAAAAACAAAAAEAAAAAAAIAAAAAAC"
+      "AIAAAAAAAgaAAQAAEAAAAAAQAEAAAAAAEAAAgQAAAEAIAgAAAEAAAAgAAIAAAAQBAABAAAAAAAAAAEAAAAAAAAAAAAAAAAA");
+  return grid;
+}
+inline const ggml_grid<512, 4>& iq3_s_grid() {
+  static const auto grid = grid_from_set<512, 4>(
+      iq3_s_levels,
+      "ne1IIUqCFI5FjkoIQAgIEMaSiEBpKAQCIISBKBRBAKSAIKBBJIAABQBAFhgoAAECApAACAABAIQFAUECAEBAAcxqFIFAQJABLF"
+      "hAJIQBAEUAkGBBJASAEIZCCGhAAQQAoQBAKQUEAAgAJIQBAIAAAAAARCAUAAAAKUgAgIAAEEwqVpYBqUAgpUQikIBBCAAASCgC"
+      "BKAiAIRJCQhCEEAQAIIAJQiAAAAJQIABAGACAEQhAIAAAAiAAAiAAFACBAAAEoKBqQpAIIgKQoAABAQAEFABBQBABAAACEhiBo"
+      "IIAgACCRgAAQQEAIQBgQAEABACAAEAAIAAAAgCAUAIAAAAAEBBRSgABAQAEqABhggIAAgChIACBAIBBAhCFICAAAAAFAAEAGAA"
+      "AIAoAIAAAAABAAACAABAAEAAAECABggAAAABRQAARSAQQoCBCQAAAAABBIACBBACAAAhBAIAQIAIIIBABQAQAAAAAQAQAAgCAA"
+      "AAAAAAEAAAAQBAEAAAAAAAAoCAKAAABAQAAEIAAAAEAAABAABBgQQABAhAAEAAAAAAAACAIAABAkAAAABAAEAAgAAAAEAAAAAA"
+      "KAAAAAAAAEJAFAUAQQAAEIAEAgCAAAgEBJQAAIAAAQAAAQCAIAAAigQAAAQAAAAAAQAAEAAAAQAAAIAAAAAABAAAAAAAAAA");
+  return grid;
+}
+}  // namespace tersor::op::detail
+
+// Layouts of ggml-org/ggml, src/ggml-common.h; d is f16. A point has 8 values, in IQ3 4; a value is the
+// point's, with a sign for each in IQ2 and IQ3, times the scale of its group:
+//   IQ2_XXS  d, 8 groups of {u8 points[4], u32 w}: signs of 4 times 7 bits and scale of 4 bits in w
+//   IQ2_XS   d, u16[32] of 9 bits of a point and 7 bits of signs, 16 scales of 4 bits
+//   IQ2_S    d, low bits of points [32], signs [32], two high bits of points [8], 16 scales of 4 bits
+//   IQ3_XXS  d, u8 points[64], u32 w[8] as in IQ2_XXS
+//   IQ3_S    d, low bits of points [64], a high bit of points [8], signs [32], 8 scales of 4 bits
+//   IQ1_S    d, low bits of points [32], u16 w[8]: high bits of 4 points, scale of 3 bits, sign of the shift
+//   IQ1_M    low bits of points [32], high bits and sign of the shift [16], u16 w[4]: d in their highest 4
+//            bits, 16 scales of 3 bits in the others
+// Seven bits of signs are followed by their parity. IQ1 has no signs but adds 1/8 or -1/8 to a point.
+
+namespace tersor::op::detail {
+
+inline unsigned ggml_eight_signs(std::uint32_t seven) {
+  seven &= 127U;
+  return seven | (static_cast<unsigned>(std::popcount(seven)) & 1U) << 7;
+}
+/// out = scale * point, negative where the bit of `signs` is set.
+template <std::size_t N>
+void put_signed_point(const std::array<std::int8_t, N>& point, unsigned signs, float scale, float* out) {
+  for (std::size_t j = 0; j < N; ++j) {
+    const auto value = static_cast<float>(point[j]);
+    out[j] = scale * ((signs >> j & 1U) != 0 ? -value : value);
+  }
+}
+inline void put_shifted_point(const std::array<std::int8_t, 8>& point, bool down, float scale, float* out) {
+  for (std::size_t j = 0; j < 8; ++j)
+    out[j] = scale * (static_cast<float>(point[j]) + (down ? -0.125F : 0.125F));
+}
+
+inline void decode_iq2_xxs(const std::byte* block, float* out) {
+  const auto& grid = iq2_xxs_grid();
+  const float d = ggml_half(block);
+  for (int g = 0; g < 8; ++g) {
+    const std::byte* points = block + 2 + 8 * g;
+    const std::uint32_t w = ggml_u32(points + 4);
+    const float scale = d * (0.5F + static_cast<float>(w >> 28)) * 0.25F;
+    for (int i = 0; i < 4; ++i)
+      put_signed_point(grid[std::to_integer<std::size_t>(points[i])], ggml_eight_signs(w >> (7 * i)), scale,
+                       out + 32 * g + 8 * i);
+  }
+}
+/// Scale of point i of IQ2_XS and IQ2_S: two points share a nibble.
+inline float iq2_scale(float d, const std::byte* scales, int i) {
+  return d * (0.5F + static_cast<float>(ggml_nibble(scales, i / 2))) * 0.25F;
+}
+inline void decode_iq2_xs(const std::byte* block, float* out) {
+  const auto& grid = iq2_xs_grid();
+  const float d = ggml_half(block);
+  for (int i = 0; i < 32; ++i) {
+    const std::uint32_t w = ggml_u16(block + 2 + 2 * i);
+    put_signed_point(grid[w & 511U], ggml_eight_signs(w >> 9), iq2_scale(d, block + 66, i), out + 8 * i);
+  }
+}
+inline void decode_iq2_s(const std::byte* block, float* out) {
+  const auto& grid = iq2_s_grid();
+  const float d = ggml_half(block);
+  for (int i = 0; i < 32; ++i) {
+    const int high = ggml_byte(block + 66 + i / 4) >> (2 * (i % 4)) & 3;
+    put_signed_point(grid[static_cast<std::size_t>(ggml_byte(block + 2 + i) | high << 8)],
+                     std::to_integer<unsigned>(block[34 + i]), iq2_scale(d, block + 74, i), out + 8 * i);
+  }
+}
+inline void decode_iq3_xxs(const std::byte* block, float* out) {
+  const auto& grid = iq3_xxs_grid();
+  const float d = ggml_half(block);
+  for (int i = 0; i < 64; ++i) {
+    const std::uint32_t w = ggml_u32(block + 66 + 4 * (i / 8));
+    const unsigned signs = ggml_eight_signs(w >> (7 * (i % 8 / 2))) >> (4 * (i % 2));
+    put_signed_point(grid[std::to_integer<std::size_t>(block[2 + i])], signs,
+                     d * (0.5F + static_cast<float>(w >> 28)) * 0.5F, out + 4 * i);
+  }
+}
+inline void decode_iq3_s(const std::byte* block, float* out) {
+  const auto& grid = iq3_s_grid();
+  const float d = ggml_half(block);
+  for (int i = 0; i < 64; ++i) {
+    const int high = ggml_byte(block + 66 + i / 8) >> (i % 8) & 1;
+    const auto signs = static_cast<unsigned>(ggml_nibble(block + 74, i));
+    put_signed_point(grid[static_cast<std::size_t>(ggml_byte(block + 2 + i) | high << 8)], signs,
+                     d * static_cast<float>(1 + 2 * ggml_nibble(block + 106, i / 8)), out + 4 * i);
+  }
+}
+inline void decode_iq1_s(const std::byte* block, float* out) {
+  const auto& grid = iq1_grid();
+  const float d = ggml_half(block);
+  for (int i = 0; i < 32; ++i) {
+    const auto w = static_cast<int>(ggml_u16(block + 34 + 2 * (i / 4)));
+    const int high = w >> (3 * (i % 4)) & 7;
+    put_shifted_point(grid[static_cast<std::size_t>(ggml_byte(block + 2 + i) | high << 8)], (w & 0x8000) != 0,
+                      d * static_cast<float>(2 * (w >> 12 & 7) + 1), out + 8 * i);
+  }
+}
+inline void decode_iq1_m(const std::byte* block, float* out) {
+  const auto& grid = iq1_grid();
+  std::uint32_t bits = 0;
+  for (int k = 0; k < 4; ++k) bits |= ggml_u16(block + 48 + 2 * k) >> 12 << (4 * k);
+  const float d = tersor::detail::float_from_f16(static_cast<std::uint16_t>(bits));
+  for (int i = 0; i < 32; ++i) {
+    const int nibble = ggml_nibble(block + 32, i);
+    const int scale = static_cast<int>(ggml_u16(block + 48 + 2 * (i / 8))) >> (3 * (i % 8 / 2)) & 7;
+    put_shifted_point(grid[static_cast<std::size_t>(ggml_byte(block + i) | (nibble & 7) << 8)],
+                      (nibble & 8) != 0, d * static_cast<float>(2 * scale + 1), out + 8 * i);
+  }
+}
+
+/// The decoder of a block of such a type, or nullptr.
+inline auto find_grid_decoder(ggml_type type) -> void (*)(const std::byte*, float*) {
+  switch (type) {
+    case ggml_type::iq2_xxs:
+      return decode_iq2_xxs;
+    case ggml_type::iq2_xs:
+      return decode_iq2_xs;
+    case ggml_type::iq2_s:
+      return decode_iq2_s;
+    case ggml_type::iq3_xxs:
+      return decode_iq3_xxs;
+    case ggml_type::iq3_s:
+      return decode_iq3_s;
+    case ggml_type::iq1_s:
+      return decode_iq1_s;
+    case ggml_type::iq1_m:
+      return decode_iq1_m;
+    default:
+      return nullptr;
+  }
+}
+
+}  // namespace tersor::op::detail
+
+namespace tersor::op::detail {
+
+/// What `decode_ggml` does.
+inline void decode_every_ggml(ggml_type type, std::span<const std::byte> blocks, std::span<float> out) {
+  const auto& t = info(type);
+  const auto block = static_cast<std::size_t>(t.block), bytes = static_cast<std::size_t>(t.bytes);
+  const auto* coding = find_ggml_coding(type);
+  const auto decode_points = find_grid_decoder(type);
+  for (std::size_t b = 0; b < out.size() / block; ++b) {
+    const std::byte* from = blocks.data() + b * bytes;
+    float* to = out.data() + b * block;
+    if (coding != nullptr)
+      decode_coded_block(*coding, t.block, from, to);
+    else
+      decode_points(from, to);
+  }
+}
+
+}  // namespace tersor::op::detail
+
 // tersor/op/every_operator.hpp
+
+// tersor/op/ggml_blocks.hpp
+
+// tersor/op/ggml_decode.hpp
+
+namespace tersor::op {
+
+namespace detail {
+
+inline void decode_ggml_blocks(ggml_type type, std::span<const std::byte> blocks, std::span<float> out) {
+  decode_every_ggml(type, blocks, out);
+}
+
+}  // namespace detail
+
+/// Can rows of this type be decoded? All that are stored in blocks can; F32, I8 and the like are not.
+constexpr bool can_decode(ggml_type t) { return info(t).block > 1; }
+
+/// Their names, as a message lists them.
+inline std::string decodable_types() {
+  std::string names;
+  for (const auto& t : ggml_types)
+    if (can_decode(t.type)) names.append(names.empty() ? "" : ", ").append(t.name);
+  return names;
+}
+
+/// The values that ggml's own decoder gives, bit by bit. @param blocks whole blocks of a type that can be
+/// decoded; @param out as many values as they hold.
+inline void decode_ggml(ggml_type type, std::span<const std::byte> blocks, std::span<float> out) {
+  [[maybe_unused]] const auto block = static_cast<std::size_t>(info(type).block);
+  assert(can_decode(type) && out.size() % block == 0 &&
+         blocks.size() == out.size() / block * static_cast<std::size_t>(info(type).bytes));
+  detail::decode_ggml_blocks(type, blocks, out);
+}
+
+}  // namespace tersor::op
+
+namespace tersor::op {
+
+/// W [rows, cols] in a block type of GGUF, row-major, as the file holds it. Bits per weight as the type's.
+class ggml_blocks : public decoded_operator<ggml_blocks> {
+ public:
+  ggml_blocks() = default;
+  /// @param bytes rows * (cols / block) blocks, which `owner` keeps alive (null: they are copied). @param
+  /// order for each row of W its row in `bytes`; empty: the same. Rows in another order are copied.
+  ggml_blocks(ggml_type type, index_t rows, index_t cols, std::span<const std::byte> bytes,
+              std::shared_ptr<const void> owner, std::span<const std::int32_t> order = {})
+      : type_(type), rows_(rows), cols_(cols) {
+    require(can_decode(type), "ggml_blocks: type", tersor::name(type), "one of ", decodable_types());
+    require(rows >= 0 && cols >= 0 && cols % info(type).block == 0, "ggml_blocks: columns", cols,
+            "a multiple of ", info(type).block);
+    const auto row = static_cast<std::size_t>(row_bytes());
+    require(bytes.size() == row * static_cast<std::size_t>(rows), "ggml_blocks: bytes", bytes.size(),
+            row * static_cast<std::size_t>(rows));
+    if (order.empty() && owner) {
+      foreign_ = bytes;
+      owner_ = std::move(owner);
+      return;
+    }
+    require(order.empty() || static_cast<index_t>(order.size()) == rows, "ggml_blocks: order", order.size(),
+            rows);
+    own_.resize(bytes.size());
+    for (index_t r = 0; r < rows; ++r) {
+      const index_t from = order.empty() ? r : order[static_cast<std::size_t>(r)];
+      require(from >= 0 && from < rows, "ggml_blocks: order", from, "0 .. ", rows - 1);
+      std::memcpy(own_.data() + static_cast<std::size_t>(r) * row,
+                  bytes.data() + static_cast<std::size_t>(from) * row, row);
+    }
+  }
+
+  index_t rows() const { return rows_; }
+  index_t cols() const { return cols_; }
+  ggml_type type() const { return type_; }
+  /// The blocks, row after row.
+  std::span<const std::byte> bytes() const { return owner_ ? foreign_ : std::as_bytes(std::span(own_)); }
+  static constexpr std::string_view kind() { return "ggml_blocks"; }
+
+  /// Rows [r0, r1) of W into w, whose rows are contiguous.
+  void decode(index_t r0, index_t r1, matrix_view<float> w) const {
+    const auto row = static_cast<std::size_t>(row_bytes());
+    const auto count = static_cast<std::size_t>(r1 - r0);
+    decode_ggml(type_, bytes().subspan(static_cast<std::size_t>(r0) * row, count * row),
+                std::span(w.data, count * static_cast<std::size_t>(cols_)));
+  }
+
+  void save(archive_writer& out) const {
+    detail::save_archive a{out};
+    a.extents(rows_, cols_);
+    a.attribute("type", std::string(tersor::name(type_)));
+    const std::array<index_t, 2> shape{rows_, row_bytes()};
+    out.tensor("blocks", dtype::u8, shape, bytes());
+  }
+  static ggml_blocks load(std::string_view, archive_reader& in) {
+    ggml_blocks op;
+    detail::load_archive a{in};
+    a.extents(op.rows_, op.cols_);
+    std::string text;
+    a.attribute("type", text);
+    const auto* known = find_ggml_type(std::string_view(text));
+    require(known != nullptr && can_decode(known->type), in.where() + ": attribute type", text, "one of ",
+            decodable_types());
+    op.type_ = known->type;
+    require(op.cols_ % known->block == 0, in.where() + ": attribute cols", op.cols_, "a multiple of ",
+            known->block);
+    a.tensor("blocks", op.own_, {op.rows_, op.row_bytes()});
+    return op;
+  }
+  storage_report storage() const { return storage_of(*this); }
+
+ private:
+  index_t row_bytes() const { return cols_ / info(type_).block * info(type_).bytes; }
+
+  ggml_type type_ = ggml_type::q8_0;
+  index_t rows_ = 0, cols_ = 0;
+  std::vector<std::uint8_t> own_;
+  std::span<const std::byte> foreign_;
+  std::shared_ptr<const void> owner_;  // of foreign_; null: the bytes are own_
+};
+
+}  // namespace tersor::op
 
 // tersor/op/low_rank.hpp
 
@@ -17780,11 +18528,16 @@ class w8a8 : public described_operator<w8a8> {
   index_t rows() const { return rows_; }
   index_t cols() const { return cols_; }
   std::span<const std::int8_t> codes() const { return codes_; }
+  /// [rows], or one value for all.
+  std::span<const float> scale() const { return scale_; }
+  activation_unit activations() const { return unit_; }
+  /// Of the activations, with `fixed_tensor`; else 0.
+  float fixed_scale() const { return fixed_scale_.empty() ? 0.0F : fixed_scale_[0]; }
   static constexpr std::string_view kind() { return "w8a8"; }
 
   void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
     detail::require_operands(kind(), x, cols_, y, rows_);
-    const auto q = quantize_activations(x, unit_, fixed_scale_.empty() ? 0.0F : fixed_scale_[0]);
+    const auto q = quantize_activations(x, unit_, fixed_scale());
     // Products of codes are at most 127 * 128, so a float sum of 1024 of them is an exact integer (below
     // 2^24): the floating-point product runs the integer sum, piece by piece.
     constexpr index_t exact = 1024;
@@ -17871,7 +18624,116 @@ any_operator load_one_of(std::string_view kind, archive_reader& in) {
 /// What `any_operator::load` returns.
 inline any_operator load_every_operator(std::string_view kind, archive_reader& in) {
   return detail::load_one_of<dense, quantized, codebook, binary_coded, ternary, sparse_nm, sparse_bitmap,
-                             sparse_csr, low_rank, w8a8, permuted<>, scaled<>, sum<>, product<>>(kind, in);
+                             sparse_csr, low_rank, w8a8, permuted<>, scaled<>, sum<>, product<>, ggml_blocks>(
+      kind, in);
+}
+
+}  // namespace tersor::op
+
+// tersor/op/ggml_native.hpp
+
+namespace tersor::op {
+
+namespace detail {
+
+/// What the blocks of an operator hold.
+struct ggml_content {
+  matrix<std::uint8_t> codes;     ///< [rows, cols]
+  matrix<float> scales, offsets;  ///< [rows, groups]; offsets are empty where the type has none
+  dtype type;                     ///< that holds scales and offsets exactly
+};
+
+inline ggml_content read_ggml_content(const ggml_blocks& w, const ggml_coding& coding) {
+  const auto& t = info(w.type());
+  const index_t groups = w.cols() / coding.group, blocks = w.cols() / t.block;
+  const bool one_half = t.block == coding.group && w.type() != ggml_type::q8_k;
+  ggml_content content{.codes = matrix<std::uint8_t>(w.rows(), w.cols()),
+                       .scales = matrix<float>(w.rows(), groups),
+                       .offsets = matrix<float>(coding.offsets ? w.rows() : 0, coding.offsets ? groups : 0),
+                       .type = one_half ? dtype::f16 : dtype::f32};
+  const std::byte* block = w.bytes().data();
+  for (index_t i = 0; i < w.rows() * blocks; ++i, block += t.bytes) {
+    const index_t first = i * (t.block / coding.group);
+    coding.codes(block, content.codes.data() + i * t.block);
+    coding.scales(block, content.scales.data() + first,
+                  coding.offsets ? content.offsets.data() + first : nullptr);
+  }
+  return content;
+}
+
+inline codebook ggml_codebook(const ggml_content& content, const ggml_coding& coding, float unit,
+                              block_scales scales) {
+  std::vector<float> levels(std::size_t{1} << coding.bits);
+  for (std::size_t c = 0; c < levels.size(); ++c)
+    levels[c] = unit * coding.level(static_cast<std::uint8_t>(c));
+  return {content.codes, std::move(levels), coding.group, std::move(scales)};
+}
+/// MXFP4 or NVFP4 with the scales that stand in the blocks; nothing where one means another number there.
+inline std::optional<any_operator> micro_scaled(const ggml_blocks& w, const ggml_coding& coding,
+                                                const ggml_content& content) {
+  const auto& t = info(w.type());
+  const bool nv = w.type() == ggml_type::nvfp4;
+  const std::size_t of_block = nv ? 4 : 1;
+  std::vector<std::byte> scales;
+  for (std::size_t at = 0; at < w.bytes().size(); at += static_cast<std::size_t>(t.bytes))
+    for (std::size_t g = 0; g < of_block; ++g) {
+      const std::byte code = w.bytes()[at + g];
+      if (code == std::byte{0xff}) return std::nullopt;
+      const bool zero = nv && code == std::byte{0x7f};
+      scales.push_back(zero ? std::byte{0} : nv ? code & std::byte{0x7f} : code);
+    }
+  real_array stored(nv ? dtype::f8_e4m3 : dtype::f8_e8m0, scales, nullptr);
+  return ggml_codebook(
+      content, coding, 0.5F,
+      nv ? block_scales::factored(std::move(stored), 1.0F) : block_scales::plain(std::move(stored)));
+}
+/// Offsets [rows, groups] for runs of `group` columns.
+inline low_rank offsets_of_groups(const matrix<float>& offsets, index_t group, dtype type) {
+  matrix<float> members(offsets.cols(), offsets.cols() * group);
+  for (index_t j = 0; j < members.cols(); ++j) members(j / group, j) = 1.0F;
+  return {offsets.view(), std::as_const(members).view(), type};
+}
+
+}  // namespace detail
+
+/// The same weights in an operator of another kind, every value equal (zeros may differ in sign); nothing
+/// where there is none. Rows stay in order.
+/// - Q4_0, Q5_0, Q8_0, Q8_1, Q8_K, Q2_0: `quantized`, with the scales of the blocks in their own type;
+/// - Q3_K, Q6_K: `quantized` in groups of 16 with scales as f32, 5 and 8 bits a weight; prepared, groups are
+///   padded to 32 columns, which takes 8 and 14;
+/// - Q4_1, Q5_1, Q2_K, Q4_K, Q5_K: `sum` of a `quantized` and a `low_rank`, the offsets times which group a
+///   column is in. Scales and offsets of k-quants are f32: 6, 6 and 7 bits a weight (Q2_K prepared: 8), and
+///   cols / rows / group times the bits of an offset more;
+/// - IQ4_NL, IQ4_XS (scales as f32: 5 bits), MXFP4, NVFP4: `codebook`;
+/// - TQ1_0, TQ2_0: `ternary`; TQ2_0 with weights of 2: `quantized`;
+/// - Q1_0: `binary_coded`.
+/// Not for points of grids, nor where a scale is not finite or is the code 255 of MXFP4 or NVFP4. Memory on
+/// the way: a byte a weight, and the scales and offsets as floats.
+inline std::optional<any_operator> to_native(const ggml_blocks& w) {
+  const auto type = w.type();
+  const auto* coding = detail::find_ggml_coding(type);
+  if (coding == nullptr || w.rows() == 0 || w.cols() == 0) return std::nullopt;
+  const auto content = detail::read_ggml_content(w, *coding);
+  const auto finite = [](float v) { return std::isfinite(v); };
+  if (!std::ranges::all_of(content.scales.values(), finite) ||
+      !std::ranges::all_of(content.offsets.values(), finite))
+    return std::nullopt;
+
+  if (type == ggml_type::mxfp4 || type == ggml_type::nvfp4) return detail::micro_scaled(w, *coding, content);
+  if (type == ggml_type::q1_0)
+    return binary_coded(content.codes, 1, coding->group, store_as(content.type, content.scales.view()));
+  if (coding->levels != nullptr)
+    return detail::ggml_codebook(content, *coding, 1.0F,
+                                 block_scales::plain(store_as(content.type, content.scales.view())));
+  const bool digits = type == ggml_type::tq1_0 || type == ggml_type::tq2_0;
+  if (digits && std::ranges::all_of(content.codes.values(), [](std::uint8_t d) { return d <= 2; }))
+    return ternary(content.codes, coding->group, content.scales.view(), content.type);
+  const matrix<float> zero(w.rows(), content.scales.cols(), static_cast<float>(coding->zero));
+  quantized integers(content.codes, affine_grid(coding->bits, w.rows(), w.cols(), coding->group,
+                                                content.scales.view(), zero.view(), content.type));
+  if (!coding->offsets) return integers;
+  return sum<>(operator_parts<>(
+      {std::move(integers), detail::offsets_of_groups(content.offsets, coding->group, content.type)}));
 }
 
 }  // namespace tersor::op
@@ -18782,6 +19644,202 @@ class prepared_dense : public restored_operator<prepared_dense> {
 
 }  // namespace tersor::op
 
+// tersor/op/prepared_ggml.hpp
+
+// tersor/op/prepared_quantized.hpp
+
+namespace tersor::op {
+
+/// What operators in tile format share.
+template <class Op>
+class prepared_operator : public restored_operator<Op> {
+ public:
+  void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
+    detail::require_operands(Op::kind(), x, cols_, y, rows_);
+    self().with_operand([&](const kernel::tile_operand& w) {
+      detail::with_contiguous_rows(x, y, [&](matrix_view<const float> input, matrix_view<float> output) {
+        stream_.multiply(w, input, output, ctx);
+      });
+    });
+  }
+  /// next(product) with product(first tile, last, y, y_stride) for x [tokens, cols], rows contiguous: tiles
+  /// of 16 rows of y [tokens, rows] := x Wᵀ.
+  template <class Next>
+  void with_product(matrix_view<const float> x, const context& ctx, const Next& next) const {
+    self().with_operand([&](const kernel::tile_operand& w) { stream_.with_product(w, x, ctx, next); });
+  }
+
+  static constexpr bool only_writes = true;  ///< products by tiles do not add to what is there
+  index_t rows() const { return rows_; }
+  index_t cols() const { return cols_; }
+  const prepare_options& options() const { return stream_.options(); }
+  /// Bytes that a product reads of the weight, padding included.
+  index_t stream_bytes() const { return stream_.size(); }
+
+ protected:
+  prepared_operator(index_t rows, index_t cols) : rows_(rows), cols_(cols) {}
+  /// Sixteen reals of a header.
+  void write_reals(std::span<const float> values, std::uint8_t* p) const {
+    const auto stored = store_as(stream_.format().scale_type, values);
+    std::memcpy(p, stored.bytes().data(), stored.bytes().size());
+  }
+  real_array read_reals(const std::uint8_t* p) const {
+    const dtype type = stream_.format().scale_type;
+    return {
+        type, {reinterpret_cast<const std::byte*>(p), static_cast<std::size_t>(2 * bits_of(type))}, nullptr};
+  }
+
+  index_t rows_, cols_;
+  tile_stream stream_;
+
+ private:
+  using restored_operator<Op>::self;
+};
+
+/// A `quantized` in tile format (kernel/tile_format.hpp): the same codes, scales and zero points, in the
+/// order in which a product reads them; inputs go through the permutation that brings the columns of a group
+/// together. Zero points take a byte instead of their bits, groups are padded to 32 columns, rows to 16.
+class prepared_quantized : public prepared_operator<prepared_quantized> {
+ public:
+  explicit prepared_quantized(const quantized& w, const prepare_options& options = {})
+      : prepared_operator(w.rows(), w.cols()), group_size_(w.grid().group_size()), g_idx_(w.grid().g_idx()) {
+    const auto& grid = w.grid();
+    const index_t groups = grid.groups();
+    units_ = groups == 0 ? 0 : grid.scales().size() / groups;
+    if (units_ > 0 && groups > 0) zero_point_ = static_cast<float>(grid.zero_point(0, 0));
+    stream_ = tile_stream({.rows = rows_,
+                           .bits = grid.bits(),
+                           .scale_type = grid.scales().type(),
+                           .zero_points = grid.has_zero_points(),
+                           .chunks = {}},
+                          cols_, groups, group_size_, g_idx_, options);
+    stream_.fill(w.codes(), [&](index_t row, index_t rows, index_t g, std::uint8_t* p) {
+      std::array<float, tile_stream::tile_rows> scale{};
+      for (index_t r = 0; r < rows; ++r) scale[static_cast<std::size_t>(r)] = grid.scale(row + r, g);
+      write_reals(scale, p);
+      if (!grid.has_zero_points()) return;
+      p += stream_.format().header_bytes() - tile_stream::tile_rows;
+      for (index_t r = 0; r < rows; ++r) p[r] = static_cast<std::uint8_t>(grid.zero_point(row + r, g));
+    });
+  }
+  static constexpr std::string_view kind() { return quantized::kind(); }
+
+  /// f(operand), all of it but the stream.
+  template <class F>
+  void with_operand(const F& f) const {
+    static constexpr std::array<float, 16> numbers{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    kernel::tile_operand w;
+    w.levels = numbers.data();
+    w.zero_point = zero_point_;
+    f(w);
+  }
+  /// The operator that it was made of.
+  quantized restore() const {
+    const auto& format = stream_.format();
+    matrix<float> scale(units_, format.groups()), zero(units_, format.groups(), zero_point_);
+    const auto codes = stream_.read([&](index_t row, index_t rows, index_t g, const std::uint8_t* p) {
+      const auto scales = read_reals(p);
+      const std::uint8_t* zeros = p + format.header_bytes() - tile_stream::tile_rows;
+      for (index_t r = 0; r < rows && row + r < units_; ++r) {
+        scale(row + r, g) = scales[r];
+        if (format.zero_points) zero(row + r, g) = static_cast<float>(zeros[r]);
+      }
+    });
+    return {codes, affine_grid(format.bits, rows_, cols_, group_size_, scale.view(), zero.view(),
+                               format.scale_type, g_idx_)};
+  }
+
+ private:
+  index_t group_size_, units_ = 0;
+  std::vector<std::int32_t> g_idx_;
+  float zero_point_ = 0;  // of all, where the grid has none for each group
+};
+
+}  // namespace tersor::op
+
+namespace tersor::op {
+
+/// A `ggml_blocks` of a type with offsets, W = s q + b in groups of columns: Q4_1, Q5_1, Q2_K, Q4_K, Q5_K.
+/// Products are those of two operators: the codes around the middle of their range, s (q - z), in tile
+/// format, and b + s z [rows, groups] with the inputs' sums over groups. Centred codes keep what 8-bit
+/// activations lose small. Scales and offsets are f32 where no block holds them as f16: 6 bits per weight for
+/// Q4_K, beside the blocks, which are kept for files (and cost nothing where they lie in one).
+class prepared_ggml : public restored_operator<prepared_ggml> {
+ public:
+  explicit prepared_ggml(const ggml_blocks& w, const prepare_options& options = {})
+      : prepared_ggml(w, coding_of(w), options) {}
+  static constexpr std::string_view kind() { return ggml_blocks::kind(); }
+  /// Can this operator be prepared?
+  static bool fits(const ggml_blocks& w) {
+    const auto* coding = detail::find_ggml_coding(w.type());
+    return coding != nullptr && coding->offsets && w.rows() > 0 && w.cols() > 0;
+  }
+
+  void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
+    detail::require_operands(kind(), x, cols(), y, rows());
+    detail::with_contiguous_rows(x, y, [&](matrix_view<const float> input, matrix_view<float> output) {
+      matrix<float> sums(input.rows(), offsets_.cols()), added(output.rows(), output.cols());
+      parallel_for(input.rows(), ctx, [&](index_t t) {
+        const float* in = input.data + t * input.strides[0];
+        for (index_t g = 0; g < sums.cols(); ++g, in += group_) {
+          float sum = 0;
+          for (index_t j = 0; j < group_; ++j) sum += in[j];
+          sums(t, g) = sum;
+        }
+      });
+      codes_.apply(input, output, ctx);
+      offsets_.apply(std::as_const(sums).view(), added.view(), ctx);
+      for (index_t t = 0; t < output.rows(); ++t)
+        for (index_t r = 0; r < output.cols(); ++r) output(t, r) += added(t, r);
+    });
+  }
+
+  index_t rows() const { return blocks_.rows(); }
+  index_t cols() const { return blocks_.cols(); }
+  const prepare_options& options() const { return codes_.options(); }
+  /// Bytes that a product reads of the weight, padding included.
+  index_t stream_bytes() const { return codes_.stream_bytes() + offsets_.stream_bytes(); }
+  /// The operator that it was made of.
+  const ggml_blocks& restore() const { return blocks_; }
+  void save(archive_writer& out) const { blocks_.save(out); }
+
+ private:
+  static const detail::ggml_coding& coding_of(const ggml_blocks& w) {
+    require(fits(w), "prepare: ggml type", name(w.type()),
+            "one with offsets: Q4_1, Q5_1, Q2_K, Q4_K or Q5_K");
+    return *detail::find_ggml_coding(w.type());
+  }
+  prepared_ggml(const ggml_blocks& w, const detail::ggml_coding& coding, const prepare_options& options)
+      : prepared_ggml(w, coding, detail::read_ggml_content(w, coding), options) {}
+  prepared_ggml(const ggml_blocks& w, const detail::ggml_coding& coding, const detail::ggml_content& content,
+                const prepare_options& options)
+      : blocks_(w),
+        group_(coding.group),
+        codes_(centred(coding, content), options),
+        offsets_(offsets(coding, content), options) {}
+
+  static float middle(const detail::ggml_coding& coding) {
+    return static_cast<float>(1 << (coding.bits - 1));
+  }
+  static quantized centred(const detail::ggml_coding& coding, const detail::ggml_content& c) {
+    const matrix<float> zeros(c.scales.rows(), c.scales.cols(), middle(coding));
+    return {c.codes, affine_grid(coding.bits, c.codes.rows(), c.codes.cols(), coding.group, c.scales.view(),
+                                 zeros.view(), c.type)};
+  }
+  static dense offsets(const detail::ggml_coding& coding, const detail::ggml_content& c) {
+    matrix<float> sum = c.offsets;
+    for (index_t i = 0; i < sum.size(); ++i) sum.data()[i] += middle(coding) * c.scales.data()[i];
+    return dense(std::as_const(sum).view());
+  }
+
+  ggml_blocks blocks_;
+  index_t group_;
+  prepared_quantized codes_;
+  prepared_dense offsets_;
+};
+
+}  // namespace tersor::op
+
 // tersor/op/prepared_low_rank.hpp
 
 namespace tersor::op {
@@ -19637,111 +20695,6 @@ class prepared_ternary {
 
 namespace tersor::op {
 
-/// What operators in tile format share.
-template <class Op>
-class prepared_operator : public restored_operator<Op> {
- public:
-  void apply(matrix_view<const float> x, matrix_view<float> y, const context& ctx = {}) const {
-    detail::require_operands(Op::kind(), x, cols_, y, rows_);
-    self().with_operand([&](const kernel::tile_operand& w) {
-      detail::with_contiguous_rows(x, y, [&](matrix_view<const float> input, matrix_view<float> output) {
-        stream_.multiply(w, input, output, ctx);
-      });
-    });
-  }
-  /// next(product) with product(first tile, last, y, y_stride) for x [tokens, cols], rows contiguous: tiles
-  /// of 16 rows of y [tokens, rows] := x Wᵀ.
-  template <class Next>
-  void with_product(matrix_view<const float> x, const context& ctx, const Next& next) const {
-    self().with_operand([&](const kernel::tile_operand& w) { stream_.with_product(w, x, ctx, next); });
-  }
-
-  static constexpr bool only_writes = true;  ///< products by tiles do not add to what is there
-  index_t rows() const { return rows_; }
-  index_t cols() const { return cols_; }
-  const prepare_options& options() const { return stream_.options(); }
-  /// Bytes that a product reads of the weight, padding included.
-  index_t stream_bytes() const { return stream_.size(); }
-
- protected:
-  prepared_operator(index_t rows, index_t cols) : rows_(rows), cols_(cols) {}
-  /// Sixteen reals of a header.
-  void write_reals(std::span<const float> values, std::uint8_t* p) const {
-    const auto stored = store_as(stream_.format().scale_type, values);
-    std::memcpy(p, stored.bytes().data(), stored.bytes().size());
-  }
-  real_array read_reals(const std::uint8_t* p) const {
-    const dtype type = stream_.format().scale_type;
-    return {
-        type, {reinterpret_cast<const std::byte*>(p), static_cast<std::size_t>(2 * bits_of(type))}, nullptr};
-  }
-
-  index_t rows_, cols_;
-  tile_stream stream_;
-
- private:
-  using restored_operator<Op>::self;
-};
-
-/// A `quantized` in tile format (kernel/tile_format.hpp): the same codes, scales and zero points, in the
-/// order in which a product reads them; inputs go through the permutation that brings the columns of a group
-/// together. Zero points take a byte instead of their bits, groups are padded to 32 columns, rows to 16.
-class prepared_quantized : public prepared_operator<prepared_quantized> {
- public:
-  explicit prepared_quantized(const quantized& w, const prepare_options& options = {})
-      : prepared_operator(w.rows(), w.cols()), group_size_(w.grid().group_size()), g_idx_(w.grid().g_idx()) {
-    const auto& grid = w.grid();
-    const index_t groups = grid.groups();
-    units_ = groups == 0 ? 0 : grid.scales().size() / groups;
-    if (units_ > 0 && groups > 0) zero_point_ = static_cast<float>(grid.zero_point(0, 0));
-    stream_ = tile_stream({.rows = rows_,
-                           .bits = grid.bits(),
-                           .scale_type = grid.scales().type(),
-                           .zero_points = grid.has_zero_points(),
-                           .chunks = {}},
-                          cols_, groups, group_size_, g_idx_, options);
-    stream_.fill(w.codes(), [&](index_t row, index_t rows, index_t g, std::uint8_t* p) {
-      std::array<float, tile_stream::tile_rows> scale{};
-      for (index_t r = 0; r < rows; ++r) scale[static_cast<std::size_t>(r)] = grid.scale(row + r, g);
-      write_reals(scale, p);
-      if (!grid.has_zero_points()) return;
-      p += stream_.format().header_bytes() - tile_stream::tile_rows;
-      for (index_t r = 0; r < rows; ++r) p[r] = static_cast<std::uint8_t>(grid.zero_point(row + r, g));
-    });
-  }
-  static constexpr std::string_view kind() { return quantized::kind(); }
-
-  /// f(operand), all of it but the stream.
-  template <class F>
-  void with_operand(const F& f) const {
-    static constexpr std::array<float, 16> numbers{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    kernel::tile_operand w;
-    w.levels = numbers.data();
-    w.zero_point = zero_point_;
-    f(w);
-  }
-  /// The operator that it was made of.
-  quantized restore() const {
-    const auto& format = stream_.format();
-    matrix<float> scale(units_, format.groups()), zero(units_, format.groups(), zero_point_);
-    const auto codes = stream_.read([&](index_t row, index_t rows, index_t g, const std::uint8_t* p) {
-      const auto scales = read_reals(p);
-      const std::uint8_t* zeros = p + format.header_bytes() - tile_stream::tile_rows;
-      for (index_t r = 0; r < rows && row + r < units_; ++r) {
-        scale(row + r, g) = scales[r];
-        if (format.zero_points) zero(row + r, g) = static_cast<float>(zeros[r]);
-      }
-    });
-    return {codes, affine_grid(format.bits, rows_, cols_, group_size_, scale.view(), zero.view(),
-                               format.scale_type, g_idx_)};
-  }
-
- private:
-  index_t group_size_, units_ = 0;
-  std::vector<std::int32_t> g_idx_;
-  float zero_point_ = 0;  // of all, where the grid has none for each group
-};
-
 /// A `codebook` of up to 16 levels in tile format. A row is a whole number of blocks, or a block of rows,
 /// whose scale is then repeated for each. Scales stay what they are: codes where they were quantized
 /// themselves, and the 8 bits of MXFP4's and NVFP4's. Of 4-bit codes two blocks of 16 share a chunk.
@@ -19841,9 +20794,8 @@ class prepared_codebook : public prepared_operator<prepared_codebook> {
   }
   void start_coded() {
     const auto& rule = scales_.rule();
-    if (rule.coding == scale_coding::dynamic) {
-      const auto table = dynamic_levels(true);
-      for (int i = 0; i < 256; ++i) scale_levels_.push_back(table[static_cast<std::uint8_t>(i)]);
+    if (rule.by_table()) {
+      scale_levels_ = scales_.levels();
     } else {
       const auto steps = static_cast<float>((1 << rule.bits) - 1);
       for (int i = 0; i < 256; ++i) scale_levels_.push_back(static_cast<float>(i) / steps);
@@ -19867,9 +20819,15 @@ class prepared_codebook : public prepared_operator<prepared_codebook> {
 
 /// The operator in the layout of its kind's kernel, or as it is where there is none. Operators around others
 /// (permuted, scaled) are prepared inside. Levels without a common step are multiplied with float
-/// activations, whatever the options say.
+/// activations, whatever the options say. Blocks of GGUF take their native form first (op/ggml_native.hpp),
+/// and that is what they are then saved as.
 inline any_operator prepare(const any_operator& w, const prepare_options& options = {}) {
   if (const auto* q = w.as<quantized>()) return prepared_quantized(*q, options);
+  if (const auto* b = w.as<ggml_blocks>()) {
+    if (prepared_ggml::fits(*b)) return prepared_ggml(*b, options);
+    const auto native = to_native(*b);
+    return native ? prepare(*native, options) : w;
+  }
   if (const auto* c = w.as<codebook>()) {
     if (!prepared_codebook::fits(*c)) return w;
     auto used = options;
@@ -31054,6 +32012,8 @@ struct full {
 
 // tersor/kv/gear.hpp
 
+// tersor/kv/gear_block.hpp
+
 // tersor/kv/quantized_tokens.hpp
 
 namespace tersor::kv {
@@ -31387,19 +32347,6 @@ class quantized_tokens final : public body {
 }  // namespace tersor::kv
 
 namespace tersor::kv {
-
-/// How GEAR's backbone groups values.
-enum class gear_backbone {
-  kivi,      ///< keys: `group_size` tokens of a channel; values: `group_size` entries of a token, all heads
-  kcvt,      ///< keys: all tokens of the block in a channel; values: the whole token, all heads
-  per_token  ///< keys and values: `group_size` entries of a token, all heads
-};
-constexpr auto option_names(gear_backbone) {
-  using row = std::pair<std::string_view, gear_backbone>;
-  return std::array<row, 3>{{{"kivi", gear_backbone::kivi},
-                             {"kcvt", gear_backbone::kcvt},
-                             {"per_token", gear_backbone::per_token}}};
-}
 
 /// Among what GEAR looks for the largest and the smallest entries. A vector is a key channel over the block's
 /// tokens, or a value token over all heads.
@@ -31827,6 +32774,23 @@ class gear_block final : public segment {
   real_list values_;
   std::vector<real_list> q_, p_;  // of each head, [rank, tokens] and [rank, head_dim]
 };
+
+}  // namespace tersor::kv
+
+namespace tersor::kv {
+
+/// How GEAR's backbone groups values.
+enum class gear_backbone {
+  kivi,      ///< keys: `group_size` tokens of a channel; values: `group_size` entries of a token, all heads
+  kcvt,      ///< keys: all tokens of the block in a channel; values: the whole token, all heads
+  per_token  ///< keys and values: `group_size` entries of a token, all heads
+};
+constexpr auto option_names(gear_backbone) {
+  using row = std::pair<std::string_view, gear_backbone>;
+  return std::array<row, 3>{{{"kivi", gear_backbone::kivi},
+                             {"kcvt", gear_backbone::kcvt},
+                             {"per_token", gear_backbone::per_token}}};
+}
 
 /// The blocks of one side of a cache, in order.
 class gear_tokens final : public body {
@@ -35375,6 +36339,927 @@ inline op::quantized awq_v2_unpack(const awq_v2_tensors& t, index_t group_size) 
     }
   return {codes, op::affine_grid(4, out, in, g, scale.view(), zero.view(), dtype::f16)};
 }
+
+}  // namespace tersor::quant
+
+// tersor/quant/ggml_blocks.hpp
+
+// tersor/quant/ggml_encode.hpp
+
+// tersor/quant/ggml_encode_k.hpp
+
+// tersor/quant/ggml_fits.hpp
+
+// The searches of ggml-org/ggml, src/ggml-quants.c (no paper), which GGUF block types share. All sums are in
+// float and in the order of the reference, so that codes are the same to the bit where the compiler does not
+// fuse products and sums. Groups have at most 32 values; weights are >= 0 and count each value's squared
+// error.
+
+namespace tersor::quant {
+
+/// The nearest integer, ties to even; |v| is cut at 2^22 - 1, and no value (NaN) is some integer.
+inline int nearest_code(float v) {
+  const float shifted = std::clamp(v, -4194303.0F, 4194303.0F) + 12582912.0F;  // 1.5 2^23: units are ones
+  return (std::bit_cast<std::int32_t>(shifted) & 0x7fffff) - 0x400000;
+}
+
+/// v, or 0 where it is not finite: an inverse scale of zeros, or of values so small that it overflows.
+inline float finite_or_zero(float v) { return std::isfinite(v) ? v : 0.0F; }
+
+/// The value of largest magnitude, with its sign; the first of several.
+inline float signed_maximum(std::span<const float> x) {
+  float largest = 0.0F;
+  for (const float v : x)
+    if (std::abs(v) > std::abs(largest)) largest = v;
+  return largest;
+}
+
+/// Values smaller than this are zeros to the fits.
+inline constexpr float fit_smallest = 1e-15F;
+
+/// Steps of `fit_affine`: inverse scales (top + first + step i) / range for i = 0 .. count.
+struct affine_search {
+  float first = -0.9F, step = 0.05F;
+  int count = 36;
+  bool absolute = false;  ///< judges by weighted |error| instead of its square
+};
+struct affine_fit {
+  float scale = 0.0F;
+  float minimum = 0.0F;  ///< >= 0; value = scale code - minimum
+};
+
+/// Codes 0 .. top with a scale and a minimum that is not above zero: for each inverse scale of the search the
+/// codes are rounded, the pair is solved by weighted least squares, and the best is kept. Later steps start
+/// from the minimum of the best so far (range = largest value - minimum), as the reference does.
+/// @param codes [x.size()], written.
+inline affine_fit fit_affine(std::span<const float> x, std::span<const float> weights,
+                             std::span<std::uint8_t> codes, int top, const affine_search& search) {
+  assert(x.size() <= 32 && weights.size() == x.size() && codes.size() == x.size());
+  float low = x[0], high = x[0], sum_w = 0.0F, sum_x = 0.0F;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    low = std::min(low, x[i]);
+    high = std::max(high, x[i]);
+    sum_w += weights[i];
+    sum_x += weights[i] * x[i];
+  }
+  low = std::min(low, 0.0F);
+  const float range = high - low, levels = static_cast<float>(top);
+  const float first_inverse = finite_or_zero(levels / range);
+  std::ranges::fill(codes, std::uint8_t{0});
+  if (first_inverse == 0.0F) return {0.0F, -low};
+
+  std::array<std::uint8_t, 32> trial{};
+  const auto round = [&](float inverse, float from) {
+    for (std::size_t i = 0; i < x.size(); ++i)
+      trial[i] = static_cast<std::uint8_t>(std::clamp(nearest_code(inverse * (x[i] - from)), 0, top));
+  };
+  const auto error_of = [&](float scale, float minimum) {
+    float error = 0.0F;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const float e = scale * static_cast<float>(trial[i]) + minimum - x[i];
+      error += weights[i] * (search.absolute ? std::abs(e) : e * e);
+    }
+    return error;
+  };
+  float scale = 1.0F / first_inverse, minimum = low;
+  round(first_inverse, minimum);
+  float best = error_of(scale, minimum);
+  std::copy_n(trial.begin(), codes.size(), codes.begin());
+  for (int step = 0; step <= search.count; ++step) {
+    round((search.first + search.step * static_cast<float>(step) + levels) / (high - minimum), minimum);
+    float sum_q = 0.0F, sum_qq = 0.0F, sum_qx = 0.0F;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const auto q = static_cast<float>(trial[i]);
+      const float wq = weights[i] * q;
+      sum_q += wq;
+      sum_qq += wq * q;
+      sum_qx += wq * x[i];
+    }
+    const float determinant = sum_w * sum_qq - sum_q * sum_q;
+    if (!(determinant > 0.0F)) continue;
+    float s = (sum_w * sum_qx - sum_x * sum_q) / determinant;
+    float m = (sum_qq * sum_x - sum_q * sum_qx) / determinant;
+    if (m > 0.0F) {
+      m = 0.0F;
+      s = sum_qx / sum_qq;
+    }
+    const float error = error_of(s, m);
+    if (error < best) {
+      best = error;
+      scale = s;
+      minimum = m;
+      std::copy_n(trial.begin(), codes.size(), codes.begin());
+    }
+  }
+  return {scale, -minimum};
+}
+
+namespace detail {
+
+/// sum w x q and sum w q², of which the fitted scale is the ratio.
+struct code_sums {
+  float xq = 0.0F, qq = 0.0F;
+  void add(float w, float x, float q) {
+    xq += w * x * q;
+    qq += w * q * q;
+  }
+  void take(float w, float x, float q) {
+    xq -= w * x * q;
+    qq -= w * q * q;
+  }
+  float scale() const { return qq > 0.0F ? xq / qq : 0.0F; }
+  /// Is the error of these codes, each with its best scale, smaller than that of `other`?
+  bool better_than(const code_sums& other) const { return xq * xq * other.qq > other.xq * other.xq * qq; }
+};
+
+}  // namespace detail
+
+/// Codes -half .. half - 1, stored as code + half, with a scale of any sign: the value of largest magnitude
+/// gets the code -half, or a little less in 18 retries, of which the best is kept.
+/// @return the scale; 0, and codes 0, where x is all zeros.
+inline float fit_symmetric(std::span<const float> x, std::span<const float> weights,
+                           std::span<std::uint8_t> codes, int half) {
+  assert(weights.size() == x.size() && codes.size() == x.size());
+  const float most = signed_maximum(x);
+  if (std::abs(most) < fit_smallest) {
+    std::ranges::fill(codes, std::uint8_t{0});
+    return 0.0F;
+  }
+  const auto code = [&](float inverse, float v) {
+    return std::clamp(nearest_code(inverse * v), -half, half - 1);
+  };
+  const auto sums_of = [&](float inverse) {
+    detail::code_sums sums;
+    for (std::size_t i = 0; i < x.size(); ++i)
+      sums.add(weights[i], x[i], static_cast<float>(code(inverse, x[i])));
+    return sums;
+  };
+  const auto levels = static_cast<float>(half);
+  float kept = -levels / most;
+  auto sums = sums_of(kept);
+  float scale = sums.scale(), best = scale * sums.xq;
+  for (int step = -9; step <= 9; ++step) {
+    if (step == 0) continue;
+    const float inverse = -(levels + 0.1F * static_cast<float>(step)) / most;
+    sums = sums_of(inverse);
+    if (sums.qq > 0.0F && sums.xq * sums.xq > best * sums.qq) {
+      kept = inverse;
+      scale = sums.scale();
+      best = scale * sums.xq;
+    }
+  }
+  for (std::size_t i = 0; i < x.size(); ++i) codes[i] = static_cast<std::uint8_t>(code(kept, x[i]) + half);
+  return scale;
+}
+
+/// As `fit_symmetric` with weights x², but instead of retries single codes move, in at most 5 passes, as long
+/// as that helps.
+inline float fit_symmetric_by_moves(std::span<const float> x, std::span<std::uint8_t> codes, int half) {
+  assert(x.size() <= 32 && codes.size() == x.size());
+  const float most = signed_maximum(x);
+  std::ranges::fill(codes, std::uint8_t{0});
+  if (std::abs(most) < fit_smallest) return 0.0F;
+  const float inverse = static_cast<float>(-half) / most;
+  std::array<int, 32> q{};
+  detail::code_sums sums;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    q[i] = std::clamp(nearest_code(inverse * x[i]), -half, half - 1);
+    sums.add(x[i] * x[i], x[i], static_cast<float>(q[i]));
+  }
+  bool moved = true;
+  for (int pass = 0; pass < 5 && moved; ++pass) {
+    moved = false;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const float w = x[i] * x[i];
+      auto others = sums;
+      others.take(w, x[i], static_cast<float>(q[i]));
+      if (!(others.xq > 0.0F)) continue;
+      const int next = std::clamp(nearest_code(x[i] * others.qq / others.xq), -half, half - 1);
+      if (next == q[i]) continue;
+      others.add(w, x[i], static_cast<float>(next));
+      if (!(others.qq > 0.0F && others.better_than(sums))) continue;
+      q[i] = next;
+      sums = others;
+      moved = true;
+    }
+  }
+  for (std::size_t i = 0; i < x.size(); ++i) codes[i] = static_cast<std::uint8_t>(q[i] + half);
+  return sums.scale();
+}
+
+/// Codes 0 .. top of values that are not negative (the scales of groups): the best of 9 inverse scales, then
+/// single codes move in at most 5 passes. @return the scale, 0 where x is all zeros.
+inline float fit_positive(std::span<const float> x, std::span<const float> weights,
+                          std::span<std::uint8_t> codes, int top) {
+  assert(x.size() <= 32 && weights.size() == x.size() && codes.size() == x.size());
+  float most = 0.0F;
+  for (const float v : x) most = std::max(most, v);
+  std::ranges::fill(codes, std::uint8_t{0});
+  if (most < fit_smallest) return 0.0F;
+  const auto code = [&](float inverse, float v) { return std::clamp(nearest_code(inverse * v), 0, top); };
+  const auto levels = static_cast<float>(top);
+  const auto error_of = [&](float inverse) {
+    const float scale = 1.0F / inverse;
+    float error = 0.0F;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const float e = x[i] - scale * static_cast<float>(code(inverse, x[i]));
+      error += weights[i] * e * e;
+    }
+    return error;
+  };
+  float kept = levels / most, best = error_of(kept);
+  for (int step = -4; step <= 4; ++step) {
+    if (step == 0) continue;
+    const float inverse = (0.1F * static_cast<float>(step) + levels) / most;
+    const float error = error_of(inverse);
+    if (error < best) {
+      best = error;
+      kept = inverse;
+    }
+  }
+  detail::code_sums sums;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    codes[i] = static_cast<std::uint8_t>(code(kept, x[i]));
+    sums.add(weights[i], x[i], static_cast<float>(codes[i]));
+  }
+  bool moved = true;
+  for (int pass = 0; pass < 5 && moved; ++pass) {
+    moved = false;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      auto others = sums;
+      others.take(weights[i], x[i], static_cast<float>(codes[i]));
+      if (!(others.xq > 0.0F && others.qq > 0.0F)) continue;
+      const int next = std::clamp(nearest_code(x[i] * others.qq / others.xq), 0, top);
+      if (next == codes[i]) continue;
+      others.add(weights[i], x[i], static_cast<float>(next));
+      if (!others.better_than(sums)) continue;
+      codes[i] = static_cast<std::uint8_t>(next);
+      sums = others;
+      moved = true;
+    }
+  }
+  return sums.scale();
+}
+
+}  // namespace tersor::quant
+
+// Source: ggml-org/ggml, src/ggml-quants.c (no paper). Layouts: op/ggml_decode.hpp. `importance` is empty, or
+// has a factor for each value of the block; weights of the fits are then importance sqrt(mean square of the
+// block + x²), as the reference has them; Q6_K takes the importance alone.
+
+namespace tersor::quant::detail {
+
+inline float put_half(float value, std::byte* out) {
+  require(std::abs(value) <= 65504.0F, "encode: scale or minimum of a block", value,
+          "a finite number of at most 65504, the range of F16");
+  const f16 half(value);
+  std::memcpy(out, &half.bits, 2);
+  return static_cast<float>(half);
+}
+inline std::byte as_byte(int v) { return static_cast<std::byte>(v); }
+inline float sum_of(std::span<const float> x) { return std::accumulate(x.begin(), x.end(), 0.0F); }
+inline float sum_of_squares(std::span<const float> x) {
+  float sum = 0.0F;
+  for (const float v : x) sum += v * v;
+  return sum;
+}
+inline void importance_weights(std::span<const float> x, std::span<const float> importance, float mean_square,
+                               std::span<float> weights) {
+  for (std::size_t i = 0; i < x.size(); ++i)
+    weights[i] = importance[i] * std::sqrt(mean_square + x[i] * x[i]);
+}
+
+/// 256 codes of 2 bits: four runs of 32 share 32 bytes.
+inline void put_two_bits(const std::uint8_t* codes, std::byte* out) {
+  for (int half = 0; half < 2; ++half)
+    for (int j = 0; j < 32; ++j) {
+      const std::uint8_t* q = codes + 128 * half + j;
+      out[32 * half + j] = as_byte(q[0] | q[32] << 2 | q[64] << 4 | q[96] << 6);
+    }
+}
+/// Low 4 bits of 256 codes: two runs of 32 share 32 bytes.
+inline void put_nibble_runs(const std::uint8_t* codes, std::byte* out) {
+  for (int run = 0; run < 4; ++run)
+    for (int j = 0; j < 32; ++j) {
+      const std::uint8_t* q = codes + 64 * run + j;
+      out[32 * run + j] = as_byte((q[0] & 15) | (q[32] & 15) << 4);
+    }
+}
+/// 8 scales and 8 minima of 6 bits in 12 bytes.
+inline void put_scales_and_minima(const std::uint8_t* scales, const std::uint8_t* minima, std::byte* out) {
+  for (int g = 0; g < 4; ++g) {
+    out[g] = as_byte(scales[g] | scales[g + 4] >> 4 << 6);
+    out[g + 4] = as_byte(minima[g] | minima[g + 4] >> 4 << 6);
+    out[g + 8] = as_byte((scales[g + 4] & 15) | (minima[g + 4] & 15) << 4);
+  }
+}
+/// 16 scales of 6 bits in 12 bytes (Q3_K).
+inline void put_six_bit_scales(const std::uint8_t* scales, std::byte* out) {
+  for (int g = 0; g < 8; ++g) out[g] = as_byte((scales[g] & 15) | (scales[g + 8] & 15) << 4);
+  for (int g = 0; g < 4; ++g)
+    out[g + 8] = as_byte(scales[g] >> 4 | scales[g + 4] >> 4 << 2 | scales[g + 8] >> 4 << 4 |
+                         scales[g + 12] >> 4 << 6);
+}
+
+/// What differs between Q2_K, Q4_K and Q5_K: groups of `group` values with codes 0 .. top, whose scales and
+/// minima are codes 0 .. scale_top times the two numbers of the super-block.
+struct affine_format {
+  std::size_t group;
+  int top, scale_top;
+  affine_search plain;  // without importance
+};
+constexpr affine_format affine_format_of(ggml_type type) {
+  if (type == ggml_type::q2_k) return {16, 3, 15, {-0.5F, 0.1F, 15, true}};
+  if (type == ggml_type::q4_k) return {32, 15, 63, {-1.0F, 0.1F, 20, false}};
+  return {32, 31, 63, {-0.5F, 0.1F, 15, false}};
+}
+
+/// Codes of `scales` with the largest as `top`. @return the unit.
+inline float round_to_maximum(std::span<const float> scales, std::span<std::uint8_t> codes, int top) {
+  float most = 0.0F;
+  for (const float s : scales) most = std::max(most, s);
+  const float inverse = finite_or_zero(static_cast<float>(top) / most);
+  for (std::size_t g = 0; g < scales.size(); ++g)
+    codes[g] = static_cast<std::uint8_t>(std::clamp(nearest_code(inverse * scales[g]), 0, top));
+  return most / static_cast<float>(top);
+}
+
+inline void encode_affine_k(ggml_type type, std::span<const float> x, std::span<const float> importance,
+                            std::byte* out) {
+  const auto format = affine_format_of(type);
+  const std::size_t groups = x.size() / format.group;
+  const float mean_square = (type == ggml_type::q2_k ? 1.0F : 2.0F) * sum_of_squares(x) / 256.0F;
+  std::array<std::uint8_t, 256> codes{};
+  std::array<float, 32> buffer{};
+  std::array<float, 16> scale_values{}, minimum_values{}, group_weights{};
+  for (std::size_t g = 0; g < groups; ++g) {
+    const auto xs = x.subspan(g * format.group, format.group);
+    const auto weights = std::span(buffer).first(format.group);
+    if (!importance.empty()) {
+      importance_weights(xs, importance.subspan(g * format.group, format.group), mean_square, weights);
+    } else {
+      const float rms = type == ggml_type::q2_k ? 0.0F : std::sqrt(sum_of_squares(xs) / 32.0F);
+      for (std::size_t i = 0; i < xs.size(); ++i) weights[i] = rms + std::abs(xs[i]);
+    }
+    group_weights[g] = sum_of(weights);
+    const auto fit = fit_affine(xs, weights, std::span(codes).subspan(g * format.group, format.group),
+                                format.top, importance.empty() ? format.plain : affine_search{});
+    scale_values[g] = fit.scale;
+    minimum_values[g] = fit.minimum;
+  }
+  std::array<std::uint8_t, 16> scales{}, minima{};
+  const auto to_codes = [&](const std::array<float, 16>& values, std::array<std::uint8_t, 16>& to) {
+    const auto v = std::span(values).first(groups);
+    const auto c = std::span(to).first(groups);
+    return importance.empty() ? round_to_maximum(v, c, format.scale_top)
+                              : fit_positive(v, std::span(group_weights).first(groups), c, format.scale_top);
+  };
+  const float unit = to_codes(scale_values, scales), minimum_unit = to_codes(minimum_values, minima);
+  std::byte* halves = type == ggml_type::q2_k ? out + 80 : out;
+  const float d = put_half(unit, halves), m = put_half(minimum_unit, halves + 2);
+  for (std::size_t g = 0; g < groups; ++g) {
+    const float scale = d * static_cast<float>(scales[g]), minimum = m * static_cast<float>(minima[g]);
+    if (scale == 0.0F) continue;
+    for (std::size_t i = g * format.group; i < (g + 1) * format.group; ++i)
+      codes[i] = static_cast<std::uint8_t>(std::clamp(nearest_code((x[i] + minimum) / scale), 0, format.top));
+  }
+  if (type == ggml_type::q2_k) {
+    for (std::size_t g = 0; g < 16; ++g) out[g] = as_byte(scales[g] | minima[g] << 4);
+    return put_two_bits(codes.data(), out + 16);
+  }
+  put_scales_and_minima(scales.data(), minima.data(), out + 4);
+  if (type == ggml_type::q5_k)
+    for (std::size_t j = 0; j < 32; ++j) {
+      int tops = 0;
+      for (std::size_t g = 0; g < 8; ++g) tops |= codes[32 * g + j] >> 4 << g;
+      out[16 + j] = as_byte(tops);
+    }
+  put_nibble_runs(codes.data(), type == ggml_type::q5_k ? out + 48 : out + 16);
+}
+
+/// Codes -half .. half - 1 (stored + half) of x with the scale of its group of 16; where that is 0 they stay.
+inline void round_to_scale(std::span<const float> x, float scale, int half, std::span<std::uint8_t> codes) {
+  if (scale == 0.0F) return;
+  for (std::size_t i = 0; i < x.size(); ++i)
+    codes[i] = static_cast<std::uint8_t>(std::clamp(nearest_code(x[i] / scale), -half, half - 1) + half);
+}
+
+inline void encode_q3_k(std::span<const float> x, std::span<const float> importance, std::byte* out) {
+  std::array<std::uint8_t, 256> codes{};
+  std::array<std::uint8_t, 16> scales{};
+  std::array<float, 16> values{}, weights{}, group_weights{};
+  const float mean_square = 2.0F * sum_of_squares(x) / 256.0F;
+  const auto group_of = [](auto s, std::size_t g) { return s.subspan(16 * g, 16); };
+  for (std::size_t g = 0; g < 16; ++g) {
+    const auto xs = group_of(x, g);
+    const auto q = group_of(std::span(codes), g);
+    if (importance.empty()) {
+      values[g] = fit_symmetric_by_moves(xs, q, 4);
+      continue;
+    }
+    importance_weights(xs, group_of(importance, g), mean_square, weights);
+    group_weights[g] = sum_of(weights);
+    values[g] = fit_symmetric(xs, weights, q, 4);
+  }
+  float unit = 0.0F;
+  if (!importance.empty()) {
+    unit = fit_symmetric(values, group_weights, scales, 32);
+  } else if (const float inverse = finite_or_zero(-32.0F / signed_maximum(values)); inverse != 0.0F) {
+    for (std::size_t g = 0; g < 16; ++g)
+      scales[g] = static_cast<std::uint8_t>(std::clamp(nearest_code(inverse * values[g]), -32, 31) + 32);
+    unit = 1.0F / inverse;
+  }
+  put_six_bit_scales(scales.data(), out + 96);
+  const float d = put_half(unit, out + 108);
+  for (std::size_t g = 0; g < 16; ++g)
+    round_to_scale(group_of(x, g), d * static_cast<float>(scales[g] - 32), 4, group_of(std::span(codes), g));
+  for (std::size_t j = 0; j < 32; ++j) {
+    int tops = 0;
+    for (std::size_t g = 0; g < 8; ++g) tops |= codes[32 * g + j] >> 2 << g;
+    out[j] = as_byte(tops);
+  }
+  for (auto& q : codes) q &= 3;
+  put_two_bits(codes.data(), out + 32);
+}
+
+inline void encode_q6_k(std::span<const float> x, std::span<const float> importance, std::byte* out) {
+  std::array<std::uint8_t, 256> codes{};
+  std::array<float, 16> values{}, weights{};
+  for (std::size_t g = 0; g < 16; ++g) {
+    const auto xs = x.subspan(16 * g, 16);
+    for (std::size_t i = 0; i < 16; ++i)
+      weights[i] = importance.empty() ? xs[i] * xs[i] : importance[16 * g + i];
+    values[g] = fit_symmetric(xs, weights, std::span(codes).subspan(16 * g, 16), 32);
+  }
+  const float most = signed_maximum(values);
+  std::fill_n(out, 210, std::byte{0});
+  if (std::abs(most) < fit_smallest) return;
+  const float inverse = -128.0F / most;
+  const float d = put_half(1.0F / inverse, out + 208);
+  for (std::size_t g = 0; g < 16; ++g) {
+    const int scale = std::clamp(nearest_code(inverse * values[g]), -128, 127);
+    out[192 + g] = as_byte(scale);
+    round_to_scale(x.subspan(16 * g, 16), d * static_cast<float>(scale), 32,
+                   std::span(codes).subspan(16 * g, 16));
+  }
+  for (std::size_t half = 0; half < 2; ++half)
+    for (std::size_t j = 0; j < 32; ++j) {
+      const std::uint8_t* q = codes.data() + 128 * half + j;
+      out[64 * half + j] = as_byte((q[0] & 15) | (q[64] & 15) << 4);
+      out[64 * half + 32 + j] = as_byte((q[32] & 15) | (q[96] & 15) << 4);
+      out[128 + 32 * half + j] = as_byte(q[0] >> 4 | q[32] >> 4 << 2 | q[64] >> 4 << 4 | q[96] >> 4 << 6);
+    }
+}
+
+/// The levels of IQ4_NL and IQ4_XS.
+inline constexpr std::array<std::int8_t, 16> iq4_levels{-127, -104, -83, -65, -49, -35, -22, -10,
+                                                        1,    13,   25,  38,  53,  69,  89,  113};
+inline float iq4_level(int q) { return static_cast<float>(iq4_levels[static_cast<std::size_t>(q)]); }
+/// The nearest level; the upper of two that are equally near.
+inline int nearest_iq4(float v) {
+  int q = 0;
+  for (int next = 1; next < 16; ++next) q += v - iq4_level(next - 1) < iq4_level(next) - v ? 0 : 1;
+  return q;
+}
+
+/// The best of 16 scales of 32 values.
+inline float fit_iq4(std::span<const float> x, std::span<const float> weights) {
+  const float most = signed_maximum(x);
+  if (std::abs(most) < fit_smallest) return 0.0F;
+  const auto sums_of = [&](float inverse) {
+    code_sums sums;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const float q = iq4_level(nearest_iq4(inverse * x[i]));
+      sums.xq += weights[i] * q * x[i];
+      sums.qq += weights[i] * q * q;
+    }
+    return sums;
+  };
+  auto sums = sums_of(1.0F / (-most / iq4_level(0)));
+  float scale = sums.scale(), best = scale * sums.xq;
+  for (int step = -7; step <= 7; ++step) {
+    sums = sums_of((static_cast<float>(step) + iq4_level(0)) / most);
+    if (sums.qq > 0.0F && sums.xq * sums.xq > best * sums.qq) {
+      scale = sums.scale();
+      best = scale * sums.xq;
+    }
+  }
+  return scale;
+}
+
+/// IQ4_NL (32 values) or IQ4_XS (256).
+inline void encode_iq4(std::span<const float> x, std::span<const float> importance, std::byte* out) {
+  const bool one = x.size() == 32;
+  const float mean_square = sum_of_squares(x) * (2.0F / static_cast<float>(x.size()));
+  std::array<float, 8> scales{};
+  std::array<float, 32> weights{};
+  for (std::size_t g = 0; g < x.size() / 32; ++g) {
+    const auto xs = x.subspan(32 * g, 32);
+    if (importance.empty()) {
+      for (std::size_t i = 0; i < 32; ++i) weights[i] = xs[i] * xs[i];
+    } else {
+      importance_weights(xs, importance.subspan(32 * g, 32), mean_square, weights);
+    }
+    scales[g] = fit_iq4(xs, weights);
+  }
+  const float unit = one ? scales[0] : -signed_maximum(scales) / 32.0F;
+  put_half(unit, out);
+  const float inverse = finite_or_zero(1.0F / unit);
+  std::byte* codes = one ? out + 2 : out + 8;
+  std::array<std::uint8_t, 8> scale_codes{};
+  for (std::size_t g = 0; g < x.size() / 32; ++g) {
+    const int code = one ? 1 : std::clamp(nearest_code(inverse * scales[g]), -32, 31);
+    scale_codes[g] = static_cast<std::uint8_t>(code + 32);
+    const float to_level = finite_or_zero(1.0F / (unit * static_cast<float>(code)));
+    for (std::size_t j = 0; j < 16; ++j)
+      codes[16 * g + j] =
+          as_byte(nearest_iq4(to_level * x[32 * g + j]) | nearest_iq4(to_level * x[32 * g + 16 + j]) << 4);
+  }
+  if (one) return;
+  unsigned tops = 0;
+  for (std::size_t g = 0; g < 8; ++g) tops |= static_cast<unsigned>(scale_codes[g] >> 4) << (2 * g);
+  out[2] = as_byte(static_cast<int>(tops & 255U));
+  out[3] = as_byte(static_cast<int>(tops >> 8));
+  for (std::size_t g = 0; g < 4; ++g)
+    out[4 + g] = as_byte((scale_codes[2 * g] & 15) | (scale_codes[2 * g + 1] & 15) << 4);
+}
+
+/// TQ1_0 and TQ2_0: -1, 0 or 1 times the largest magnitude.
+inline void encode_ternary(ggml_type type, std::span<const float> x, std::byte* out) {
+  const float d = std::abs(signed_maximum(x)), inverse = finite_or_zero(1.0F / d);
+  const auto trit = [&](std::size_t i) {
+    return static_cast<int>(std::round(std::clamp(x[i] * inverse, -1.0F, 1.0F))) + 1;
+  };
+  if (type == ggml_type::tq2_0) {
+    std::array<std::uint8_t, 256> codes{};
+    for (std::size_t i = 0; i < 256; ++i) codes[i] = static_cast<std::uint8_t>(trit(i));
+    put_two_bits(codes.data(), out);
+    put_half(d, out + 64);
+    return;
+  }
+  // bytes of 5 trits, which lie `stride` values apart: a fraction of 3^5, rounded up to 1/256
+  const auto put = [&](std::size_t first, std::size_t stride, std::size_t trits, std::byte* to) {
+    for (std::size_t j = 0; j < stride; ++j) {
+      int value = 0;
+      for (std::size_t n = 0; n < 5; ++n) value = 3 * value + (n < trits ? trit(first + n * stride + j) : 0);
+      to[j] = as_byte((value * 256 + 242) / 243);
+    }
+  };
+  put(0, 32, 5, out);
+  put(160, 16, 5, out + 32);
+  put(240, 4, 4, out + 48);
+  put_half(d, out + 52);
+}
+
+}  // namespace tersor::quant::detail
+
+namespace tersor::quant {
+
+/// The block types that values can be written in.
+inline constexpr std::array encodable_types{
+    ggml_type::q4_0,  ggml_type::q4_1,  ggml_type::q5_0,   ggml_type::q5_1,
+    ggml_type::q8_0,  ggml_type::q2_k,  ggml_type::q3_k,   ggml_type::q4_k,
+    ggml_type::q5_k,  ggml_type::q6_k,  ggml_type::iq4_nl, ggml_type::iq4_xs,
+    ggml_type::tq1_0, ggml_type::tq2_0, ggml_type::mxfp4,  ggml_type::nvfp4};
+
+/// Can values be written in this block type?
+constexpr bool can_encode(ggml_type t) {
+  return std::ranges::find(encodable_types, t) != encodable_types.end();
+}
+
+/// Does its encoder use importances?
+constexpr bool uses_importance(ggml_type t) {
+  return can_encode(t) && t != ggml_type::q8_0 && t != ggml_type::tq1_0 && t != ggml_type::tq2_0 &&
+         t != ggml_type::mxfp4 && t != ggml_type::nvfp4;
+}
+
+/// The type that rows of this many columns are written in: the one that is wanted where whole blocks fill
+/// them, else as llama.cpp replaces it, a type of blocks of 32 with at least as many bits; none where those
+/// do not fit.
+constexpr std::optional<ggml_type> fitting_type(ggml_type wanted, index_t columns) {
+  if (columns % info(wanted).block == 0) return wanted;
+  if (columns % 32 != 0) return std::nullopt;
+  switch (wanted) {
+    case ggml_type::q4_k:
+      return ggml_type::q5_0;
+    case ggml_type::q5_k:
+      return ggml_type::q5_1;
+    case ggml_type::q6_k:
+      return ggml_type::q8_0;
+    case ggml_type::tq1_0:
+    case ggml_type::tq2_0:
+      return ggml_type::q4_0;
+    case ggml_type::nvfp4:
+      return ggml_type::mxfp4;  // llama.cpp has no rule for it
+    default:
+      return ggml_type::iq4_nl;
+  }
+}
+
+namespace detail {
+
+inline bool is_symmetric(ggml_type t) { return t == ggml_type::q4_0 || t == ggml_type::q5_0; }
+
+/// The codes of Q4_0, Q4_1, Q5_0 or Q5_1 behind the scale (and minimum) that stand at `out` already.
+inline void put_simple_codes(ggml_type type, std::span<const std::uint8_t> codes, std::byte* out) {
+  out += is_symmetric(type) ? 2 : 4;
+  if (type == ggml_type::q5_0 || type == ggml_type::q5_1) {
+    for (std::size_t byte = 0; byte < 4; ++byte, ++out) {
+      int tops = 0;
+      for (std::size_t j = 0; j < 8; ++j) tops |= codes[8 * byte + j] >> 4 << j;
+      *out = as_byte(tops);
+    }
+  }
+  for (std::size_t j = 0; j < 16; ++j) out[j] = as_byte((codes[j] & 15) | (codes[j + 16] & 15) << 4);
+}
+
+/// Q4_0, Q4_1, Q5_0, Q5_1 with codes from a scale that is not rounded to f16 yet. Symmetric types: the value
+/// of largest magnitude has the lowest code. Others: from minimum to maximum. With importance the fits of the
+/// super-blocks. @param mean_square of the whole row.
+inline void encode_simple(ggml_type type, std::span<const float> x, std::span<const float> importance,
+                          float mean_square, std::byte* out) {
+  const int levels = type == ggml_type::q4_0 || type == ggml_type::q4_1 ? 16 : 32;
+  std::array<std::uint8_t, 32> codes{};
+  if (!importance.empty()) {
+    std::array<float, 32> weights{};
+    importance_weights(x, importance, mean_square, weights);
+    if (is_symmetric(type)) {
+      put_half(fit_symmetric(x, weights, codes, levels / 2), out);
+    } else {
+      const auto fit = fit_affine(x, weights, codes, levels - 1, {});
+      put_half(fit.scale, out);
+      put_half(-fit.minimum, out + 2);
+    }
+    return put_simple_codes(type, codes, out);
+  }
+  const auto [low, high] = std::ranges::minmax(x);
+  const float d = is_symmetric(type) ? signed_maximum(x) / static_cast<float>(-levels / 2)
+                                     : (high - low) / static_cast<float>(levels - 1);
+  const float base = is_symmetric(type) ? 0.0F : low;
+  const float shift = is_symmetric(type) ? static_cast<float>(levels / 2) + 0.5F : 0.5F;
+  const float inverse = finite_or_zero(1.0F / d), top = static_cast<float>(levels - 1);
+  for (std::size_t j = 0; j < 32; ++j)
+    codes[j] = static_cast<std::uint8_t>(std::clamp((x[j] - base) * inverse + shift, 0.0F, top));
+  put_half(d, out);
+  if (!is_symmetric(type)) put_half(low, out + 2);
+  put_simple_codes(type, codes, out);
+}
+
+inline void encode_q8_0(std::span<const float> x, std::byte* out) {
+  const float d = std::abs(signed_maximum(x)) / 127.0F, inverse = finite_or_zero(1.0F / d);
+  put_half(d, out);
+  for (std::size_t j = 0; j < 32; ++j)
+    out[2 + j] = as_byte(static_cast<int>(std::round(std::clamp(x[j] * inverse, -127.0F, 127.0F))));
+}
+
+/// The levels of FP4, doubled as ggml has them, times `unit`: the code of the nearest, the first of equals.
+inline int nearest_fp4(float v, float unit) {
+  constexpr std::array<float, 8> levels{0.0F, 1.0F, 2.0F, 3.0F, 4.0F, 6.0F, 8.0F, 12.0F};
+  int code = 0;
+  float best = std::abs(v);
+  for (int q = 1; q < 16; ++q) {
+    const float level = levels[static_cast<std::size_t>(q & 7)];
+    const float error = std::abs((q < 8 ? level : -level) * unit - v);
+    if (error < best) {
+      best = error;
+      code = q;
+    }
+  }
+  return code;
+}
+inline void put_fp4(std::span<const float> x, float unit, std::byte* out) {
+  const std::size_t half = x.size() / 2;
+  for (std::size_t j = 0; j < half; ++j)
+    out[j] = as_byte(nearest_fp4(x[j], unit) | nearest_fp4(x[j + half], unit) << 4);
+}
+
+/// A power of two for 32 values: the largest has the exponent of 4.
+inline void encode_mxfp4(std::span<const float> x, std::byte* out) {
+  const float most = std::abs(signed_maximum(x));
+  const int e = most > 0.0F ? std::clamp(static_cast<int>(std::floor(std::log2(most))) + 125, 0, 254) : 0;
+  out[0] = as_byte(e);
+  put_fp4(x, std::ldexp(1.0F, e - 128), out + 1);
+}
+
+/// A positive number as E4M3 without sign, as ggml rounds it: ties away from zero, from 256 on the largest,
+/// 448.
+inline int ue4m3_from(float v) {
+  if (!(v > 0.0F)) return 0;
+  const auto bits = std::bit_cast<std::uint32_t>(v);
+  const int exponent = static_cast<int>(bits >> 23) - 120;
+  if (exponent <= 0) return std::min(static_cast<int>(v * 512.0F + 0.5F), 7);
+  const int code = exponent * 8 + static_cast<int>(bits >> 20 & 7U) + static_cast<int>(bits >> 19 & 1U);
+  return code >= 120 ? 126 : code;
+}
+/// Half of the value of a code, since levels are doubled.
+inline float half_of_ue4m3(int code) {
+  const auto mantissa = static_cast<float>(code % 8);
+  return code < 8 ? std::ldexp(mantissa, -10) : std::ldexp(8.0F + mantissa, code / 8 - 11);
+}
+
+/// Four groups of 16 with a scale each.
+inline void encode_nvfp4(std::span<const float> x, std::byte* out) {
+  for (std::size_t g = 0; g < 4; ++g) {
+    const auto xs = x.subspan(16 * g, 16);
+    const float scale = std::abs(signed_maximum(xs)) / 6.0F;
+    require(scale <= 448.0F, "encode: scale of a group of NVFP4", scale, "at most 448, the range of E4M3");
+    const int code = ue4m3_from(scale);
+    out[g] = as_byte(code);
+    put_fp4(xs, half_of_ue4m3(code), out + 4 + 8 * g);
+  }
+}
+
+inline void encode_block(ggml_type type, std::span<const float> x, std::span<const float> importance,
+                         float mean_square, std::byte* out) {
+  switch (type) {
+    case ggml_type::q8_0:
+      return encode_q8_0(x, out);
+    case ggml_type::q2_k:
+    case ggml_type::q4_k:
+    case ggml_type::q5_k:
+      return encode_affine_k(type, x, importance, out);
+    case ggml_type::q3_k:
+      return encode_q3_k(x, importance, out);
+    case ggml_type::q6_k:
+      return encode_q6_k(x, importance, out);
+    case ggml_type::iq4_nl:
+    case ggml_type::iq4_xs:
+      return encode_iq4(x, importance, out);
+    case ggml_type::tq1_0:
+    case ggml_type::tq2_0:
+      return encode_ternary(type, x, out);
+    case ggml_type::mxfp4:
+      return encode_mxfp4(x, out);
+    case ggml_type::nvfp4:
+      return encode_nvfp4(x, out);
+    default:
+      return encode_simple(type, x, importance, mean_square, out);
+  }
+}
+
+}  // namespace detail
+
+/// The blocks of w [rows, cols], row after row, byte for byte those of `ggml_quantize_chunk` of ggml-org/ggml
+/// (where the compiler does not fuse products and sums); cols is a multiple of the type's block. For a block
+/// of zeros, or of values below the range of the scale, the result is zeros.
+///
+/// @param importance [cols], of each input: the factor of its squared error, such as its mean square; finite,
+/// none negative. Empty: none. Types of which `uses_importance` is false ignore it. Cost: one pass for Q8_0,
+/// ternary and FP4 types, some 20 to 40 passes over each group for others. Errors: values that are not
+/// finite, or so large that a scale is beyond F16.
+inline std::vector<std::byte> encode(ggml_type type, matrix_view<const float> w,
+                                     std::span<const float> importance = {}, const context& ctx = {}) {
+  require(can_encode(type), "encode: type", name(type), "a type of encodable_types");
+  const auto block = static_cast<std::size_t>(info(type).block),
+             bytes = static_cast<std::size_t>(info(type).bytes);
+  const auto cols = static_cast<std::size_t>(w.cols());
+  require(cols % block == 0, "encode: columns", cols, "a multiple of ", block);
+  require_finite(w, "encode: weight");
+  require(importance.empty() || importance.size() == cols, "encode: importance", importance.size(), "0 or ",
+          cols, " values");
+  // beyond these bounds the sums of the fits could overflow
+  for (const float v : importance)
+    require(v >= 0.0F && v <= 1e12F, "encode: importance", v, "a number in 0 .. 1e12");
+  constexpr float largest = 65504.0F * 128 * 32;
+  std::vector<std::byte> out(static_cast<std::size_t>(w.rows()) * (cols / block) * bytes);
+  parallel_chunks(w.rows(), 8, ctx, [&](index_t first, index_t last) {
+    std::vector<float> row(cols);
+    for (index_t r = first; r < last; ++r) {
+      for (std::size_t j = 0; j < cols; ++j) row[j] = w(r, static_cast<index_t>(j));
+      const std::span<const float> x(row);
+      const float most = std::abs(signed_maximum(x));
+      require(type == ggml_type::mxfp4 || most <= largest, concat("encode: weight in row ", r), most,
+              "at most ", largest, " for scales within F16");
+      const float mean_square = detail::sum_of_squares(x) / static_cast<float>(cols);
+      std::byte* to = out.data() + static_cast<std::size_t>(r) * (cols / block) * bytes;
+      for (std::size_t j = 0; j < cols; j += block, to += bytes)
+        detail::encode_block(type, x.subspan(j, block),
+                             importance.empty() ? importance : importance.subspan(j, block), mean_square, to);
+    }
+  });
+  return out;
+}
+
+}  // namespace tersor::quant
+
+namespace tersor {
+
+/// The block types that weights can be written in.
+constexpr auto option_names(ggml_type) {
+  std::array<std::pair<std::string_view, ggml_type>, quant::encodable_types.size()> names{};
+  for (std::size_t i = 0; i < names.size(); ++i)
+    names[i] = {name(quant::encodable_types[i]), quant::encodable_types[i]};
+  return names;
+}
+
+}  // namespace tersor
+
+namespace tersor::quant {
+
+using solve::operator|;
+using solve::operator+;
+
+/// How much each input counts in the search for scales.
+enum class input_importance {
+  automatic,  ///< its mean square, where there are statistics and the type's encoder can use them
+  none        ///< all the same
+};
+constexpr auto option_names(input_importance) {
+  using row = std::pair<std::string_view, input_importance>;
+  return std::array<row, 2>{{{"auto", input_importance::automatic}, {"none", input_importance::none}}};
+}
+
+/// Blocks of GGUF (no paper; ggml-org/ggml and llama.cpp's `quantize`): 32, 64 or 256 weights of a row with
+/// scales of their own, in the bytes that llama.cpp reads. Q4_0 to Q8_0 have one scale (and minimum) of 16
+/// bits for 32 weights, Q2_K to Q6_K quantize the scales of 16 or 32 weights once more, IQ4_NL and IQ4_XS
+/// have levels that are dense near 0, TQ1_0 and TQ2_0 are ternary, MXFP4 and NVFP4 hold FP4 numbers.
+///
+/// Data-free. With statistics of the inputs, their mean squares weight the errors as llama.cpp's importance
+/// matrix does; the mean of the importances is made 1, and none is less than 1e-6, so inputs that the
+/// calibration never saw still have their weights. Rows that are not whole blocks take the type that
+/// llama.cpp gives them (`fitting_type`, Q4_K: Q5_0, Q5_K: Q5_1, Q6_K: Q8_0, Q2_K, Q3_K and IQ4_XS: IQ4_NL,
+/// ternary ones: Q4_0), which the report notes; in_features that 32 does not divide are an error. After a
+/// pruner, types that cannot hold 0 in every block (those with a minimum, and IQ4) are an error.
+///
+/// Cost: one pass over W (Q8_0, ternary, FP4) to about 40. Guarantee: Q8_0 is within half a step, the largest
+/// magnitude of 32 weights / 254; others have no bound but that of their grids. Bits per weight: Q4_0 and
+/// Q4_K 4.5, Q4_1 5, Q5_0 and Q5_K 5.5, Q5_1 6, Q8_0 8.5, Q2_K 2.625, Q3_K 3.4375, Q6_K 6.5625, IQ4_NL 4.5,
+/// IQ4_XS 4.25, TQ1_0 1.6875, TQ2_0 2.0625, MXFP4 4.25, NVFP4 4.5.
+///
+///     auto result = tersor::quant::ggml_blocks{.type = tersor::ggml_type::q4_k}(W);  // W: [out, in]
+///     result.op.apply(x, y);                                                         // x: [tokens, in]
+struct ggml_blocks {
+  ggml_type type = ggml_type::q4_k;
+  input_importance importance = input_importance::automatic;
+
+  static constexpr solve::stage_kind kind = solve::stage_kind::compressor;
+  static constexpr solve::calibration_need needs = solve::calibration_need::none;
+  static constexpr solve::technique_info info{.id = "ggml",
+                                              .family = "quant",
+                                              .title = "Block types of GGUF files",
+                                              .arxiv = "",
+                                              .header = "tersor/quant/ggml_blocks.hpp",
+                                              .guarantee =
+                                                  "the bytes of llama.cpp's encoders; Q8_0 is within half a "
+                                                  "step, ternary weights are exact in TQ types"};
+  static constexpr auto options() {
+    return std::tuple{option{"type", &ggml_blocks::type, {.help = "block type, as llama.cpp calls it"}},
+                      option{"importance",
+                             &ggml_blocks::importance,
+                             {.help = "auto: mean squares of the inputs, where a calibration gathers them"}}};
+  }
+  void validate() const {
+    validate_options(*this, info.id);
+    require(can_encode(type), "ggml: type", name(type), option_text<ggml_type>::range({}));
+  }
+
+  /// @param w [out, in], any tensor type. @param inputs for the importances; null: none.
+  template <matrix_like W>
+  solve::compressed<op::ggml_blocks> operator()(const W& w, const calib::statistics* inputs = nullptr,
+                                                const context& ctx = {}) const {
+    return solve::compress_weight<op::ggml_blocks>(*this, w, inputs, ctx);
+  }
+
+  solve::outcome compress(const solve::layer& l, const context& ctx = {}) const {
+    validate();
+    solve::check_layer(l);
+    const index_t out = l.weight.rows(), in = l.weight.cols();
+    const auto fitting = fitting_type(type, in);
+    require(fitting.has_value(), concat("ggml: in_features of ", l.name), in, "a multiple of 32, for ",
+            name(type), " of ", tersor::info(type).block);
+    require(l.sparsity.empty() || holds_zeros(*fitting),
+            concat("ggml: type of ", l.name, ", which is sparse"), name(*fitting),
+            "a type that holds zeros, such as Q4_0, Q5_0, Q8_0, Q3_K or Q6_K");
+    solve::outcome result;
+    if (*fitting != type)
+      result.notes.push_back(
+          concat("ggml: ", name(*fitting), ", since rows of ", in, " are not whole blocks of ", name(type)));
+    const auto bytes = encode(*fitting, l.weight.view(), importance_of(l), ctx);
+    result.op = op::ggml_blocks(*fitting, out, in, bytes, nullptr);
+    result.sparsity = l.sparsity;
+    return result;
+  }
+
+ private:
+  static bool holds_zeros(ggml_type t) {
+    for (const auto other : {ggml_type::q4_1, ggml_type::q5_1, ggml_type::q2_k, ggml_type::q4_k,
+                             ggml_type::q5_k, ggml_type::iq4_nl, ggml_type::iq4_xs})
+      if (t == other) return false;
+    return true;
+  }
+  /// Mean squares of the inputs with a mean of 1, or none.
+  std::vector<float> importance_of(const solve::layer& l) const {
+    if (importance == input_importance::none || l.inputs == nullptr || l.inputs->empty()) return {};
+    const auto& energy = l.require_inputs(info.id).sum_squares();
+    double sum = 0;
+    for (const double e : energy) sum += e;
+    if (!(sum > 0)) return {};
+    std::vector<float> factors(energy.size());
+    for (std::size_t j = 0; j < factors.size(); ++j)
+      factors[j] = static_cast<float>(std::max(energy[j] * static_cast<double>(energy.size()) / sum, 1e-6));
+    return factors;
+  }
+};
 
 }  // namespace tersor::quant
 

@@ -44,6 +44,53 @@ TEST_CASE("command: a GGUF file is a model") {
   }
 }
 
+TEST_CASE("command: convert writes GGUF files and reads them back") {
+  const small_model files;
+  const auto lm = test::embedded_model.string();
+  const auto perplexity = [&](const std::string& model) {
+    auto arguments = files.eval(model);
+    arguments.emplace_back("--json");
+    return json_of(arguments)["perplexity"].get<double>();
+  };
+  const auto convert = [&](const std::string& in, const std::string& out, std::vector<std::string> options) {
+    options.insert(options.begin(), {"convert", in, out, "--json", "--to"});
+    return json_of(options);
+  };
+  // reals stay what they are
+  const auto reals = files.beside("reals.gguf");
+  const auto report = convert(lm, reals, {"gguf"});
+  CHECK(report["bytes_after"] == std::filesystem::file_size(reals));
+  CHECK(perplexity(reals) == perplexity(lm));
+  // blocks that were made with importances are copied, whatever way they go
+  const auto blocks = files.beside("blocks"), file = files.beside("blocks.gguf");
+  json_of({"compress", lm, "--with", "ggml(type=Q4_K)", "--calibration", files.text(), "--window", "64",
+           "--out", blocks, "--json"});
+  const auto j = convert(blocks, file, {"gguf"});
+  CHECK(j["linears"] == 42);
+  const double expected = perplexity(blocks);
+  CHECK(perplexity(file) == expected);
+  const auto again = files.beside("again.gguf"), folder = files.beside("folder"),
+             dense = files.beside("dense");
+  convert(file, again, {"gguf", "--type", "Q4_K"});
+  const io::gguf_file a(file), b(again);
+  for (const auto& t : a.tensors())
+    if (t.type == ggml_type::q4_k) CHECK(std::ranges::equal(a.bytes(t.name), b.bytes(t.name)));
+  convert(file, folder, {"tersor"});
+  CHECK(perplexity(folder) == expected);
+  convert(file, dense, {"dense", "--dtype", "f32"});
+  CHECK(std::abs(perplexity(dense) / expected - 1) < 1e-5);
+
+  const auto normal = files.beside("normal"), none = files.beside("none");
+  json_of(files.compress("nf4", {"--out", normal, "--json"}));
+  check_refused(run({"convert", normal, none, "--to", "gguf"}), {"model.layers.0", "codebook", "blocks"});
+  check_refused(run({"convert", lm, none, "--to", "gguf", "--type", "Q4_K_M"}), {"--type", "Q4_K_M"});
+  check_refused(run({"convert", lm, none, "--to", "dense", "--type", "Q8_0"}), {"--type", "--to gguf"});
+  check_refused(run({"convert", lm, reals, "--to", "gguf"}), {"OUT", reals, "--force"});
+  check_refused(run({"convert", file, none, "--to", "gptq"}), {"model.layers.0", "ggml_blocks"});
+  check_refused(run({"convert", file, none, "--to", "tersor", "--resume"}), {"--resume", file});
+  CHECK_FALSE(std::filesystem::exists(none));
+}
+
 TEST_CASE("command: inspect lists keys and tensors of a GGUF file") {
   const small_model files;
   const auto gguf = gguf_of(files, ggml_type::q8_0);

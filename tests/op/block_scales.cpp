@@ -63,12 +63,12 @@ TEST_CASE("block_scales: codes of a table of their own") {
   for (std::size_t i = 0; i < 256; ++i) levels[i] = static_cast<float>(i) / 128 - 1;
   const std::vector<std::uint8_t> codes{0, 128, 255};
   const std::vector<float> most{2, 4};
-  const auto largest = store_as(dtype::f32, std::span(most));
+  const auto largest = tersor::store_as(dtype::f32, std::span(most));
   const auto s = block_scales::from_table(codes, largest, 3.0F, 2, levels);
   CHECK(s.rule().coding == scale_coding::table);
   CHECK(s.levels() == levels);
   CHECK(all_of(s) == std::vector<float>{1.0F, 3.0F, 4 * 127.0F / 128 + 3});
-  const auto known = block_scales::from_table(codes, largest, 3.0F, 2, dynamic_levels(true).values());
+  const auto known = block_scales::from_table(codes, largest, 3.0F, 2, tersor::dynamic_levels(true).values());
   CHECK(known.rule().coding == scale_coding::dynamic);
   levels[7] = std::numeric_limits<float>::infinity();
   CHECK_THROWS_AS(block_scales::from_table(codes, largest, 3.0F, 2, levels), tersor::error);
