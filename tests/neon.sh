@@ -11,7 +11,7 @@ need_packages g++-aarch64-linux-gnu qemu-user libeigen3-dev catch2
 build=build/neon
 mkdir -p "$build"
 export CXX="${CXX:-aarch64-linux-gnu-g++}" build
-printf '%s\n' tests/main.cpp tests/kernel/*.cpp tests/op/prepared*.cpp |
+printf '%s\n' tests/main.cpp tests/kernel/*.cpp tests/op/prepared*.cpp tests/op/tiled_operator.cpp |
   xargs -n 1 -P "${JOBS:-2}" sh -c '
     "$CXX" -std=c++20 -O1 -Wall -Wextra -Werror -Iinclude -Itests -isystem /usr/include/eigen3 \
       -DTERSOR_SOURCE_DIR="\"$PWD\"" -c "$0" -o "$build/$(echo "$0" | tr / -).o"'

@@ -128,6 +128,15 @@ void write_sparse(const std::filesystem::path& folder, int count) {
                                8 + text.size() + static_cast<std::uint64_t>(count) * bytes);
 }
 
+// AddressSanitizer holds freed memory back for a while, which counts as the program's.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool freed_memory_is_kept = true;
+#elif defined(__has_feature)
+constexpr bool freed_memory_is_kept = __has_feature(address_sanitizer);
+#else
+constexpr bool freed_memory_is_kept = false;
+#endif
+
 TEST_CASE("command: convert holds one tensor in memory") {
   const small_model files;
   constexpr int count = 24;  // 403 MB, 17 MB each
@@ -135,7 +144,7 @@ TEST_CASE("command: convert holds one tensor in memory") {
   const auto j = json_of({"convert", files.beside("big"), files.beside("half"), "--to", "dense", "--dtype",
                           "bf16", "--shard-size", "100MB", "--json"});
   CHECK(j["bytes_before"].get<double>() > 4e8);
-  CHECK(j["peak_rss_bytes"].get<double>() < 0.4 * j["bytes_before"].get<double>());
+  if (!freed_memory_is_kept) CHECK(j["peak_rss_bytes"].get<double>() < 0.4 * j["bytes_before"].get<double>());
   CHECK(io::checkpoint(files.beside("half")).files().size() == 3);
 }
 
