@@ -16930,6 +16930,7 @@ inline void ggml_signed_bytes(const std::byte* p, int count, std::uint8_t* codes
 //   Q1_0    d, a bit for each of 128 values: d or -d
 //   Q2_0    d, two bits for each of 64 values, four in a byte: d (q - 1)
 
+// NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result): offsets inside a block
 namespace tersor::op::detail {
 
 inline constexpr std::int8_t ggml_nonlinear_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
@@ -16989,6 +16990,7 @@ inline void ggml_scales_nvfp4(const std::byte* block, float* scale, float*) {
 }
 
 }  // namespace tersor::op::detail
+// NOLINTEND(bugprone-implicit-widening-of-multiplication-result)
 
 // tersor/op/ggml_codes_super.hpp
 
@@ -17005,6 +17007,7 @@ inline void ggml_scales_nvfp4(const std::byte* block, float* scale, float*) {
 //   TQ2_0 q[256] of 2 bits, d: d (q - 1)
 // Codes of 4 bits lie in runs of 64 (IQ4_XS: 32), those of 2 bits in runs of 128 values.
 
+// NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result): offsets inside a block
 namespace tersor::op::detail {
 
 template <int At>
@@ -17096,6 +17099,7 @@ inline void ggml_scales_iq4_xs(const std::byte* block, float* scale, float*) {
 }
 
 }  // namespace tersor::op::detail
+// NOLINTEND(bugprone-implicit-widening-of-multiplication-result)
 
 namespace tersor::op::detail {
 
@@ -17112,7 +17116,8 @@ struct ggml_coding {
   void (*scales)(const std::byte* block, float* scales, float* offsets);  ///< of all groups
 
   float level(std::uint8_t code) const {
-    return levels != nullptr ? levels[code] : static_cast<float>(static_cast<int>(code) - zero);
+    return levels != nullptr ? static_cast<float>(levels[code])
+                             : static_cast<float>(static_cast<int>(code) - zero);
   }
 };
 
@@ -17157,7 +17162,7 @@ inline void decode_coded_block(const ggml_coding& coding, int count, const std::
     const std::uint8_t* code = codes + first;
     float* value = out + first;
     if (coding.levels != nullptr)
-      for (int j = 0; j < coding.group; ++j) value[j] = scale * coding.levels[code[j]];
+      for (int j = 0; j < coding.group; ++j) value[j] = scale * static_cast<float>(coding.levels[code[j]]);
     else
       for (int j = 0; j < coding.group; ++j) value[j] = scale * static_cast<float>(code[j] - coding.zero);
     if (coding.offsets)
@@ -17313,6 +17318,7 @@ inline const ggml_grid<512, 4>& iq3_s_grid() {
 //            bits, 16 scales of 3 bits in the others
 // Seven bits of signs are followed by their parity. IQ1 has no signs but adds 1/8 or -1/8 to a point.
 
+// NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result): offsets inside a block
 namespace tersor::op::detail {
 
 inline unsigned ggml_eight_signs(std::uint32_t seven) {
@@ -17431,6 +17437,7 @@ inline auto find_grid_decoder(ggml_type type) -> void (*)(const std::byte*, floa
 }
 
 }  // namespace tersor::op::detail
+// NOLINTEND(bugprone-implicit-widening-of-multiplication-result)
 
 namespace tersor::op::detail {
 
@@ -36607,6 +36614,7 @@ inline float fit_positive(std::span<const float> x, std::span<const float> weigh
 // has a factor for each value of the block; weights of the fits are then importance sqrt(mean square of the
 // block + x²), as the reference has them; Q6_K takes the importance alone.
 
+// NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result): offsets inside a block
 namespace tersor::quant::detail {
 
 inline float put_half(float value, std::byte* out) {
@@ -36912,6 +36920,7 @@ inline void encode_ternary(ggml_type type, std::span<const float> x, std::byte* 
 }
 
 }  // namespace tersor::quant::detail
+// NOLINTEND(bugprone-implicit-widening-of-multiplication-result)
 
 namespace tersor::quant {
 
@@ -36993,10 +37002,10 @@ inline void encode_simple(ggml_type type, std::span<const float> x, std::span<co
     return put_simple_codes(type, codes, out);
   }
   const auto [low, high] = std::ranges::minmax(x);
-  const float d = is_symmetric(type) ? signed_maximum(x) / static_cast<float>(-levels / 2)
+  const float d = is_symmetric(type) ? signed_maximum(x) / -static_cast<float>(levels >> 1)
                                      : (high - low) / static_cast<float>(levels - 1);
   const float base = is_symmetric(type) ? 0.0F : low;
-  const float shift = is_symmetric(type) ? static_cast<float>(levels / 2) + 0.5F : 0.5F;
+  const float shift = is_symmetric(type) ? static_cast<float>(levels >> 1) + 0.5F : 0.5F;
   const float inverse = finite_or_zero(1.0F / d), top = static_cast<float>(levels - 1);
   for (std::size_t j = 0; j < 32; ++j)
     codes[j] = static_cast<std::uint8_t>(std::clamp((x[j] - base) * inverse + shift, 0.0F, top));
@@ -37047,6 +37056,7 @@ inline int ue4m3_from(float v) {
   if (!(v > 0.0F)) return 0;
   const auto bits = std::bit_cast<std::uint32_t>(v);
   const int exponent = static_cast<int>(bits >> 23) - 120;
+  // NOLINTNEXTLINE(bugprone-incorrect-roundings): as the reference rounds
   if (exponent <= 0) return std::min(static_cast<int>(v * 512.0F + 0.5F), 7);
   const int code = exponent * 8 + static_cast<int>(bits >> 20 & 7U) + static_cast<int>(bits >> 19 & 1U);
   return code >= 120 ? 126 : code;

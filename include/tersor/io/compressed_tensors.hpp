@@ -137,7 +137,7 @@ class compressed_tensors_checkpoint final : public linear_layout {
 
  private:
   enum class extent { tensor, channel, group, block };
-  struct scheme {
+  struct scheme {  // NOLINT(bugprone-exception-escape): moving a json does not throw
     std::string where, format;
     std::vector<std::string> targets;
     int bits = 8;

@@ -161,7 +161,7 @@ class conversion_run {
     if (!std::filesystem::exists(path)) return {};
     const json config = read_json_file(path);
     for (const char* key : {"dtype", "torch_dtype"})
-      if (const auto type = get<std::string>(config, key, path.string(), ""); !type.empty()) return type;
+      if (auto type = get<std::string>(config, key, path.string(), ""); !type.empty()) return type;
     return {};
   }
   void require_quantized() const {

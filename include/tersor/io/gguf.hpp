@@ -258,7 +258,7 @@ T gguf_value(const gguf_entry& e, std::string_view where) {
       if constexpr (std::is_integral_v<T> && std::is_integral_v<S>) {
         require(std::in_range<T>(value), place, value, "an integer from ", std::numeric_limits<T>::min(),
                 " to ", std::numeric_limits<T>::max());
-        result = static_cast<T>(value);
+        result = static_cast<T>(value);  // NOLINT(bugprone-signed-char-misuse): a number of 8 bits
       } else if constexpr (std::is_floating_point_v<T> && std::is_floating_point_v<S>) {
         result = static_cast<T>(value);
       }

@@ -71,10 +71,10 @@ class gguf_writer {
   /// Adds a key whose type in the file is that of the value: bool, integers of 8 to 64 bits, float, double,
   /// text.
   template <class T>
-  void set(std::string key, const T& value) {
+  void set(const std::string& key, const T& value) {
     std::string bytes;
     detail::append_gguf(bytes, value);
-    insert(std::move(key), detail::gguf_type_of<T>(), std::move(bytes));
+    insert(key, detail::gguf_type_of<T>(), std::move(bytes));
   }
   /// Adds an array.
   template <class T>

@@ -23,7 +23,8 @@ struct ggml_coding {
   void (*scales)(const std::byte* block, float* scales, float* offsets);  ///< of all groups
 
   float level(std::uint8_t code) const {
-    return levels != nullptr ? levels[code] : static_cast<float>(static_cast<int>(code) - zero);
+    return levels != nullptr ? static_cast<float>(levels[code])
+                             : static_cast<float>(static_cast<int>(code) - zero);
   }
 };
 
@@ -68,7 +69,7 @@ inline void decode_coded_block(const ggml_coding& coding, int count, const std::
     const std::uint8_t* code = codes + first;
     float* value = out + first;
     if (coding.levels != nullptr)
-      for (int j = 0; j < coding.group; ++j) value[j] = scale * coding.levels[code[j]];
+      for (int j = 0; j < coding.group; ++j) value[j] = scale * static_cast<float>(coding.levels[code[j]]);
     else
       for (int j = 0; j < coding.group; ++j) value[j] = scale * static_cast<float>(code[j] - coding.zero);
     if (coding.offsets)

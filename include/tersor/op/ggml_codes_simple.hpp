@@ -16,6 +16,7 @@
 //   Q1_0    d, a bit for each of 128 values: d or -d
 //   Q2_0    d, two bits for each of 64 values, four in a byte: d (q - 1)
 
+// NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result): offsets inside a block
 namespace tersor::op::detail {
 
 inline constexpr std::int8_t ggml_nonlinear_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
@@ -75,3 +76,4 @@ inline void ggml_scales_nvfp4(const std::byte* block, float* scale, float*) {
 }
 
 }  // namespace tersor::op::detail
+// NOLINTEND(bugprone-implicit-widening-of-multiplication-result)

@@ -18,6 +18,7 @@
 //   TQ2_0 q[256] of 2 bits, d: d (q - 1)
 // Codes of 4 bits lie in runs of 64 (IQ4_XS: 32), those of 2 bits in runs of 128 values.
 
+// NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result): offsets inside a block
 namespace tersor::op::detail {
 
 template <int At>
@@ -109,3 +110,4 @@ inline void ggml_scales_iq4_xs(const std::byte* block, float* scale, float*) {
 }
 
 }  // namespace tersor::op::detail
+// NOLINTEND(bugprone-implicit-widening-of-multiplication-result)

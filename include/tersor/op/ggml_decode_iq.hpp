@@ -20,6 +20,7 @@
 //            bits, 16 scales of 3 bits in the others
 // Seven bits of signs are followed by their parity. IQ1 has no signs but adds 1/8 or -1/8 to a point.
 
+// NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result): offsets inside a block
 namespace tersor::op::detail {
 
 inline unsigned ggml_eight_signs(std::uint32_t seven) {
@@ -138,3 +139,4 @@ inline auto find_grid_decoder(ggml_type type) -> void (*)(const std::byte*, floa
 }
 
 }  // namespace tersor::op::detail
+// NOLINTEND(bugprone-implicit-widening-of-multiplication-result)

@@ -90,10 +90,10 @@ inline void encode_simple(ggml_type type, std::span<const float> x, std::span<co
     return put_simple_codes(type, codes, out);
   }
   const auto [low, high] = std::ranges::minmax(x);
-  const float d = is_symmetric(type) ? signed_maximum(x) / static_cast<float>(-levels / 2)
+  const float d = is_symmetric(type) ? signed_maximum(x) / -static_cast<float>(levels >> 1)
                                      : (high - low) / static_cast<float>(levels - 1);
   const float base = is_symmetric(type) ? 0.0F : low;
-  const float shift = is_symmetric(type) ? static_cast<float>(levels / 2) + 0.5F : 0.5F;
+  const float shift = is_symmetric(type) ? static_cast<float>(levels >> 1) + 0.5F : 0.5F;
   const float inverse = finite_or_zero(1.0F / d), top = static_cast<float>(levels - 1);
   for (std::size_t j = 0; j < 32; ++j)
     codes[j] = static_cast<std::uint8_t>(std::clamp((x[j] - base) * inverse + shift, 0.0F, top));
@@ -144,6 +144,7 @@ inline int ue4m3_from(float v) {
   if (!(v > 0.0F)) return 0;
   const auto bits = std::bit_cast<std::uint32_t>(v);
   const int exponent = static_cast<int>(bits >> 23) - 120;
+  // NOLINTNEXTLINE(bugprone-incorrect-roundings): as the reference rounds
   if (exponent <= 0) return std::min(static_cast<int>(v * 512.0F + 0.5F), 7);
   const int code = exponent * 8 + static_cast<int>(bits >> 20 & 7U) + static_cast<int>(bits >> 19 & 1U);
   return code >= 120 ? 126 : code;

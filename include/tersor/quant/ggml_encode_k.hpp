@@ -15,6 +15,7 @@
 // has a factor for each value of the block; weights of the fits are then importance sqrt(mean square of the
 // block + x²), as the reference has them; Q6_K takes the importance alone.
 
+// NOLINTBEGIN(bugprone-implicit-widening-of-multiplication-result): offsets inside a block
 namespace tersor::quant::detail {
 
 inline float put_half(float value, std::byte* out) {
@@ -320,3 +321,4 @@ inline void encode_ternary(ggml_type type, std::span<const float> x, std::byte* 
 }
 
 }  // namespace tersor::quant::detail
+// NOLINTEND(bugprone-implicit-widening-of-multiplication-result)
