@@ -43,14 +43,17 @@ tersor::io::conversion_report to_gguf(const convert_options& o, const tersor::co
   const auto tokenizer = command::tokenizer_json_of(o.in);
   tersor::model::save_llama_gguf(m.model, tokenizer, o.in, o.out, options, ctx);
   tersor::io::conversion_report report{.from = command::is_gguf(o.in) ? "gguf" : "folder", .to = "gguf"};
-  for (const auto& l : m.model.linear_shapes())
-    ++(m.model.linear(l.name).kind() == tersor::op::dense::kind() ? report.dense_linears : report.linears);
+  for (const auto& l : m.model.linear_shapes()) {
+    const bool stays_dense = options.type ? tersor::info(*options.type).block == 1
+                                          : m.model.linear(l.name).kind() == tersor::op::dense::kind();
+    ++(stays_dense ? report.dense_linears : report.linears);
+  }
   report.bytes_before = m.file_bytes();
   report.bytes_after = std::filesystem::file_size(o.out);
   return report;
 }
 
-/// Writes the model of a GGUF file as a folder of ours. Memory: one block of the file's embeddings.
+/// Writes the model of a GGUF file as a folder of ours. Memory: its table as F32, where that is in blocks.
 tersor::io::conversion_report unpack_gguf(const convert_options& o, const std::filesystem::path& folder,
                                           std::uint64_t shard_bytes) {
   const command::loaded_model m(o.in);

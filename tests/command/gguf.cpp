@@ -71,7 +71,8 @@ TEST_CASE("command: convert writes GGUF files and reads them back") {
   CHECK(perplexity(file) == expected);
   const auto again = files.beside("again.gguf"), folder = files.beside("folder"),
              dense = files.beside("dense");
-  convert(file, again, {"gguf", "--type", "Q4_K"});
+  CHECK(convert(file, again, {"gguf", "--type", "Q4_K"})["linears"] == 42);
+  CHECK(convert(lm, files.beside("eight.gguf"), {"gguf", "--type", "Q8_0"})["dense_linears"] == 0);
   const io::gguf_file a(file), b(again);
   for (const auto& t : a.tensors())
     if (t.type == ggml_type::q4_k) CHECK(std::ranges::equal(a.bytes(t.name), b.bytes(t.name)));

@@ -143,8 +143,8 @@ class prepared_codebook : public prepared_operator<prepared_codebook> {
 
 /// The operator in the layout of its kind's kernel, or as it is where there is none. Operators around others
 /// (permuted, scaled) are prepared inside. Levels without a common step are multiplied with float
-/// activations, whatever the options say. Blocks of GGUF take their native form first (op/ggml_native.hpp),
-/// and that is what they are then saved as.
+/// activations, whatever the options say. Blocks of GGUF with offsets become `prepared_ggml`; others take
+/// their native form first (op/ggml_native.hpp), and that is what they are then saved as.
 inline any_operator prepare(const any_operator& w, const prepare_options& options = {}) {
   if (const auto* q = w.as<quantized>()) return prepared_quantized(*q, options);
   if (const auto* b = w.as<ggml_blocks>()) {
