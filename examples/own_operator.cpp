@@ -84,12 +84,12 @@ int main() {
       w(r, c) = scale.back() * book(r % entries, c) + 0.1F * static_cast<float>(random.normal());
   }
 
-  const row_book own(book, choice, tersor::store_as(tersor::dtype::f16, scale));
+  const op::any_operator own = row_book(book, choice, tersor::store_as(tersor::dtype::f16, scale));
   auto left = w;  // what it does not hold, for a second operator
   const auto held = own.to_dense();
   for (index_t i = 0; i < left.size(); ++i) left.data()[i] -= held.data()[i];
   const op::any_operator rest = tersor::lowrank::svd{.rank = 4}(left).op;
-  for (const op::any_operator& whole : {op::any_operator(own), op::any_operator(op::sum(own, rest))}) {
+  for (const op::any_operator& whole : {own, op::any_operator(op::sum(own, rest))}) {
     const auto report = tersor::solve::measure(w.view(), whole, nullptr);
     std::printf("%-9s %6.3f bits per weight, error %.4f\n", whole.kind().data(), report.bits_per_weight,
                 report.relative_error);

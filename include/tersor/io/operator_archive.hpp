@@ -34,6 +34,8 @@ class operator_writer final : public op::archive_writer {
     *path_.back() = {{"kind", std::string(op.kind())}, {"attributes", ordered_json::object()}};
     op.save(*this);
   }
+  /// A temporary, or an operator that becomes one on its way into `any_operator`, would not live until then.
+  void add(const std::string& name, const op::any_operator&& op) = delete;
   /// Writes the descriptions into the file's metadata; call once, after the last `add`.
   void finish() {
     if (!operators_.empty())
