@@ -35,6 +35,7 @@ if(TERSOR_BUILD_PRECOMPILED AND EXISTS ${PROJECT_SOURCE_DIR}/src/precompiled.cpp
   add_library(tersor::precompiled ALIAS tersor_precompiled)
   set_target_properties(tersor_precompiled PROPERTIES EXPORT_NAME precompiled POSITION_INDEPENDENT_CODE ON)
   target_link_libraries(tersor_precompiled PUBLIC tersor)
+  target_compile_options(tersor_precompiled PRIVATE ${TERSOR_PRECOMPILED_OPTIONS})
   if(nlohmann_json_FOUND)  # without becoming a dependency of users
     target_include_directories(tersor_precompiled SYSTEM PRIVATE
       $<TARGET_PROPERTY:nlohmann_json::nlohmann_json,INTERFACE_INCLUDE_DIRECTORIES>)

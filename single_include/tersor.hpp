@@ -39,10 +39,11 @@
 #include <vector>       // std::vector
 
 // tersor/core/error.hpp
-#include <charconv>     // std::to_chars
-#include <cmath>        // std::isnan
-#include <cstdio>       // std::fputs
-#include <cstdlib>      // std::abort
+#include <charconv>  // std::to_chars
+#include <cmath>     // std::isnan
+#include <cstdio>    // std::fputs
+#include <cstdlib>   // std::abort
+#include <initializer_list>
 #include <stdexcept>    // std::runtime_error
 #include <string>       // std::string
 #include <string_view>  // std::string_view
@@ -97,35 +98,75 @@ inline error_handler& on_error() {
   return handler;
 }
 
-/// The text of a value in an error: numbers in shortest form, strings as they are.
-template <class T>
-std::string to_text(const T& value) {
-  if constexpr (std::is_same_v<T, bool>) {
-    return value ? "true" : "false";
-  } else if constexpr (std::is_floating_point_v<T>) {
-    if (std::isnan(value)) return "nan";  // without the sign that some libraries print
-    char buffer[64];
-    const auto end = std::to_chars(buffer, buffer + sizeof buffer, value).ptr;
-    return std::string(buffer, end);
-  } else if constexpr (std::is_arithmetic_v<T>) {
-    return std::to_string(value);
-  } else {
-    return std::string(std::string_view(value));
-  }
-}
+namespace detail {
 
-/// Concatenates the texts of its arguments.
-template <class... Parts>
-std::string concat(const Parts&... parts) {
+/// A value that becomes text, or a view of one that is text, without its type: so that what makes and throws
+/// messages, of which every header has dozens, is compiled once and not for every list of types.
+class text_part {
+ public:
+  template <class T>
+  text_part(const T& value) {  // NOLINT(google-explicit-constructor): lists of values convert
+    if constexpr (std::is_same_v<T, bool>) {
+      set(std::string_view(value ? "true" : "false"));
+    } else if constexpr (std::is_same_v<T, float>) {
+      kind_ = kind::single, single_ = value;
+    } else if constexpr (std::is_floating_point_v<T>) {
+      kind_ = kind::real, real_ = static_cast<double>(value);
+    } else if constexpr (std::is_unsigned_v<T>) {
+      kind_ = kind::natural, natural_ = value;
+    } else if constexpr (std::is_arithmetic_v<T>) {
+      kind_ = kind::integer, integer_ = value;
+    } else {
+      set(std::string_view(value));
+    }
+  }
+
+  void append_to(std::string& s) const {
+    if (kind_ == kind::text) {
+      s.append(text_, size_);
+      return;
+    }
+    char buffer[64];
+    char* const end = buffer + sizeof buffer;
+    switch (kind_) {
+      case kind::integer:
+        s.append(buffer, std::to_chars(buffer, end, integer_).ptr);
+        break;
+      case kind::natural:
+        s.append(buffer, std::to_chars(buffer, end, natural_).ptr);
+        break;
+      case kind::single:
+        s.append(std::isnan(single_) ? "nan" : std::string(buffer, std::to_chars(buffer, end, single_).ptr));
+        break;
+      default:  // libraries differ in whether they print a sign of NaN
+        s.append(std::isnan(real_) ? "nan" : std::string(buffer, std::to_chars(buffer, end, real_).ptr));
+    }
+  }
+
+ private:
+  enum class kind : unsigned char { text, integer, natural, single, real };
+  void set(std::string_view text) { kind_ = kind::text, text_ = text.data(), size_ = text.size(); }
+  union {
+    const char* text_;
+    long long integer_;
+    unsigned long long natural_;
+    float single_;
+    double real_;
+  };
+  std::size_t size_ = 0;
+  kind kind_;
+};
+
+template <class = void>
+std::string joined(std::initializer_list<text_part> parts) {
   std::string s;
-  ((s += to_text(parts)), ...);
+  for (const text_part& part : parts) part.append_to(s);
   return s;
 }
-
-/// Reports bad input. @param argument the argument, option or tensor; @param value what was found.
-template <class Value>
-[[noreturn]] void fail(std::string_view argument, const Value& value, std::string expected) {
-  error e(std::string(argument), to_text(value), std::move(expected));
+template <class = void>
+[[noreturn]] void report(std::string_view argument, text_part value,
+                         std::initializer_list<text_part> expected) {
+  error e(std::string(argument), joined({value}), joined(expected));
 #if TERSOR_HAS_EXCEPTIONS
   throw e;
 #else
@@ -134,11 +175,31 @@ template <class Value>
 #endif
 }
 
+}  // namespace detail
+
+/// The text of a value in an error: numbers in shortest form, strings as they are.
+template <class T>
+std::string to_text(const T& value) {
+  return detail::joined({value});
+}
+
+/// Concatenates the texts of its arguments.
+template <class... Parts>
+std::string concat(const Parts&... parts) {
+  return detail::joined({parts...});
+}
+
+/// Reports bad input. @param argument the argument, option or tensor; @param value what was found.
+template <class Value>
+[[noreturn]] void fail(std::string_view argument, const Value& value, std::string_view expected) {
+  detail::report(argument, value, {expected});
+}
+
 /// `fail` unless `condition`. The expectation is only turned into text when it is needed.
 template <class Value, class... Expected>
 void require(bool condition, std::string_view argument, const Value& value, const Expected&... expected) {
   if (!condition) [[unlikely]]
-    fail(argument, value, concat(expected...));
+    detail::report(argument, value, {expected...});
 }
 
 }  // namespace tersor
@@ -20879,7 +20940,6 @@ inline any_operator prepare(const any_operator& w, const prepare_options& option
 
 // tersor/grad/tape.hpp
 #include <deque>             // std::deque
-#include <initializer_list>  // std::initializer_list
 
 // tersor/grad/parameter.hpp
 

@@ -1,5 +1,6 @@
 // tersor - the heavy templates, compiled once for float and double
 // SPDX-License-Identifier: MIT
+#include <tersor/core/error.hpp>
 #include <tersor/linalg/cholesky.hpp>
 #include <tersor/linalg/eigh.hpp>
 #include <tersor/linalg/gemm.hpp>
@@ -12,6 +13,12 @@
 #include <tersor/linalg/eigen_product.hpp>  // with TERSOR_PRECOMPILED, gemm.hpp leaves it to this file
 #endif
 
+namespace tersor::detail {
+
+template std::string joined(std::initializer_list<text_part>);
+template void report(std::string_view, text_part, std::initializer_list<text_part>);
+
+}  // namespace tersor::detail
 namespace tersor::linalg {
 
 #if !defined(TERSOR_USE_BLAS)

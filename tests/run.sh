@@ -31,7 +31,7 @@ generator=
 # shellcheck disable=SC2086  # CMAKE_ARGS is a list of words
 cmake -S . -B "$build" ${generator:+-G "$generator"} -DCMAKE_BUILD_TYPE=Release \
   -DCMAKE_CXX_FLAGS_RELEASE="${BUILD_FLAGS:--O1 -g0}" -DTERSOR_BUILD_TESTS=ON -DTERSOR_BUILD_EXAMPLES=ON \
-  ${CMAKE_ARGS:-}
+  -DTERSOR_UNITY=ON ${CMAKE_ARGS:-}
 cmake --build "$build" -j "$jobs"
 openblas_environment
 [ -n "${BUILD_ONLY:-}" ] || ctest "$@"

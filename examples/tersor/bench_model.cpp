@@ -14,7 +14,7 @@ namespace {
 
 using tersor::index_t;
 
-struct options {
+struct model_options {
   std::string model, spec, kv, activations = "f32";
   std::vector<index_t> contexts;
   index_t decode = 32, runs = 3;
@@ -51,7 +51,7 @@ turn measure(const tersor::model::llama& m, std::span<const int> ids, index_t pr
   return result;
 }
 
-void run(options o) {
+void run(model_options o) {
   const auto ctx = o.run.context();
   tersor::require(o.decode >= 1, "--decode", o.decode, "at least 1");
   tersor::require(o.runs >= 1, "--runs", o.runs, "at least 1");
@@ -121,7 +121,7 @@ void run(options o) {
 }  // namespace
 
 void command::add_bench_model(CLI::App& bench) {
-  auto o = std::make_shared<options>();
+  auto o = std::make_shared<model_options>();
   auto* sub = bench.add_subcommand("model", "Tokens a second of a model, reading prompts and decoding");
   sub->add_option("MODEL", o->model, "Model folder, dense or compressed, or GGUF file")->required();
   sub->add_option("--with", o->spec, "Compress it first, e.g. \"rtn(bits=4,group_size=32)\"");
@@ -138,5 +138,5 @@ void command::add_bench_model(CLI::App& bench) {
   sub->add_flag("--as-stored", o->stored, "Without laying out the weights for fast products first");
   sub->add_flag("--json", o->json, "JSON on standard output");
   o->run.add_to(*sub);
-  sub->callback([o] { ::run(*o); });
+  sub->callback([o] { run(*o); });
 }

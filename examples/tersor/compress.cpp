@@ -12,7 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct options {
+struct compress_options {
   std::string model, spec, calibration, evaluate;
   std::optional<std::string> out, report;
   tersor::index_t calibration_windows = 0;
@@ -43,7 +43,7 @@ void print(const tersor::io::ordered_json& j) {
 }
 
 /// All that decides the output: a run goes on only with the same.
-tersor::io::json settings_of(const options& o, const std::vector<fs::path>& weights,
+tersor::io::json settings_of(const compress_options& o, const std::vector<fs::path>& weights,
                              const std::string& recipe) {
   tersor::io::json inputs = tersor::io::json::array();
   const auto add = [&](const fs::path& path) {
@@ -63,7 +63,7 @@ tersor::io::json settings_of(const options& o, const std::vector<fs::path>& weig
           {"shard_size", o.shard_size}};
 }
 
-void run(const options& o) {
+void run(const compress_options& o) {
   command::catch_interruptions();
   const auto recipe = tersor::pipeline::recipe::parse(o.spec);
   auto ctx = o.run.context();
@@ -152,7 +152,7 @@ void run(const options& o) {
 }  // namespace
 
 void command::add_compress(CLI::App& app) {
-  auto o = std::make_shared<options>();
+  auto o = std::make_shared<compress_options>();
   auto* sub = app.add_subcommand("compress", "Compress a model and measure what that did");
   sub->add_option("MODEL", o->model, "Folder with config.json, tokenizer.json and weights, or a GGUF file")
       ->required();

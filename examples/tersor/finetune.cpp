@@ -13,7 +13,7 @@ namespace {
 namespace fs = std::filesystem;
 using tersor::index_t;
 
-struct options {
+struct finetune_options {
   std::string model, adapter, data, validate, base, out, state;
   std::vector<std::string> targets{"q_proj",    "k_proj",  "v_proj",   "o_proj",
                                    "gate_proj", "up_proj", "down_proj"};
@@ -24,7 +24,8 @@ struct options {
 };
 
 /// The tokens to train on and those to validate with: another file, or the last tenth.
-std::pair<std::vector<int>, std::vector<int>> split(const command::loaded_model& m, const options& o) {
+std::pair<std::vector<int>, std::vector<int>> split(const command::loaded_model& m,
+                                                    const finetune_options& o) {
   auto ids = m.tokenizer.encode(tersor::io::read_text_file(o.data));
   std::vector<int> held_back;
   if (!o.validate.empty()) {
@@ -43,7 +44,7 @@ std::pair<std::vector<int>, std::vector<int>> split(const command::loaded_model&
 }
 
 /// Whatever must be the same for a saved run to go on to the same bits, as far as a text can say it.
-std::string description(const options& o, index_t tokens, double perplexity) {
+std::string description(const finetune_options& o, index_t tokens, double perplexity) {
   const auto& r = o.run;
   return fmt::format(
       "method {}, base {}, targets {}, {} steps of {} x {} of {} tokens, warmup {}, rate {}, up_ratio {}, "
@@ -55,7 +56,7 @@ std::string description(const options& o, index_t tokens, double perplexity) {
 
 /// Trains to the end, or to an error after the first step, which is returned: what is trained then holds the
 /// last good values.
-std::string train(tersor::model::finetuner& tuner, const options& o, const std::string& description,
+std::string train(tersor::model::finetuner& tuner, const finetune_options& o, const std::string& description,
                   const tersor::context& ctx, tersor::io::ordered_json& losses) {
   const auto save = [&] {
     if (!o.state.empty()) tersor::model::save_finetune_state(tuner.state(), o.state, description);
@@ -79,7 +80,7 @@ std::string train(tersor::model::finetuner& tuner, const options& o, const std::
   return {};
 }
 
-void run(options o) {
+void run(finetune_options o) {
   command::catch_interruptions();
   auto ctx = o.machine.context();
   ctx.is_cancelled = [] { return command::interruption != 0; };
@@ -156,7 +157,7 @@ void run(options o) {
 }  // namespace
 
 void command::add_finetune(CLI::App& app) {
-  auto o = std::make_shared<options>();
+  auto o = std::make_shared<finetune_options>();
   auto* sub = app.add_subcommand("finetune", "Train an adapter of a model on a text");
   sub->add_option("MODEL", o->model, "Model folder or GGUF file")->required();
   sub->add_option("--adapter", o->adapter, "Method, e.g. \"lora(rank=8,alpha=16)\"");

@@ -11,7 +11,7 @@
 #include "model/samples.hpp"
 
 namespace tersor {
-namespace {
+namespace finetune_tests {
 
 const std::filesystem::path data = std::filesystem::path(TERSOR_SOURCE_DIR) / "examples" / "data";
 const std::vector<std::string> all{"q_proj",    "k_proj",  "v_proj",   "o_proj",
@@ -147,5 +147,5 @@ TEST_CASE("finetune: with checkpoints a block more costs the memory of its input
   CHECK(growth(false) > 10 * input);
 }
 
-}  // namespace
+}  // namespace finetune_tests
 }  // namespace tersor

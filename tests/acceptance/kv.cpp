@@ -12,7 +12,7 @@
 #include "io/temporary_folder.hpp"
 
 namespace tersor {
-namespace {
+namespace kv_tests {
 
 const std::filesystem::path folder = std::filesystem::path(TERSOR_SOURCE_DIR) / "examples" / "data" / "lm";
 
@@ -90,5 +90,5 @@ TEST_CASE("kv: a budget that covers everything gives the logits of the plain cac
   }
 }
 
-}  // namespace
+}  // namespace kv_tests
 }  // namespace tersor

@@ -13,7 +13,7 @@
 #include "io/temporary_folder.hpp"
 
 namespace tersor {
-namespace {
+namespace lm_tests {
 
 const std::filesystem::path folder = std::filesystem::path(TERSOR_SOURCE_DIR) / "examples" / "data" / "lm";
 
@@ -111,5 +111,5 @@ TEST_CASE("lm: a saved model reloads with the same perplexity") {
   CHECK(std::abs(after / before - 1) < 1e-6);
 }
 
-}  // namespace
+}  // namespace lm_tests
 }  // namespace tersor

@@ -4,7 +4,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace adalora_tests {
 
 using namespace tersor_test;
 using tersor::adapters::adalora;
@@ -141,4 +141,4 @@ TEST_CASE("adalora: with no pruning to do nothing is masked, and errors", "[adal
   CHECK_THROWS_AS(two.after_step<double>(1, pointers, views), tersor::error);
 }
 
-}  // namespace
+}  // namespace adalora_tests

@@ -5,7 +5,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace aflora_tests {
 
 using namespace tersor_test;
 using tersor::adapters::aflora;
@@ -87,4 +87,4 @@ TEST_CASE("aflora: errors", "[aflora]") {
   CHECK_THROWS_AS(control.after_step<double>(1, none, one), tersor::error);
 }
 
-}  // namespace
+}  // namespace aflora_tests

@@ -6,7 +6,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace any_adapter_tests {
 
 using namespace tersor_test;
 using tersor::adapters::adapter_algebra;
@@ -54,4 +54,4 @@ TEST_CASE("any_adapter: copies are independent", "[any_adapter]") {
   CHECK(moved);
 }
 
-}  // namespace
+}  // namespace any_adapter_tests

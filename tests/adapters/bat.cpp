@@ -5,7 +5,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace bat_tests {
 
 using namespace tersor_test;
 using tersor::adapters::bat;
@@ -61,4 +61,4 @@ TEST_CASE("bat: what cannot be unmerged, and errors", "[bat]") {
   CHECK_THROWS_AS(bat{.rank = 3}.init<double>(matrix<double>(4, 6), random_generator(1)), tersor::error);
 }
 
-}  // namespace
+}  // namespace bat_tests

@@ -5,7 +5,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace bone_tests {
 
 using namespace tersor_test;
 using tersor::adapters::bone;
@@ -45,4 +45,4 @@ TEST_CASE("bone: a mini block of all columns is Bone", "[bone]") {
   CHECK_THROWS_AS(bone{.rank = 0}.init<double>(w, random_generator(1)), tersor::error);
 }
 
-}  // namespace
+}  // namespace bone_tests

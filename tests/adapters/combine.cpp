@@ -9,7 +9,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace combine_tests {
 
 using namespace tersor_test;
 using namespace tersor::adapters;
@@ -139,4 +139,4 @@ TEST_CASE("combine: errors", "[combine]") {
   CHECK_THROWS_AS(as_plain_lora(*one[0].as<lora_state<float>>(), other), tersor::error);
 }
 
-}  // namespace
+}  // namespace combine_tests

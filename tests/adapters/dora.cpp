@@ -4,7 +4,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace dora_tests {
 
 using namespace tersor_test;
 using tersor::adapters::dora;
@@ -71,4 +71,4 @@ TEST_CASE("dora: errors", "[dora]") {
   CHECK_THROWS_AS(dora{}.init<double>(w, random_generator(1)), tersor::error);  // no direction
 }
 
-}  // namespace
+}  // namespace dora_tests

@@ -4,7 +4,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace extract_tests {
 
 using namespace tersor_test;
 using tersor::adapters::extract;
@@ -70,4 +70,4 @@ TEST_CASE("extract: equal weights, rounding and errors", "[extract]") {
   CHECK_THROWS_AS((extract{.rank = 3, .max_rank = 2}(w, w)), tersor::error);
 }
 
-}  // namespace
+}  // namespace extract_tests

@@ -4,7 +4,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace ia3_tests {
 
 using namespace tersor_test;
 using tersor::adapters::ia3;
@@ -34,4 +34,4 @@ TEST_CASE("ia3: by hand", "[ia3]") {
   CHECK(y(0, 0) == 25);
 }
 
-}  // namespace
+}  // namespace ia3_tests

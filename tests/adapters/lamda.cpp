@@ -4,7 +4,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace lamda_tests {
 
 using namespace tersor_test;
 using tersor::adapters::lamda;
@@ -75,4 +75,4 @@ TEST_CASE("lamda: errors", "[lamda]") {
   CHECK_THROWS_AS((lamda{.rank = 2, .freeze_share = 2}.init<double>(matrix<double>(4, 6))), tersor::error);
 }
 
-}  // namespace
+}  // namespace lamda_tests

@@ -5,7 +5,7 @@
 
 #include "catch.hpp"
 
-namespace {
+namespace lamda_pp_tests {
 
 using tersor::index_t;
 using tersor::adapters::lamda_pp;
@@ -59,4 +59,4 @@ TEST_CASE("lamda_pp: ranks above a layer's number of singular values, and errors
   CHECK_THROWS_AS((lamda_pp{.min_rank = 5, .max_rank = 4}.validate()), tersor::error);
 }
 
-}  // namespace
+}  // namespace lamda_pp_tests

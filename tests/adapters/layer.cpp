@@ -6,7 +6,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace layer_tests {
 
 using namespace tersor_test;
 using tersor::adapters::layer_view;
@@ -56,4 +56,4 @@ TEST_CASE("adapter layer: errors", "[layer]") {
   CHECK_THROWS_AS(l.apply_transposed(y, y), tersor::error);
 }
 
-}  // namespace
+}  // namespace layer_tests

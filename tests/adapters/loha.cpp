@@ -5,7 +5,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace loha_tests {
 
 using namespace tersor_test;
 using tersor::adapters::loha;
@@ -50,4 +50,4 @@ TEST_CASE("loha: by hand, and the rank", "[loha]") {
   CHECK_THROWS_AS(loha{.rank = 0}.init<double>(matrix<double>(2, 2), random_generator(1)), tersor::error);
 }
 
-}  // namespace
+}  // namespace loha_tests

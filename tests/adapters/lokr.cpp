@@ -4,7 +4,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace lokr_tests {
 
 using namespace tersor_test;
 using tersor::adapters::kronecker_split;
@@ -70,4 +70,4 @@ TEST_CASE("lokr: errors", "[lokr]") {
                   tersor::error);
 }
 
-}  // namespace
+}  // namespace lokr_tests

@@ -7,7 +7,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace lora_tests {
 
 using namespace tersor_test;
 using tersor::adapters::lora;
@@ -161,4 +161,4 @@ TEST_CASE("lora: errors", "[lora]") {
   CHECK_THROWS_AS(s.backward(w, x, y, gx, none), tersor::error);
 }
 
-}  // namespace
+}  // namespace lora_tests

@@ -5,7 +5,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace lora_plus_tests {
 
 using namespace tersor_test;
 using tersor::adapters::lora_plus;
@@ -44,4 +44,4 @@ TEST_CASE("lora_plus: groups", "[lora_plus]") {
   CHECK_THROWS_AS(lora_plus{.ratio = 0.5}.validate(), tersor::error);
 }
 
-}  // namespace
+}  // namespace lora_plus_tests

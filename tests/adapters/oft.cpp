@@ -4,7 +4,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace oft_tests {
 
 using namespace tersor_test;
 using tersor::adapters::oft;
@@ -79,4 +79,4 @@ TEST_CASE("oft: block sizes and the ball", "[oft]") {
   CHECK_THROWS_AS(oft{.terms = 0}.validate(), tersor::error);
 }
 
-}  // namespace
+}  // namespace oft_tests

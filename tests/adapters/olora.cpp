@@ -4,7 +4,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace olora_tests {
 
 using namespace tersor_test;
 using tersor::adapters::olora;
@@ -28,4 +28,4 @@ TEST_CASE("olora: with s = 1 and full rank nothing is left", "[olora]") {
   CHECK_THROWS_AS(olora{.rank = 0}.init<double>(w), tersor::error);
 }
 
-}  // namespace
+}  // namespace olora_tests

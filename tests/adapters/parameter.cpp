@@ -4,7 +4,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace parameter_tests {
 
 using namespace tersor_test;
 using tersor::adapters::parameter_kind;
@@ -25,4 +25,4 @@ TEST_CASE("parameter: the shape in a file has as many elements", "[parameter]") 
   CHECK_THROWS_AS(parameter<double>("p", parameter_kind::vector, {5}, matrix<double>(1, 4)), tersor::error);
 }
 
-}  // namespace
+}  // namespace parameter_tests

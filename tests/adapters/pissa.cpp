@@ -4,7 +4,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace pissa_tests {
 
 using namespace tersor_test;
 using tersor::adapters::pissa;
@@ -50,4 +50,4 @@ TEST_CASE("pissa: errors", "[pissa]") {
   CHECK(largest(pissa{.rank = 2}.init<double>(matrix<double>(4, 6)).weight) == 0);
 }
 
-}  // namespace
+}  // namespace pissa_tests

@@ -4,7 +4,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace rank_product_tests {
 
 using namespace tersor_test;
 using tersor::adapters::rank_product;
@@ -67,4 +67,4 @@ TEST_CASE("rank product: every choice of factors, against its dense form and fin
     }
 }
 
-}  // namespace
+}  // namespace rank_product_tests

@@ -4,7 +4,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace square_inverse_tests {
 
 using namespace tersor_test;
 using tersor::adapters::detail::square_inverse;
@@ -18,4 +18,4 @@ TEST_CASE("square inverse: products with the matrix are the identity", "[square_
   CHECK_THROWS_AS(square_inverse(of_rank(5, 5, 4, 1), "m"), tersor::error);
 }
 
-}  // namespace
+}  // namespace square_inverse_tests

@@ -4,7 +4,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace state_tests {
 
 using namespace tersor_test;
 
@@ -42,4 +42,4 @@ TEST_CASE("adapter state: starting values", "[state]") {
   CHECK(largest(m) >= 0.99 * std::sqrt(6.0 / 50));  // 2000 uniform draws
 }
 
-}  // namespace
+}  // namespace state_tests

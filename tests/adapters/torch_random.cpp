@@ -4,7 +4,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace torch_random_tests {
 
 using namespace tersor_test;
 using tersor::adapters::torch_generator;
@@ -40,4 +40,4 @@ TEST_CASE("torch random: ranges and streams", "[torch_random]") {
   CHECK(b.bits64() == (high << 32 | low));
 }
 
-}  // namespace
+}  // namespace torch_random_tests

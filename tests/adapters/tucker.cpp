@@ -4,7 +4,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace tucker_tests {
 
 using namespace tersor_test;
 
@@ -25,4 +25,4 @@ TEST_CASE("tucker: against its definition", "[tucker]") {
   CHECK_THROWS_AS(t.check(out + 1, channels, places, "t"), tersor::error);
 }
 
-}  // namespace
+}  // namespace tucker_tests

@@ -4,7 +4,7 @@
 
 #include "contract_checks.hpp"
 
-namespace {
+namespace vera_tests {
 
 using namespace tersor_test;
 using tersor::adapters::vera;
@@ -47,4 +47,4 @@ TEST_CASE("vera: errors", "[vera]") {
   CHECK_THROWS_AS(vera_projections<>::draw(0, 1, 1), tersor::error);
 }
 
-}  // namespace
+}  // namespace vera_tests

@@ -6,7 +6,7 @@
 
 #include "../quant/samples.hpp"
 
-namespace {
+namespace statistics_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -272,4 +272,4 @@ TEST_CASE("statistics: errors", "[statistics]") {
               "statistics::merge: reservoir_rows = 2: expected 0"));
 }
 
-}  // namespace
+}  // namespace statistics_tests

@@ -3,7 +3,7 @@
 #include "command/program.hpp"
 
 namespace tersor {
-namespace {
+namespace bench_tests {
 
 using test::check_refused;
 using test::json_of;
@@ -90,5 +90,5 @@ TEST_CASE("command: bench model gives a row for each context") {
   check_refused(run({"bench", "model", files.model(), "--activations", "int4"}), {"--activations", "int4"});
 }
 
-}  // namespace
+}  // namespace bench_tests
 }  // namespace tersor

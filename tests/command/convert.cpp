@@ -5,7 +5,7 @@
 #include <sys/wait.h>
 
 namespace tersor {
-namespace {
+namespace convert_tests {
 
 using test::check_refused;
 using test::holds;
@@ -148,5 +148,5 @@ TEST_CASE("command: convert holds one tensor in memory") {
   CHECK(io::checkpoint(files.beside("half")).files().size() == 3);
 }
 
-}  // namespace
+}  // namespace convert_tests
 }  // namespace tersor

@@ -5,7 +5,7 @@
 #include <tersor/io/safetensors_writer.hpp>
 
 namespace tersor {
-namespace {
+namespace errors_tests {
 
 using test::check_refused;
 using test::run;
@@ -334,5 +334,5 @@ TEST_CASE("command: a signal ends a long run with a message and without output")
   CHECK(files.folder().count() == 2);
 }
 
-}  // namespace
+}  // namespace errors_tests
 }  // namespace tersor

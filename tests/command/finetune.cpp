@@ -3,7 +3,7 @@
 #include "command/program.hpp"
 
 namespace tersor {
-namespace {
+namespace finetune_tests {
 
 using test::check_refused;
 using test::holds;
@@ -104,5 +104,5 @@ TEST_CASE("command: finetune refuses what cannot be trained, and keeps the last 
   CHECK(std::filesystem::exists(files.beside("kept") + "/adapter_model.safetensors"));
 }
 
-}  // namespace
+}  // namespace finetune_tests
 }  // namespace tersor

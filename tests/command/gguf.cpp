@@ -5,7 +5,7 @@
 #include <tersor/model/llama_gguf.hpp>
 
 namespace tersor {
-namespace {
+namespace gguf_tests {
 
 using test::check_refused;
 using test::holds;
@@ -132,5 +132,5 @@ TEST_CASE("command: a broken GGUF file is named") {
   }
 }
 
-}  // namespace
+}  // namespace gguf_tests
 }  // namespace tersor

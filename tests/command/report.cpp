@@ -3,7 +3,7 @@
 #include "command/program.hpp"
 
 namespace tersor {
-namespace {
+namespace report_tests {
 
 using test::check_refused;
 using test::command_line;
@@ -84,5 +84,5 @@ TEST_CASE("command: what would stop a report is found before the work, and leave
                 {"--report", "no terminals here", "gnuplot-nox"});
 }
 
-}  // namespace
+}  // namespace report_tests
 }  // namespace tersor

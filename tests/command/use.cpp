@@ -9,7 +9,7 @@
 #include <tersor/model/peft_model.hpp>
 
 namespace tersor {
-namespace {
+namespace use_tests {
 
 using test::holds;
 using test::json_of;
@@ -231,5 +231,5 @@ TEST_CASE("command: merge stores dense layers, or compressed ones with their err
   CHECK_FALSE(std::filesystem::exists(files.beside("none")));
 }
 
-}  // namespace
+}  // namespace use_tests
 }  // namespace tersor

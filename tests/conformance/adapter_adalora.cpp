@@ -4,7 +4,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace adapter_adalora_tests {
 
 const conformance::technique adalora_vectors{
     "adapter_adalora",
@@ -65,6 +65,6 @@ void check(const conformance::test_case& c) {
   CHECK(conformance::mismatches(pattern, c.output_integers("final_pattern")) == 0);
 }
 
-}  // namespace
-
 TEST_CASE("conformance: adapter_adalora") { conformance::for_each_case(adalora_vectors, check); }
+
+}  // namespace adapter_adalora_tests

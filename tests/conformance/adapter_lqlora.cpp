@@ -7,7 +7,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace adapter_lqlora_tests {
 
 const conformance::technique lqlora_vectors{"adapter_lqlora",
                                             {"bits", "num_bits", "num_bits_0", "num_bits_1", "block_size_0",
@@ -144,8 +144,6 @@ void check_allocation(const conformance::test_case& c) {
   check_near(c, "objective", std::vector<float>{static_cast<float>(chosen.cost)});
 }
 
-}  // namespace
-
 TEST_CASE("conformance: adapter_lqlora") {
   conformance::for_each_case(lqlora_vectors, [](const conformance::test_case& c) {
     if (c.has_output("L")) return check_decomposition(c);
@@ -154,3 +152,5 @@ TEST_CASE("conformance: adapter_lqlora") {
     check_levels(c);
   });
 }
+
+}  // namespace adapter_lqlora_tests

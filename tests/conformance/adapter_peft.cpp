@@ -12,7 +12,7 @@
 #include "../io/temporary_folder.hpp"
 #include "vectors.hpp"
 
-namespace {
+namespace adapter_peft_tests {
 
 const conformance::technique peft{"adapter_peft",
                                   {"peft_type",
@@ -276,6 +276,6 @@ void check(const conformance::test_case& c) {
   }
 }
 
-}  // namespace
-
 TEST_CASE("conformance: adapter_peft") { conformance::for_each_case(peft, check); }
+
+}  // namespace adapter_peft_tests

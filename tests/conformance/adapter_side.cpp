@@ -5,7 +5,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace adapter_side_tests {
 
 const conformance::technique side{"adapter_side",
                                   {"r",
@@ -132,6 +132,6 @@ void check(const conformance::test_case& c) {
   }
 }
 
-}  // namespace
-
 TEST_CASE("conformance: adapter_side") { conformance::for_each_case(side, check); }
+
+}  // namespace adapter_side_tests

@@ -7,7 +7,7 @@
 #include "catch.hpp"
 
 namespace tersor {
-namespace {
+namespace checkpoints_tests {
 
 TEST_CASE("checkpoints: every linear of the packages has the values that they decode it to") {
   const auto root = std::filesystem::path(TERSOR_SOURCE_DIR) / "tests" / "data" / "checkpoints";
@@ -37,5 +37,5 @@ TEST_CASE("checkpoints: every linear of the packages has the values that they de
   CHECK(count == 11);
 }
 
-}  // namespace
+}  // namespace checkpoints_tests
 }  // namespace tersor

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: MIT
 #include "vectors.hpp"
 
+namespace coverage_tests {
+
 TEST_CASE("conformance: manifests found") {
   REQUIRE_FALSE(conformance::manifests().empty());
   for (const auto& path : conformance::manifests()) {
@@ -10,3 +12,5 @@ TEST_CASE("conformance: manifests found") {
   }
   SUCCEED();
 }
+
+}  // namespace coverage_tests

@@ -8,7 +8,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace kv_gear_tests {
 
 namespace kv = tersor::kv;
 using kv::side;
@@ -229,8 +229,6 @@ void check_remainder(const conformance::test_case& c) {
   check_close(c, all, "out");
 }
 
-}  // namespace
-
 TEST_CASE("conformance: kv_gear") {
   conformance::for_each_case(gear, [](const conformance::test_case& c) {
     const auto function = function_of(c);
@@ -246,3 +244,5 @@ TEST_CASE("conformance: kv_gear") {
     check_close(c, compressed(c, s, "X", "P0", c.option<index_t>("group", 64), each), "out");
   });
 }
+
+}  // namespace kv_gear_tests

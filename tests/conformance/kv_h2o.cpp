@@ -6,7 +6,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace kv_h2o_tests {
 
 namespace kv = tersor::kv;
 using tersor::index_t;
@@ -154,8 +154,6 @@ void check_masking(const conformance::test_case& c) {
   CHECK(conformance::max_difference(ordered, official, conformance::max_abs(official)) <= c.tolerance("out"));
 }
 
-}  // namespace
-
 TEST_CASE("conformance: kv_h2o") {
   conformance::for_each_case(h2o, [](const conformance::test_case& c) {
     if (c.has_output("mask_next"))
@@ -164,3 +162,5 @@ TEST_CASE("conformance: kv_h2o") {
       check_dropping(c);
   });
 }
+
+}  // namespace kv_h2o_tests

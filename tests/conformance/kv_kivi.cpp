@@ -6,7 +6,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace kv_kivi_tests {
 
 namespace kv = tersor::kv;
 using tersor::index_t;
@@ -144,8 +144,6 @@ void check_decode(const conformance::test_case& c) {
   CHECK(conformance::mismatches(value_words, c.output_integers("v_body")) == 0);
 }
 
-}  // namespace
-
 TEST_CASE("conformance: kv_kivi") {
   conformance::for_each_case(kivi, [](const conformance::test_case& c) {
     if (c.has_input("q"))
@@ -154,3 +152,5 @@ TEST_CASE("conformance: kv_kivi") {
       check_quantizer(c);
   });
 }
+
+}  // namespace kv_kivi_tests

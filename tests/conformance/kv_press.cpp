@@ -13,7 +13,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace kv_press_tests {
 
 namespace kv = tersor::kv;
 using tersor::index_t;
@@ -237,9 +237,9 @@ void check(const conformance::test_case& c, std::set<std::string>& skipped) {
     WARN("skipped: " << name << " (no policy of that name yet)");
 }
 
-}  // namespace
-
 TEST_CASE("conformance: kv_press") {
   std::set<std::string> skipped;
   conformance::for_each_case(press, [&](const conformance::test_case& c) { check(c, skipped); });
 }
+
+}  // namespace kv_press_tests

@@ -4,7 +4,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace kv_snapkv_tests {
 
 namespace kv = tersor::kv;
 using tersor::index_t;
@@ -80,6 +80,6 @@ void check(const conformance::test_case& c) {
   }
 }
 
-}  // namespace
-
 TEST_CASE("conformance: kv_snapkv") { conformance::for_each_case(snapkv, check); }
+
+}  // namespace kv_snapkv_tests

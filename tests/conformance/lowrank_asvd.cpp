@@ -5,7 +5,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace lowrank_asvd_tests {
 
 const conformance::technique asvd{
     "lowrank_asvd",
@@ -90,8 +90,6 @@ void check_search(const conformance::test_case& c) {
   CHECK(std::abs(own.cut - official.cut) <= 1);
 }
 
-}  // namespace
-
 TEST_CASE("conformance: lowrank_asvd") {
   conformance::for_each_case(asvd, [](const conformance::test_case& c) {
     if (c.config().contains("target"))
@@ -100,3 +98,5 @@ TEST_CASE("conformance: lowrank_asvd") {
       check_factors(c);
   });
 }
+
+}  // namespace lowrank_asvd_tests

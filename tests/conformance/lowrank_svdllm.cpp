@@ -5,7 +5,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace lowrank_svdllm_tests {
 
 const conformance::technique svdllm{
     "lowrank_svdllm",
@@ -98,6 +98,6 @@ void check(const conformance::test_case& c) {
   }
 }
 
-}  // namespace
-
 TEST_CASE("conformance: lowrank_svdllm") { conformance::for_each_case(svdllm, check); }
+
+}  // namespace lowrank_svdllm_tests

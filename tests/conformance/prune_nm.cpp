@@ -4,7 +4,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace prune_nm_tests {
 
 using tersor::matrix;
 
@@ -62,8 +62,6 @@ std::vector<std::uint8_t> convolution(const std::vector<float>& w, const std::ve
                                             pattern);
 }
 
-}  // namespace
-
 TEST_CASE("conformance: prune_nm") {
   conformance::for_each_case(nm, [](const conformance::test_case& c) {
     if (c.config().contains("algorithm")) {
@@ -105,3 +103,5 @@ TEST_CASE("conformance: prune_nm") {
     }
   });
 }
+
+}  // namespace prune_nm_tests

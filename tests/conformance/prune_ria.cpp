@@ -4,7 +4,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace prune_ria_tests {
 
 using tersor::matrix;
 
@@ -48,8 +48,6 @@ tersor::calib::statistics with_energies(const std::vector<float>& a) {
 }
 
 bool close(double a, double b) { return std::abs(a - b) <= 1e-5 * std::abs(b); }
-
-}  // namespace
 
 TEST_CASE("conformance: prune_ria") {
   conformance::for_each_case(ria, [](const conformance::test_case& c) {
@@ -95,3 +93,5 @@ TEST_CASE("conformance: prune_ria") {
       CHECK(std::ranges::count(pruned.values(), 0.0F) == c.option<tersor::index_t>("removed_total", 0));
   });
 }
+
+}  // namespace prune_ria_tests

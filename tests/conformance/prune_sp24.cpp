@@ -4,7 +4,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace prune_sp24_tests {
 
 using tersor::matrix;
 
@@ -27,8 +27,6 @@ void check(const conformance::test_case& c, tersor::prune::sp24_layout layout, c
   CHECK(tersor::prune::sp24_decode(back) == w);
 }
 
-}  // namespace
-
 TEST_CASE("conformance: prune_sp24") {
   conformance::for_each_case(sp24, [](const conformance::test_case& c) {
     const auto layout = c.choice<tersor::prune::sp24_layout>(
@@ -44,3 +42,5 @@ TEST_CASE("conformance: prune_sp24") {
     }
   });
 }
+
+}  // namespace prune_sp24_tests

@@ -4,7 +4,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace prune_sparsegpt_tests {
 
 using tersor::matrix;
 
@@ -50,8 +50,6 @@ void check_close(std::span<const float> a, std::span<const float> b, double tole
     CHECK(std::abs(x - y) <= tolerance + tolerance * std::abs(y));
   }
 }
-
-}  // namespace
 
 TEST_CASE("conformance: prune_sparsegpt") {
   conformance::for_each_case(sparsegpt, [](const conformance::test_case& c) {
@@ -109,3 +107,5 @@ TEST_CASE("conformance: prune_sparsegpt") {
     check_close(stored.values(), expected.values(), tolerance);
   });
 }
+
+}  // namespace prune_sparsegpt_tests

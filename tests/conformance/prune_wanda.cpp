@@ -5,7 +5,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace prune_wanda_tests {
 
 using tersor::matrix;
 using tersor::solve::nm_pattern;
@@ -47,8 +47,6 @@ matrix<float> forward(const matrix<float>& x, const matrix<float>& w) {
     }
   return y;
 }
-
-}  // namespace
 
 TEST_CASE("conformance: prune_wanda") {
   conformance::for_each_case(wanda, [](const conformance::test_case& c) {
@@ -96,3 +94,5 @@ TEST_CASE("conformance: prune_wanda") {
       CHECK(zeros(expected) == c.option<tersor::index_t>("removed_total", 0));
   });
 }
+
+}  // namespace prune_wanda_tests

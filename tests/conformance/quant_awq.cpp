@@ -5,7 +5,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace quant_awq_tests {
 
 const conformance::technique awq{
     "quant_awq",
@@ -225,4 +225,4 @@ TEST_CASE("conformance: quant_awq") {
   });
 }
 
-}  // namespace
+}  // namespace quant_awq_tests

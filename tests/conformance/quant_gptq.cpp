@@ -4,7 +4,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace quant_gptq_tests {
 
 const conformance::technique gptq{"quant_gptq",
                                   {"bits", "sym", "groupsize", "actorder", "static_groups", "blocksize",
@@ -24,8 +24,6 @@ tersor::quant::gptq options_of(const conformance::test_case& c) {
           .scale_type = tersor::dtype::f32,
           .compat_one_sided = true};
 }
-
-}  // namespace
 
 TEST_CASE("conformance: quant_gptq") {
   conformance::for_each_case(gptq, [](const conformance::test_case& c) {
@@ -69,3 +67,5 @@ TEST_CASE("conformance: quant_gptq") {
     }
   });
 }
+
+}  // namespace quant_gptq_tests

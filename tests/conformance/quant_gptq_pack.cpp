@@ -4,7 +4,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace quant_gptq_pack_tests {
 
 const conformance::technique gptq_pack{"quant_gptq_pack", {"bits", "group_size", "act_order", "out", "in_"}};
 
@@ -59,4 +59,4 @@ TEST_CASE("conformance: quant_gptq_pack") {
   });
 }
 
-}  // namespace
+}  // namespace quant_gptq_pack_tests

@@ -6,7 +6,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace quant_lqlora_tests {
 
 const conformance::technique lqlora{"quant_lqlora",
                                     {"num_bits", "num_bits_0", "num_bits_1", "block_size_0", "block_size_1",
@@ -116,8 +116,6 @@ void check_allocation(const conformance::test_case& c) {
   CHECK(chosen.cost >= c.scalar("objective") * (1 - 1e-6));
 }
 
-}  // namespace
-
 TEST_CASE("conformance: quant_lqlora") {
   conformance::for_each_case(lqlora, [](const conformance::test_case& c) {
     if (c.has_output("LR")) return check_decomposition(c);
@@ -126,3 +124,5 @@ TEST_CASE("conformance: quant_lqlora") {
     check_levels(c);
   });
 }
+
+}  // namespace quant_lqlora_tests

@@ -4,7 +4,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace quant_nf4_tests {
 
 const conformance::technique nf4{"quant_nf4", {"type", "blocksize", "n"}};
 
@@ -75,6 +75,6 @@ void check(const conformance::test_case& c) {
         1e-6);
 }
 
-}  // namespace
-
 TEST_CASE("conformance: quant_nf4") { conformance::for_each_case(nf4, check); }
+
+}  // namespace quant_nf4_tests

@@ -4,7 +4,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace quant_rtn_tests {
 
 const conformance::technique rtn{"quant_rtn",
                                  {"bits", "sym", "clip_search", "granularity", "norm", "grid", "maxshrink"}};
@@ -30,8 +30,6 @@ tersor::quant::rtn options_of(const conformance::test_case& c) {
   return o;
 }
 
-}  // namespace
-
 TEST_CASE("conformance: quant_rtn") {
   conformance::for_each_case(rtn, [](const conformance::test_case& c) {
     const auto options = options_of(c);
@@ -51,3 +49,5 @@ TEST_CASE("conformance: quant_rtn") {
         CHECK(result.op.grid().scale(r, g) == grids.at(r, g).scale);
   });
 }
+
+}  // namespace quant_rtn_tests

@@ -4,7 +4,7 @@
 
 #include "vectors.hpp"
 
-namespace {
+namespace quant_smoothquant_tests {
 
 const conformance::technique smoothquant{"quant_smoothquant",
                                          {"alpha", "norm", "act_quant", "weight_quant", "dead_channels"}};
@@ -93,4 +93,4 @@ TEST_CASE("conformance: quant_smoothquant") {
   });
 }
 
-}  // namespace
+}  // namespace quant_smoothquant_tests

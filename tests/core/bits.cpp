@@ -4,7 +4,7 @@
 
 #include "catch.hpp"
 
-namespace {
+namespace bits_tests {
 
 using tersor::bit_order;
 using tersor::bit_packing;
@@ -162,4 +162,4 @@ TEST_CASE("packing is usable in constant expressions", "[bits]") {
   STATIC_REQUIRE(word == 0x75316420u);
 }
 
-}  // namespace
+}  // namespace bits_tests

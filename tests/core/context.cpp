@@ -7,7 +7,7 @@
 
 #include <tersor/core/context.hpp>
 
-namespace tersor {
+namespace tersor::context_tests {
 
 TEST_CASE("a context has at least one thread") {
   context ctx;
@@ -41,4 +41,4 @@ TEST_CASE("a cancelled run ends at the next step, after its report") {
   CHECK(reported == 3);
 }
 
-}  // namespace tersor
+}  // namespace tersor::context_tests

@@ -12,7 +12,7 @@ static_assert(tersor::dlpack_like<DLTensor>);
 
 #include <tersor/core/dlpack.hpp>
 
-namespace tersor {
+namespace tersor::dlpack_tests {
 
 namespace {
 
@@ -140,4 +140,4 @@ TEST_CASE("a DLPack tensor that does not fit is an error that says why") {
   }
 }
 
-}  // namespace tersor
+}  // namespace tersor::dlpack_tests

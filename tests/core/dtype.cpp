@@ -8,7 +8,7 @@
 
 #include <tersor/core/dtype.hpp>
 
-namespace tersor {
+namespace tersor::dtype_tests {
 
 TEST_CASE("the table of dtypes is in the order of the enumerators, without repetition") {
   std::set<std::string_view> names;
@@ -71,4 +71,4 @@ TEST_CASE("the floating-point types are dispatched, others are errors with their
   }
 }
 
-}  // namespace tersor
+}  // namespace tersor::dtype_tests

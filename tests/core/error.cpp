@@ -7,6 +7,8 @@
 
 #include <tersor/core/error.hpp>
 
+namespace error_tests {
+
 using namespace tersor;
 
 TEST_CASE("an error names argument, value and expectation") {
@@ -42,3 +44,5 @@ TEST_CASE("texts of values round-trip") {
   CHECK(std::stod(to_text(std::numeric_limits<double>::lowest())) == std::numeric_limits<double>::lowest());
   CHECK(concat("[", 1, ", ", std::string("b"), "]") == "[1, b]");
 }
+
+}  // namespace error_tests

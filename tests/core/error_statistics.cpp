@@ -5,7 +5,7 @@
 
 #include "catch.hpp"
 
-namespace {
+namespace error_statistics_tests {
 
 using tersor::error_statistics;
 using tersor::index_t;
@@ -92,4 +92,4 @@ TEST_CASE("bad input is named", "[error_statistics]") {
   }
 }
 
-}  // namespace
+}  // namespace error_statistics_tests

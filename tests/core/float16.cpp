@@ -10,7 +10,7 @@
 
 #include <tersor/core/float16.hpp>
 
-namespace tersor {
+namespace tersor::float16_tests {
 namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
@@ -134,4 +134,4 @@ TEST_CASE("a NaN whose payload is in the dropped bits stays a NaN") {
   }
 }
 
-}  // namespace tersor
+}  // namespace tersor::float16_tests

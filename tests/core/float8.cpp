@@ -13,7 +13,7 @@
 #include <tersor/core/float8.hpp>
 
 namespace tersor {
-namespace {
+namespace float8_tests {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr auto saturate = float_overflow::saturate, ieee = float_overflow::ieee;
@@ -152,5 +152,5 @@ TEST_CASE("float8: e8m0 rounds down to powers of two") {
   CHECK(std::isnan(static_cast<float>(f8_e8m0::from_bits(0xff))));
 }
 
-}  // namespace
+}  // namespace float8_tests
 }  // namespace tersor

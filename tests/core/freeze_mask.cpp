@@ -5,7 +5,7 @@
 #include "catch.hpp"
 
 namespace tersor {
-namespace {
+namespace freeze_mask_tests {
 
 matrix<int> numbered(index_t rows, index_t cols) {
   matrix<int> x(rows, cols);
@@ -100,5 +100,5 @@ TEST_CASE("freeze_mask: errors") {
   CHECK_THROWS_AS(m.scatter(matrix<int>(3, 4), other), tersor::error);
 }
 
-}  // namespace
+}  // namespace freeze_mask_tests
 }  // namespace tersor

@@ -6,6 +6,8 @@
 
 #include "catch.hpp"
 
+namespace ggml_type_tests {
+
 using tersor::find_ggml_type;
 using tersor::ggml_type;
 
@@ -37,3 +39,5 @@ TEST_CASE("ggml types: bits per value", "[core][gguf]") {
   CHECK(bits(ggml_type::nvfp4) == 4.5);
   CHECK(bits(ggml_type::q1_0) == 1.125);
 }
+
+}  // namespace ggml_type_tests

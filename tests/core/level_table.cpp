@@ -6,7 +6,7 @@
 #include "catch.hpp"
 
 namespace tersor {
-namespace {
+namespace level_table_tests {
 
 TEST_CASE("level_table: the nearest level, halves go down") {
   const level_table t({3, -1, 0, 1});  // codes in any order
@@ -93,5 +93,5 @@ TEST_CASE("level_table: the dynamic code") {
   CHECK(u[255] == 1);
 }
 
-}  // namespace
+}  // namespace level_table_tests
 }  // namespace tersor

@@ -11,7 +11,7 @@
 #include <tersor/core/float16.hpp>
 #include <tersor/core/matrix.hpp>
 
-namespace tersor {
+namespace tersor::matrix_tests {
 namespace {
 
 matrix<float> numbered(index_t rows, index_t cols) {
@@ -111,4 +111,4 @@ TEST_CASE("a wrong shape is an error that names both") {
   CHECK(message([&] { require_shape(m.view(), 4, 3, "scale"); }) == "scale = 3 x 4: expected 4 x 3");
 }
 
-}  // namespace tersor
+}  // namespace tersor::matrix_tests

@@ -6,6 +6,8 @@
 
 #include "catch.hpp"
 
+namespace nearest_tests {
+
 using namespace tersor;
 
 TEST_CASE("edit distance: closed form") {
@@ -50,3 +52,5 @@ TEST_CASE("nearest name: closest, first of equals, nothing if far") {
   CHECK(suggestion("wandb", names) == " (did you mean \"wanda\"?)");
   CHECK(suggestion("lm_head.weight", names).empty());
 }
+
+}  // namespace nearest_tests

@@ -5,7 +5,7 @@
 #include "catch.hpp"
 
 namespace tersor {
-namespace {
+namespace options_tests {
 
 enum class color { red, green };
 constexpr auto option_names(color) {
@@ -74,5 +74,5 @@ TEST_CASE("options: the table has a row for each field") {
   CHECK(rows[3].range == "red|green");
 }
 
-}  // namespace
+}  // namespace options_tests
 }  // namespace tersor

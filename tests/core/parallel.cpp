@@ -11,7 +11,7 @@
 
 #include <tersor/core/parallel.hpp>
 
-namespace tersor {
+namespace tersor::parallel_tests {
 namespace {
 
 context with_threads(int threads) {
@@ -131,4 +131,4 @@ TEST_CASE("an inner loop runs in order on the thread of its outer task") {
   CHECK(runs == 400);
 }
 
-}  // namespace tersor
+}  // namespace tersor::parallel_tests

@@ -9,7 +9,7 @@
 
 #include "catch.hpp"
 
-namespace {
+namespace random_tests {
 
 using tersor::random_generator;
 
@@ -106,4 +106,4 @@ TEST_CASE("shuffling permutes, evenly", "[random]") {
   g.shuffle(std::span(none));
 }
 
-}  // namespace
+}  // namespace random_tests

@@ -10,7 +10,7 @@
 #include <tersor/core/matrix.hpp>
 
 namespace tersor {
-namespace {
+namespace real_array_tests {
 
 TEST_CASE("real_array: stores in each type, reads back rounded") {
   const float values[] = {0.0F, 1.0F, -2.5F, 0.1F, 60000.0F, 1e-4F};
@@ -112,5 +112,5 @@ TEST_CASE("real_array: foreign memory is read in place and kept alive, or copied
   CHECK_THROWS_AS(real_array(dtype::f32, std::as_bytes(std::span(x)).first(6), nullptr), error);
 }
 
-}  // namespace
+}  // namespace real_array_tests
 }  // namespace tersor

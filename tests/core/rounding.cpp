@@ -6,6 +6,8 @@
 
 #include "catch.hpp"
 
+namespace rounding_tests {
+
 TEST_CASE("rounding: half to even, as nearbyint") {
   for (float x = -40.0F; x <= 40.0F; x += 0.125F) CHECK(tersor::round_half_even(x) == std::nearbyint(x));
   for (const float x : {4194303.5F, 4194304.5F, 4194305.5F, 8388607.5F, 8388609.0F, 1e20F, 0x1p-140F})
@@ -17,3 +19,5 @@ TEST_CASE("rounding: half to even, as nearbyint") {
   CHECK(std::isnan(tersor::round_half_even(std::numeric_limits<float>::quiet_NaN())));
   CHECK(std::isinf(tersor::round_half_even(std::numeric_limits<float>::infinity())));
 }
+
+}  // namespace rounding_tests

@@ -7,7 +7,7 @@
 #include <tersor/core/random.hpp>
 
 namespace tersor {
-namespace {
+namespace trits_tests {
 
 TEST_CASE("trits: by hand, the first digit foremost") {
   const std::uint8_t zeros[5] = {0, 0, 0, 0, 0}, ones[5] = {1, 1, 1, 1, 1}, twos[5] = {2, 2, 2, 2, 2};
@@ -58,5 +58,5 @@ TEST_CASE("trits: streams of every length, read from every place") {
   CHECK_THROWS_AS(pack_trit_stream(wrong), error);
 }
 
-}  // namespace
+}  // namespace trits_tests
 }  // namespace tersor

@@ -33,7 +33,7 @@ struct tersor::view_traits<my::reversed_tensor> {
   }
 };
 
-namespace tersor {
+namespace tersor::view_tests {
 namespace {
 
 template <class M>
@@ -191,4 +191,4 @@ TEST_CASE("contiguous means row-major without gaps") {
   CHECK_FALSE(as_view(x, {2, 6}, {-6, 1}).is_contiguous());
 }
 
-}  // namespace tersor
+}  // namespace tersor::view_tests

@@ -21,7 +21,7 @@
 
 #include <tersor/core/xtensor.hpp>
 
-namespace tersor {
+namespace tersor::xtensor_tests {
 
 namespace {
 
@@ -157,4 +157,4 @@ TEST_CASE("results go back to xtensor") {
   CHECK(to_xtensor(matrix<float>(0, 4)).size() == 0);
 }
 
-}  // namespace tersor
+}  // namespace tersor::xtensor_tests

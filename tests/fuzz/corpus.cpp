@@ -13,7 +13,7 @@
 #include "io/temporary_folder.hpp"
 
 namespace tersor {
-namespace {
+namespace corpus_tests {
 
 const std::map<std::string, void (*)(std::string_view)> targets{
     {"safetensors", fuzz::safetensors}, {"gguf", fuzz::gguf}, {"tokenizer", fuzz::tokenizer},
@@ -67,5 +67,5 @@ TEST_CASE("corpus: cut and changed files are read or refused") {
     }
 }
 
-}  // namespace
+}  // namespace corpus_tests
 }  // namespace tersor

@@ -7,7 +7,7 @@
 #include <tersor/grad/product.hpp>
 
 namespace tersor {
-namespace {
+namespace attention_tests {
 
 using namespace tersor_test;
 using grad::attention_shape;
@@ -152,5 +152,5 @@ TEST_CASE("attention: errors") {
   CHECK(rotary(six, table, 3).rows() == 6);
 }
 
-}  // namespace
+}  // namespace attention_tests
 }  // namespace tersor

@@ -7,7 +7,7 @@
 #include <tersor/grad/product.hpp>
 
 namespace tersor {
-namespace {
+namespace checkpoint_tests {
 
 using namespace tersor_test;
 using grad::parameter;
@@ -165,5 +165,5 @@ TEST_CASE("checkpoint: a variable of the tape around it is an error, in the forw
         }).starts_with("checkpoint: result = of another tape"));
 }
 
-}  // namespace
+}  // namespace checkpoint_tests
 }  // namespace tersor

@@ -7,7 +7,7 @@
 #include <tersor/grad/product.hpp>
 
 namespace tersor {
-namespace {
+namespace cross_entropy_tests {
 
 using namespace tersor_test;
 using grad::ignored_target;
@@ -130,5 +130,5 @@ TEST_CASE("cross_entropy: errors") {
         "linear_cross_entropy: shapes = 2 x 3 and 5 x 4: expected equal numbers of columns");
 }
 
-}  // namespace
+}  // namespace cross_entropy_tests
 }  // namespace tersor

@@ -5,7 +5,7 @@
 #include "catch.hpp"
 
 namespace tersor {
-namespace {
+namespace dual_tests {
 
 using grad::dual;
 namespace detail = grad::detail;
@@ -61,5 +61,5 @@ TEST_CASE("dual: the scalars of a tape") {
   STATIC_REQUIRE(std::is_same_v<grad::real_of<dual<float>>, float>);
 }
 
-}  // namespace
+}  // namespace dual_tests
 }  // namespace tersor

@@ -5,7 +5,7 @@
 #include "grad/differences.hpp"
 
 namespace tersor {
-namespace {
+namespace elementwise_tests {
 
 using namespace tersor_test;
 using grad::tape;
@@ -179,5 +179,5 @@ TEST_CASE("elementwise: errors name the operation and the shapes") {
         "add: variable = empty: expected one made by a tape");
 }
 
-}  // namespace
+}  // namespace elementwise_tests
 }  // namespace tersor

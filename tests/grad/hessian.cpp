@@ -9,7 +9,7 @@
 #include <tersor/grad/product.hpp>
 
 namespace tersor {
-namespace {
+namespace hessian_tests {
 
 using namespace tersor_test;
 
@@ -97,5 +97,5 @@ TEST_CASE("hessian: a tensor that the loss does not depend on, and shapes that d
         }) == "direction[1] = 2 x 2: expected 3 x 1");
 }
 
-}  // namespace
+}  // namespace hessian_tests
 }  // namespace tersor

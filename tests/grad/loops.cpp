@@ -5,7 +5,7 @@
 #include "grad/differences.hpp"
 
 namespace tersor {
-namespace {
+namespace loops_tests {
 
 using namespace tersor_test;
 using grad::dual;
@@ -88,5 +88,5 @@ TEST_CASE("loops: a deep product with a small result is cut, with the same bits 
   for (index_t i = 0; i < whole.size(); ++i) CHECK(std::abs(one.data()[i] - whole.data()[i]) < 1e-3F);
 }
 
-}  // namespace
+}  // namespace loops_tests
 }  // namespace tersor

@@ -5,7 +5,7 @@
 #include "catch.hpp"
 
 namespace tersor {
-namespace {
+namespace memory_tests {
 
 using grad::buffer;
 using grad::memory_pool;
@@ -73,5 +73,5 @@ TEST_CASE("memory: a shared buffer goes with the last that refers to it") {
   CHECK(pool->current() == 0);
 }
 
-}  // namespace
+}  // namespace memory_tests
 }  // namespace tersor

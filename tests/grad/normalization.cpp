@@ -5,7 +5,7 @@
 #include "grad/differences.hpp"
 
 namespace tersor {
-namespace {
+namespace normalization_tests {
 
 using namespace tersor_test;
 using grad::tape;
@@ -94,5 +94,5 @@ TEST_CASE("normalization: errors") {
         "log_softmax: shapes = 2 x 0: expected one column at least");
 }
 
-}  // namespace
+}  // namespace normalization_tests
 }  // namespace tersor

@@ -8,7 +8,7 @@
 #include <tersor/grad/product.hpp>
 
 namespace tersor {
-namespace {
+namespace optimizer_tests {
 
 using namespace tersor_test;
 using grad::adamw;
@@ -444,5 +444,5 @@ TEST_CASE("optimizer: errors") {
   CHECK(message_of([&] { packed.step(); }) == "p: shape of first moment = 2 x 2: expected 1 x 2");
 }
 
-}  // namespace
+}  // namespace optimizer_tests
 }  // namespace tersor

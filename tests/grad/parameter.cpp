@@ -5,7 +5,7 @@
 #include "grad/differences.hpp"
 
 namespace tersor {
-namespace {
+namespace parameter_tests {
 
 using namespace tersor_test;
 using grad::parameter;
@@ -69,5 +69,5 @@ TEST_CASE("parameter: errors") {
         "gradient of weight = none: expected a backward pass before");
 }
 
-}  // namespace
+}  // namespace parameter_tests
 }  // namespace tersor

@@ -9,7 +9,7 @@
 #include <tersor/op/low_rank.hpp>
 
 namespace tersor {
-namespace {
+namespace product_tests {
 
 using namespace tersor_test;
 using grad::parameter;
@@ -168,5 +168,5 @@ TEST_CASE("product: errors") {
   CHECK(message_of([&] { t.backward(y); }) == "gradient of input 0 = 3 x 2: expected 2 x 3");
 }
 
-}  // namespace
+}  // namespace product_tests
 }  // namespace tersor

@@ -12,7 +12,7 @@
 #include <tersor/grad/product.hpp>
 
 namespace tersor {
-namespace {
+namespace saved_tensor_tests {
 
 using namespace tersor_test;
 using grad::encoded_tensor;
@@ -176,5 +176,5 @@ TEST_CASE("saved_tensor: a codec that cannot be saved says so") {
   CHECK_THROWS_AS(codec.restore({}, 1, 1, {"adamw", "first moment"}), tersor::error);
 }
 
-}  // namespace
+}  // namespace saved_tensor_tests
 }  // namespace tersor

@@ -5,7 +5,7 @@
 #include "grad/differences.hpp"
 
 namespace tersor {
-namespace {
+namespace schedule_tests {
 
 using namespace tersor_test;
 using grad::decay_form;
@@ -55,5 +55,5 @@ TEST_CASE("schedule: errors and options") {
   CHECK(s.form == decay_form::cosine);
 }
 
-}  // namespace
+}  // namespace schedule_tests
 }  // namespace tersor

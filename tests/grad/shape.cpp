@@ -5,7 +5,7 @@
 #include "grad/differences.hpp"
 
 namespace tersor {
-namespace {
+namespace shape_tests {
 
 using namespace tersor_test;
 using grad::tape;
@@ -140,5 +140,5 @@ TEST_CASE("shape: errors") {
         }).starts_with("max_of_rows: shapes = 3 x 0"));
 }
 
-}  // namespace
+}  // namespace shape_tests
 }  // namespace tersor

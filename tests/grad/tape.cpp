@@ -7,7 +7,7 @@
 #include <tersor/grad/product.hpp>
 
 namespace tersor {
-namespace {
+namespace tape_tests {
 
 using namespace tersor_test;
 using grad::backward_pass;
@@ -214,5 +214,5 @@ TEST_CASE("tape: a loss that is not finite is named") {
         "loss[0, 0] = nan: expected a finite number");
 }
 
-}  // namespace
+}  // namespace tape_tests
 }  // namespace tersor

@@ -10,7 +10,7 @@
 #include <tersor/grad/schedule.hpp>
 
 namespace tersor {
-namespace {
+namespace transformer_tests {
 
 using namespace tersor_test;
 using grad::parameter;
@@ -183,5 +183,5 @@ TEST_CASE(
   for (const auto* p : model.parameters()) CHECK(p->has_gradient() == !p->frozen.all());
 }
 
-}  // namespace
+}  // namespace transformer_tests
 }  // namespace tersor

@@ -5,7 +5,7 @@
 #include "io/layouts.hpp"
 
 namespace tersor {
-namespace {
+namespace awq_checkpoint_tests {
 
 using test::change_settings;
 using test::error_of;
@@ -80,5 +80,5 @@ TEST_CASE("awq_checkpoint: what the layout cannot hold is refused by name") {
   CHECK(holds(mixed, {"b: group_size", "16", "32", "compressed-tensors"}));
 }
 
-}  // namespace
+}  // namespace awq_checkpoint_tests
 }  // namespace tersor

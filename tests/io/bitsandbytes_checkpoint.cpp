@@ -7,7 +7,7 @@
 #include "io/layouts.hpp"
 
 namespace tersor {
-namespace {
+namespace bitsandbytes_checkpoint_tests {
 
 using test::change_settings;
 using test::error_of;
@@ -121,5 +121,5 @@ TEST_CASE("bitsandbytes_checkpoint: what the layout cannot hold is refused by na
   CHECK(holds(mixed, {"b: form", "128", "as of a"}));
 }
 
-}  // namespace
+}  // namespace bitsandbytes_checkpoint_tests
 }  // namespace tersor

@@ -7,6 +7,8 @@
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"
 
+namespace byte_pairs_tests {
+
 using namespace tersor;
 using namespace tersor::io;
 using tersor::test::error_of;
@@ -92,3 +94,5 @@ TEST_CASE("byte pairs: tokens are merged like bytes") {
   pairs.merge_tokens(std::vector<int>{7, 8, 7, 8, 7}, ids);
   CHECK(ids == std::vector<int>{1, 10, 7});
 }
+
+}  // namespace byte_pairs_tests

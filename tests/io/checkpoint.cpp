@@ -8,6 +8,8 @@
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"
 
+namespace checkpoint_tests {
+
 using namespace tersor;
 using namespace tersor::io;
 using tersor::test::error_of;
@@ -128,3 +130,5 @@ TEST_CASE("checkpoint: the embedded language model") {
   CHECK(bytes == model.data_bytes());
   CHECK(model.file_bytes() == 11547040);
 }
+
+}  // namespace checkpoint_tests

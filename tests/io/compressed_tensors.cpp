@@ -5,7 +5,7 @@
 #include "io/layouts.hpp"
 
 namespace tersor {
-namespace {
+namespace compressed_tensors_tests {
 
 using test::bytes_of;
 using test::change_settings;
@@ -323,5 +323,5 @@ TEST_CASE("compressed_tensors: what the layout cannot hold is refused by name") 
               {"a.b", "codebook"}));
 }
 
-}  // namespace
+}  // namespace compressed_tensors_tests
 }  // namespace tersor

@@ -7,7 +7,7 @@
 #include "io/layouts.hpp"
 
 namespace tersor {
-namespace {
+namespace convert_tests {
 
 using test::error_of;
 using test::holds;
@@ -165,5 +165,5 @@ TEST_CASE("convert: an interrupted run goes on to the same files") {
   }
 }
 
-}  // namespace
+}  // namespace convert_tests
 }  // namespace tersor

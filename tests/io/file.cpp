@@ -5,6 +5,8 @@
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"
 
+namespace file_tests {
+
 using namespace tersor;
 using namespace tersor::io;
 using tersor::test::error_of;
@@ -79,3 +81,5 @@ TEST_CASE("mapped file: released pages are read again") {
     CHECK(std::ranges::equal(file.bytes(), std::as_bytes(std::span(text))));
   }
 }
+
+}  // namespace file_tests

@@ -5,6 +5,8 @@
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"
 
+namespace gguf_tests {
+
 using namespace tersor;
 using namespace tersor::io;
 using tersor::test::error_of;
@@ -232,3 +234,5 @@ TEST_CASE("gguf reader: a million strings") {
   REQUIRE(words.size() == 1000000);
   CHECK(words.back() == "999999");
 }
+
+}  // namespace gguf_tests

@@ -5,6 +5,8 @@
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"
 
+namespace gguf_tokenizer_tests {
+
 using namespace tersor;
 using namespace tersor::io;
 using tersor::test::error_of;
@@ -186,3 +188,5 @@ TEST_CASE("gguf tokenizer: what is wrong is named") {
   CHECK(holds(error_of([&] { set_tokenizer(out, embedded(), 4000, 0, 0, "json"); }),
               {"json: tokens", "4096", "4000"}));
 }
+
+}  // namespace gguf_tokenizer_tests

@@ -5,6 +5,8 @@
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"
 
+namespace gguf_writer_tests {
+
 using namespace tersor;
 using namespace tersor::io;
 using tersor::test::error_of;
@@ -136,3 +138,5 @@ TEST_CASE("gguf writer: what is wrong is named, and nothing is left") {
               {"t", "35 bytes", "36", "Q4_0"}));
   CHECK(folder.count() == 0);
 }
+
+}  // namespace gguf_writer_tests

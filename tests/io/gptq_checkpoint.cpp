@@ -5,7 +5,7 @@
 #include "io/layouts.hpp"
 
 namespace tersor {
-namespace {
+namespace gptq_checkpoint_tests {
 
 using test::change_settings;
 using test::error_of;
@@ -131,5 +131,5 @@ TEST_CASE("gptq_checkpoint: what the layout cannot hold is refused by name") {
   CHECK(stored(round_trip(v2, unsigned_grid)) == stored(unsigned_grid));
 }
 
-}  // namespace
+}  // namespace gptq_checkpoint_tests
 }  // namespace tersor

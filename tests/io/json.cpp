@@ -5,6 +5,8 @@
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"
 
+namespace json_tests {
+
 using namespace tersor;
 using namespace tersor::io;
 using tersor::test::error_of;
@@ -82,3 +84,5 @@ TEST_CASE("json: quoted text") {
   CHECK(quoted("", "x") == "\"\"");
   CHECK(holds(error_of([] { quoted("a\xff", "name"); }), {"name", "UTF-8"}));
 }
+
+}  // namespace json_tests

@@ -5,6 +5,8 @@
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"
 
+namespace output_folder_tests {
+
 using namespace tersor;
 using namespace tersor::io;
 using tersor::test::error_of;
@@ -99,3 +101,5 @@ TEST_CASE("output folder: a kept one is taken up again until it is committed") {
   CHECK(folder.count() == 1);
   CHECK(holds(error_of([&] { output_folder(folder / "out", false, true); }), {"out", "exists"}));
 }
+
+}  // namespace output_folder_tests

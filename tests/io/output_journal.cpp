@@ -6,7 +6,7 @@
 #include "io/temporary_folder.hpp"
 
 namespace tersor {
-namespace {
+namespace output_journal_tests {
 
 using test::error_of;
 using test::holds;
@@ -45,5 +45,5 @@ TEST_CASE("output_journal: other settings and broken lines are refused by name")
   CHECK(holds(error_of([&] { io::output_journal(path, {{"to", "gptq"}}); }), {"journal"}));
 }
 
-}  // namespace
+}  // namespace output_journal_tests
 }  // namespace tersor

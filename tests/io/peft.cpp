@@ -7,7 +7,7 @@
 #include "../adapters/contract_checks.hpp"
 #include "temporary_folder.hpp"
 
-namespace {
+namespace peft_tests {
 
 namespace adapters = tersor::adapters;
 using namespace tersor::io;
@@ -263,4 +263,4 @@ TEST_CASE("peft: errors name the key and what is nearest", "[peft]") {
   CHECK(holds(error_of([&] { read_peft(folder / "broken", base); }), {"[0, 0]", "finite"}));
 }
 
-}  // namespace
+}  // namespace peft_tests

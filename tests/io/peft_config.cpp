@@ -5,7 +5,7 @@
 #include "../catch.hpp"
 #include "temporary_folder.hpp"
 
-namespace {
+namespace peft_config_tests {
 
 using tersor::index_t;
 using tersor::io::json;
@@ -118,4 +118,4 @@ TEST_CASE("peft config: errors name the field and what is nearest", "[peft_confi
   CHECK(holds(error_of([] { with({{"bias", 3}}).bias(); }), {"bias", "a string"}));
 }
 
-}  // namespace
+}  // namespace peft_config_tests

@@ -6,7 +6,7 @@
 #include "../catch.hpp"
 #include "temporary_folder.hpp"
 
-namespace {
+namespace peft_methods_tests {
 
 namespace adapters = tersor::adapters;
 using namespace tersor::io;
@@ -143,4 +143,4 @@ TEST_CASE("peft methods: errors", "[peft_methods]") {
   CHECK_THROWS_AS(make_peft_embedding(peft_config(json{{"peft_type", "IA3"}}), m), tersor::error);
 }
 
-}  // namespace
+}  // namespace peft_methods_tests

@@ -7,6 +7,8 @@
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"
 
+namespace pre_tokenizer_tests {
+
 using namespace tersor;
 using namespace tersor::io;
 using tersor::test::error_of;
@@ -96,3 +98,5 @@ TEST_CASE("pre-tokenizer: what it does not read is refused by name") {
   removed.replace(removed.find("Isolated"), 8, "Removed");
   CHECK(holds(refusal(sequence(removed)), {"file[0]", "behavior", "Removed"}));
 }
+
+}  // namespace pre_tokenizer_tests

@@ -6,6 +6,8 @@
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"
 
+namespace safetensors_tests {
+
 using namespace tersor;
 using namespace tersor::io;
 using tersor::test::error_of;
@@ -297,3 +299,5 @@ TEST_CASE("safetensors reader: names, ranks, nearest name") {
   CHECK(holds(error_of([&] { file.read_matrix<float>("conv"); }), {"conv", "[1, 2, 3]", "rank 2"}));
   CHECK(holds(error_of([&] { file.read_vector<float>("conv"); }), {"conv", "rank 1"}));
 }
+
+}  // namespace safetensors_tests

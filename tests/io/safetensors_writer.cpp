@@ -12,6 +12,8 @@
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"
 
+namespace safetensors_writer_tests {
+
 using namespace tersor;
 using namespace tersor::io;
 using tersor::test::error_of;
@@ -202,3 +204,5 @@ TEST_CASE("safetensors: random files come back bit for bit") {
     }
   }
 }
+
+}  // namespace safetensors_writer_tests

@@ -7,7 +7,7 @@
 #include "io/temporary_folder.hpp"
 
 namespace tersor {
-namespace {
+namespace sharded_writer_tests {
 
 using test::error_of;
 using test::holds;
@@ -125,5 +125,5 @@ TEST_CASE("sharded_writer: wrong sizes, names that are there twice and lost file
   CHECK(holds(error_of([&] { broken.restore({io::json{{1, 2}}}, "journal"); }), {"journal"}));
 }
 
-}  // namespace
+}  // namespace sharded_writer_tests
 }  // namespace tersor

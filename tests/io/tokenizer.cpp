@@ -7,6 +7,8 @@
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"
 
+namespace tokenizer_tests {
+
 using namespace tersor;
 using namespace tersor::io;
 using tersor::test::error_of;
@@ -312,3 +314,5 @@ TEST_CASE("tokenizer: files it does not read are refused by name") {
     CHECK(holds(error_of([] { tokenizer("/nowhere"); }), {"/nowhere"}));
   }
 }
+
+}  // namespace tokenizer_tests

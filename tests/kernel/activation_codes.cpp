@@ -8,7 +8,7 @@
 #include <tersor/core/random.hpp>
 
 namespace tersor {
-namespace {
+namespace activation_codes_tests {
 
 using kernel::target;
 using test::targets;
@@ -79,5 +79,5 @@ TEST_CASE("activation_codes: runs that follow each other are quantized each by i
   }
 }
 
-}  // namespace
+}  // namespace activation_codes_tests
 }  // namespace tersor

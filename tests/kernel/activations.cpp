@@ -8,7 +8,7 @@
 #include <tersor/core/random.hpp>
 
 namespace tersor {
-namespace {
+namespace activations_tests {
 
 using kernel::target;
 using test::targets;
@@ -117,5 +117,5 @@ TEST_CASE("activations: RMSNorm") {
     }
 }
 
-}  // namespace
+}  // namespace activations_tests
 }  // namespace tersor

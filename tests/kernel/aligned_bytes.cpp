@@ -5,7 +5,7 @@
 #include "catch.hpp"
 
 namespace tersor {
-namespace {
+namespace aligned_bytes_tests {
 
 TEST_CASE("aligned_bytes: zeros at a cache line or a large page, shared by copies") {
   for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{1000}, std::size_t{3} << 20}) {
@@ -20,5 +20,5 @@ TEST_CASE("aligned_bytes: zeros at a cache line or a large page, shared by copie
   CHECK(kernel::aligned_bytes().size() == 0);
 }
 
-}  // namespace
+}  // namespace aligned_bytes_tests
 }  // namespace tersor

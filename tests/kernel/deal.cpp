@@ -9,7 +9,7 @@
 #include <tersor/core/random.hpp>
 
 namespace tersor {
-namespace {
+namespace deal_tests {
 
 using kernel::deal;
 using lengths = std::array<std::uint32_t, 16>;
@@ -71,5 +71,5 @@ TEST_CASE("deal: random rows end within a tenth of each other") {
   }
 }
 
-}  // namespace
+}  // namespace deal_tests
 }  // namespace tersor

@@ -18,7 +18,7 @@
 #include "kernel/targets.hpp"
 
 namespace tersor {
-namespace {
+namespace guard_pages_tests {
 
 using namespace kernel;
 using test::guarded;
@@ -204,5 +204,5 @@ TEST_CASE("row_products: nothing behind rows, grids and vectors is touched") {
     }
 }
 
-}  // namespace
+}  // namespace guard_pages_tests
 }  // namespace tersor

@@ -13,7 +13,7 @@
 #include <tersor/core/random.hpp>
 
 namespace tersor {
-namespace {
+namespace outlier_tile_tests {
 
 using kernel::outlier_tile;
 using test::targets;
@@ -125,5 +125,5 @@ TEST_CASE("outlier_tile: every size of tables, ranges of sums, several vectors")
     }
 }
 
-}  // namespace
+}  // namespace outlier_tile_tests
 }  // namespace tersor

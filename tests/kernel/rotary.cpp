@@ -8,7 +8,7 @@
 #include <tersor/core/random.hpp>
 
 namespace tersor {
-namespace {
+namespace rotary_tests {
 
 using kernel::rotary;
 using kernel::rotary_pairing;
@@ -157,5 +157,5 @@ TEST_CASE("rotary: errors") {
   CHECK_THROWS_AS(r.apply(x.view(), 1, std::span<const int>(positions)), error);
 }
 
-}  // namespace
+}  // namespace rotary_tests
 }  // namespace tersor

@@ -14,7 +14,7 @@
 #include <tersor/core/random.hpp>
 
 namespace tersor {
-namespace {
+namespace row_products_tests {
 
 using kernel::code_rows;
 using kernel::real_rows;
@@ -276,5 +276,5 @@ TEST_CASE("row_products: no rows, no vectors") {
   }
 }
 
-}  // namespace
+}  // namespace row_products_tests
 }  // namespace tersor

@@ -14,7 +14,7 @@
 #include <tersor/core/random.hpp>
 
 namespace tersor {
-namespace {
+namespace row_products_fixed_tests {
 
 using test::targets;
 
@@ -153,5 +153,5 @@ TEST_CASE("row_products: what is not finite does not look finite") {
     }
 }
 
-}  // namespace
+}  // namespace row_products_fixed_tests
 }  // namespace tersor

@@ -5,7 +5,7 @@
 #include "catch.hpp"
 
 namespace tersor {
-namespace {
+namespace target_tests {
 
 struct triple {
   TERSOR_ALWAYS_INLINE static int run(int x) { return 3 * x; }
@@ -18,5 +18,5 @@ TEST_CASE("target: the best one is supported, and every supported one runs the s
     if (kernel::is_supported(t)) CHECK(kernel::run<triple>(t, 14) == 42);
 }
 
-}  // namespace
+}  // namespace target_tests
 }  // namespace tersor

@@ -7,7 +7,7 @@
 #include <tersor/core/random.hpp>
 
 namespace tersor {
-namespace {
+namespace tile_format_tests {
 
 using kernel::tile_format;
 
@@ -60,5 +60,5 @@ TEST_CASE("tile_format: sizes") {
   CHECK(f.segments() == 1 + 3 + 1);
 }
 
-}  // namespace
+}  // namespace tile_format_tests
 }  // namespace tersor

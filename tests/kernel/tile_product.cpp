@@ -9,7 +9,7 @@
 #include "kernel/targets.hpp"
 
 namespace tersor {
-namespace {
+namespace tile_product_tests {
 
 using namespace kernel;
 using test::guarded;
@@ -118,5 +118,5 @@ TEST_CASE("tile_product: nothing behind an operand is touched") {
           }
 }
 
-}  // namespace
+}  // namespace tile_product_tests
 }  // namespace tersor

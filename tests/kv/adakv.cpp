@@ -6,7 +6,7 @@
 
 #include "policies.hpp"
 
-namespace {
+namespace adakv_tests {
 
 using namespace tersor_test;
 
@@ -113,4 +113,4 @@ TEST_CASE("adakv: errors") {
   CHECK(holds(error_of([&] { kv::adaptive_budgets(nan, 1, 0); }), {"head 0", "NaN"}));
 }
 
-}  // namespace
+}  // namespace adakv_tests

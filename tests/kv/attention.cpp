@@ -5,7 +5,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace attention_tests {
 
 using namespace tersor_test;
 using tersor::dtype;
@@ -128,4 +128,4 @@ TEST_CASE("attention: by hand") {
   CHECK_THROWS_AS(kv::attend({{&none}, {&none}}, 0, q.view(), out.view()), tersor::error);
 }
 
-}  // namespace
+}  // namespace attention_tests

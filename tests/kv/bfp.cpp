@@ -5,7 +5,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace bfp_tests {
 
 using namespace tersor_test;
 using kv::side;
@@ -156,4 +156,4 @@ TEST_CASE("bfp: errors", "[bfp]") {
   CHECK_THROWS_AS(kv::bfp{.block = 0}.validate(), tersor::error);
 }
 
-}  // namespace
+}  // namespace bfp_tests

@@ -5,7 +5,7 @@
 
 #include "policies.hpp"
 
-namespace {
+namespace budget_tests {
 
 using namespace tersor_test;
 
@@ -81,4 +81,4 @@ TEST_CASE("budget: nothing removed is the identity, whatever the scores") {
   CHECK(cache.bits_per_element() == 32);
 }
 
-}  // namespace
+}  // namespace budget_tests

@@ -10,7 +10,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace cache_tests {
 
 using namespace tersor_test;
 using kv::key_position;
@@ -397,4 +397,4 @@ TEST_CASE("cache: attention over stored forms is attention over what they decode
     }
 }
 
-}  // namespace
+}  // namespace cache_tests

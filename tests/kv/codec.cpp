@@ -6,7 +6,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace codec_tests {
 
 using namespace tersor_test;
 
@@ -43,4 +43,4 @@ TEST_CASE("codec: behind one type, as it is") {
   CHECK_THROWS_AS(kv::any_codec(kv::kivi{.bits = 9}), tersor::error);
 }
 
-}  // namespace
+}  // namespace codec_tests

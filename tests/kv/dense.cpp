@@ -5,7 +5,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace dense_tests {
 
 using namespace tersor_test;
 using kv::element_type;
@@ -44,4 +44,4 @@ TEST_CASE("dense: relative error of FP8 is within half a unit", "[dense]") {
   }
 }
 
-}  // namespace
+}  // namespace dense_tests

@@ -6,7 +6,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace eviction_tests {
 
 using namespace tersor_test;
 
@@ -43,4 +43,4 @@ TEST_CASE("eviction: selections are checked") {
   CHECK(holds(error_of([&] { kv::any_eviction(wrong{}).select(p); }), {"wrong", "5"}));
 }
 
-}  // namespace
+}  // namespace eviction_tests

@@ -5,7 +5,7 @@
 
 #include "policies.hpp"
 
-namespace {
+namespace expected_tests {
 
 using namespace tersor_test;
 using kv::group_reduction;
@@ -137,4 +137,4 @@ TEST_CASE("expected: errors") {
   CHECK_THROWS_AS((kv::query_distribution{{1, 2}, {}}.log_expectation(x.k.head(0).view())), tersor::error);
 }
 
-}  // namespace
+}  // namespace expected_tests

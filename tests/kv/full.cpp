@@ -4,7 +4,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace full_tests {
 
 using namespace tersor_test;
 
@@ -18,4 +18,4 @@ TEST_CASE("full: keeps everything") {
   }
 }
 
-}  // namespace
+}  // namespace full_tests

@@ -6,7 +6,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace gear_tests {
 
 using namespace tersor_test;
 using kv::gear_backbone;
@@ -318,4 +318,4 @@ TEST_CASE("gear: errors", "[gear]") {
   CHECK_THROWS_AS(kv::gear{.loops = 0}.validate(), tersor::error);
 }
 
-}  // namespace
+}  // namespace gear_tests

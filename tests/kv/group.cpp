@@ -6,7 +6,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace group_tests {
 
 using namespace tersor_test;
 using kv::side;
@@ -51,4 +51,4 @@ TEST_CASE("group: errors", "[group]") {
   CHECK_THROWS_AS(kv::group{.group_size = 0}.validate(), tersor::error);
 }
 
-}  // namespace
+}  // namespace group_tests

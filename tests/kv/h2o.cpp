@@ -5,7 +5,7 @@
 
 #include "policies.hpp"
 
-namespace {
+namespace h2o_tests {
 
 using namespace tersor_test;
 using kv::group_reduction;
@@ -165,4 +165,4 @@ TEST_CASE("h2o: errors") {
   CHECK_THROWS_AS(kv::h2o{.recent = 1.1}.validate(), tersor::error);
 }
 
-}  // namespace
+}  // namespace h2o_tests

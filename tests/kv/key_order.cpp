@@ -5,7 +5,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace key_order_tests {
 
 using namespace tersor_test;
 using kv::key_order;
@@ -103,4 +103,4 @@ TEST_CASE("key_order: errors") {
   CHECK_THROWS_AS(order.permuted(w.view(), 4), tersor::error);
 }
 
-}  // namespace
+}  // namespace key_order_tests

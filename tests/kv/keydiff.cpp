@@ -4,7 +4,7 @@
 
 #include "policies.hpp"
 
-namespace {
+namespace keydiff_tests {
 
 using namespace tersor_test;
 
@@ -44,4 +44,4 @@ TEST_CASE("keydiff: the length of a key does not matter") {
   CHECK(largest_difference(kv::keydiff{}.scores(x.prompt()).values(), before.values()) < 1e-5);
 }
 
-}  // namespace
+}  // namespace keydiff_tests

@@ -5,7 +5,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace kivi_tests {
 
 using namespace tersor_test;
 using kv::side;
@@ -139,4 +139,4 @@ TEST_CASE("kivi: errors", "[kivi]") {
   CHECK_THROWS_AS(kv::kivi{}.open(side::keys, 1, 48), tersor::error);
 }
 
-}  // namespace
+}  // namespace kivi_tests

@@ -4,7 +4,7 @@
 
 #include "policies.hpp"
 
-namespace {
+namespace knorm_tests {
 
 using namespace tersor_test;
 
@@ -30,4 +30,4 @@ TEST_CASE("knorm: minus the norm, by hand, and the longest keys go") {
   CHECK(kv::knorm{}.select(x.prompt()).kept.front() == std::vector<index_t>{1, 3});
 }
 
-}  // namespace
+}  // namespace knorm_tests

@@ -4,7 +4,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace pages_tests {
 
 using namespace tersor_test;
 
@@ -88,4 +88,4 @@ TEST_CASE("pages: errors") {
   CHECK_THROWS_AS(pages.upper_bounds(std::as_const(q).view(), out.view()), tersor::error);
 }
 
-}  // namespace
+}  // namespace pages_tests

@@ -4,7 +4,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace prompt_tests {
 
 using namespace tersor_test;
 
@@ -93,4 +93,4 @@ TEST_CASE("prompt: errors name what does not fit") {
   CHECK(holds(error_of([&] { bad.validate(); }), {"rotated channels", "8"}));
 }
 
-}  // namespace
+}  // namespace prompt_tests

@@ -5,7 +5,7 @@
 
 #include "policies.hpp"
 
-namespace {
+namespace pyramid_tests {
 
 using namespace tersor_test;
 
@@ -83,4 +83,4 @@ TEST_CASE("pyramid: errors") {
   CHECK(holds(error_of([&] { kv::pyramid{}.select(x.prompt()); }), {"pyramid", "45", "64"}));
 }
 
-}  // namespace
+}  // namespace pyramid_tests

@@ -4,7 +4,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace quantized_tokens_tests {
 
 using namespace tersor_test;
 using kv::group_axis;
@@ -111,4 +111,4 @@ TEST_CASE("quantized_tokens: errors") {
   CHECK(holds(error_of([&] { s.append(x.view(), true); }), {"scale", "F16"}));
 }
 
-}  // namespace
+}  // namespace quantized_tokens_tests

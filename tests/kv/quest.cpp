@@ -9,7 +9,7 @@
 
 #include "policies.hpp"
 
-namespace {
+namespace quest_tests {
 
 using namespace tersor_test;
 using kv::key_position;
@@ -172,4 +172,4 @@ TEST_CASE("quest: errors") {
   CHECK_THROWS_AS(kv::quest{.dense_layers = -1}.validate(), tersor::error);
 }
 
-}  // namespace
+}  // namespace quest_tests

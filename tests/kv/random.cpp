@@ -4,7 +4,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace random_tests {
 
 using namespace tersor_test;
 
@@ -44,4 +44,4 @@ TEST_CASE("random: every token is as likely as another") {
 
 TEST_CASE("random: errors") { CHECK_THROWS_AS(kv::random{.ratio = 1.5}.validate(), tersor::error); }
 
-}  // namespace
+}  // namespace random_tests

@@ -8,7 +8,7 @@
 
 #include <tersor/core/random.hpp>
 
-namespace {
+namespace real_list_tests {
 
 using tersor::dtype;
 using tersor::index_t;
@@ -93,4 +93,4 @@ TEST_CASE("real_list: rounding down and up encloses a number between neighbours"
   CHECK_THROWS_AS(round_down_to(dtype::f16, -1e6F, "minimum"), tersor::error);
 }
 
-}  // namespace
+}  // namespace real_list_tests

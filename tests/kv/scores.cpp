@@ -4,7 +4,7 @@
 
 #include "policies.hpp"
 
-namespace {
+namespace scores_tests {
 
 using namespace tersor_test;
 using kv::group_reduction;
@@ -125,4 +125,4 @@ TEST_CASE("scores: any of them behind one type") {
   CHECK(holds(error_of([&] { kv::any_score(own_score{std::numeric_limits<float>::quiet_NaN()}); }), {"own"}));
 }
 
-}  // namespace
+}  // namespace scores_tests

@@ -4,7 +4,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace segment_tests {
 
 using namespace tersor_test;
 using tersor::dtype;
@@ -105,4 +105,4 @@ TEST_CASE("segment: parts of one name are added up") {
   CHECK(r.bytes() == 12);
 }
 
-}  // namespace
+}  // namespace segment_tests

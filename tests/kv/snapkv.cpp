@@ -6,7 +6,7 @@
 
 #include "policies.hpp"
 
-namespace {
+namespace snapkv_tests {
 
 using namespace tersor_test;
 using kv::group_reduction;
@@ -151,4 +151,4 @@ TEST_CASE("snapkv: errors") {
               {"snapkv: queries", "31", "32"}));
 }
 
-}  // namespace
+}  // namespace snapkv_tests

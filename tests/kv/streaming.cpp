@@ -5,7 +5,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace streaming_tests {
 
 using namespace tersor_test;
 using kv::key_position;
@@ -88,4 +88,4 @@ TEST_CASE("streaming: errors", "[streaming]") {
   CHECK_THROWS_AS(kv::streaming{.window = 0}.validate(), tersor::error);
 }
 
-}  // namespace
+}  // namespace streaming_tests

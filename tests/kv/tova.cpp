@@ -5,7 +5,7 @@
 
 #include "policies.hpp"
 
-namespace {
+namespace tova_tests {
 
 using namespace tersor_test;
 constexpr kv::dense f32{kv::element_type::f32};
@@ -78,4 +78,4 @@ TEST_CASE("tova: errors") {
   CHECK(holds(error_of([&] { kv::tova{}.select(x.with_queries(0)); }), {"tova: queries", "0", "1"}));
 }
 
-}  // namespace
+}  // namespace tova_tests

@@ -8,7 +8,7 @@
 #include "catch.hpp"
 #include "oracle.hpp"
 
-namespace {
+namespace assignment_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -73,4 +73,4 @@ TEST_CASE("bad costs are errors", "[assignment]") {
   CHECK_THROWS_AS(linalg::assign(cost), tersor::error);
 }
 
-}  // namespace
+}  // namespace assignment_tests

@@ -5,7 +5,7 @@
 #include "catch.hpp"
 #include "oracle.hpp"
 
-namespace {
+namespace cholesky_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -132,4 +132,4 @@ TEST_CASE("what cannot be factored is an error", "[cholesky]") {
   }
 }
 
-}  // namespace
+}  // namespace cholesky_tests

@@ -5,7 +5,7 @@
 #include "catch.hpp"
 #include "oracle.hpp"
 
-namespace {
+namespace eigh_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -88,4 +88,4 @@ TEST_CASE("bad input", "[eigh]") {
   CHECK_THROWS_AS(linalg::smallest_eigenvalue(matrix<double>(0, 0)), tersor::error);
 }
 
-}  // namespace
+}  // namespace eigh_tests

@@ -8,7 +8,7 @@
 
 #include "catch.hpp"
 
-namespace {
+namespace gemm_tests {
 
 using tersor::context;
 using tersor::index_t;
@@ -206,4 +206,4 @@ TEST_CASE("gram keeps long sums in double", "[gemm][gram]") {
   CHECK(std::abs(h(0, 1) / exact - 1) < 2e-5);
 }
 
-}  // namespace
+}  // namespace gemm_tests

@@ -5,7 +5,7 @@
 #include "catch.hpp"
 #include "oracle.hpp"
 
-namespace {
+namespace least_squares_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -58,4 +58,4 @@ TEST_CASE("tolerance, float and bad input", "[least_squares]") {
   CHECK_THROWS_AS(linalg::least_squares(a, b), tersor::error);
 }
 
-}  // namespace
+}  // namespace least_squares_tests

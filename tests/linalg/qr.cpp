@@ -5,7 +5,7 @@
 #include "catch.hpp"
 #include "oracle.hpp"
 
-namespace {
+namespace qr_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -72,4 +72,4 @@ TEST_CASE("QR of float, of transposed views, for any threads, and of bad input",
   CHECK_THROWS_AS(linalg::qr(bad), tersor::error);
 }
 
-}  // namespace
+}  // namespace qr_tests

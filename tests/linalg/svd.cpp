@@ -5,7 +5,7 @@
 #include "catch.hpp"
 #include "oracle.hpp"
 
-namespace {
+namespace svd_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -187,4 +187,4 @@ TEST_CASE("the randomized SVD comes close to the best approximation", "[svd][ran
   CHECK_THROWS_AS(linalg::randomized_svd(a, 3, {.power_iterations = -1}), tersor::error);
 }
 
-}  // namespace
+}  // namespace svd_tests

@@ -5,7 +5,7 @@
 #include "catch.hpp"
 #include "oracle.hpp"
 
-namespace {
+namespace triangular_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -93,4 +93,4 @@ TEST_CASE("threads do not change a bit, a zero pivot and wrong shapes are errors
   CHECK_THROWS_AS(linalg::solve_lower(matrix<double>(3, 2), x), tersor::error);
 }
 
-}  // namespace
+}  // namespace triangular_tests

@@ -6,7 +6,7 @@
 
 #include "catch.hpp"
 
-namespace {
+namespace weighted_error_tests {
 
 using tersor::index_t;
 using tersor::matrix;
@@ -54,4 +54,4 @@ TEST_CASE("the identity gives the Frobenius norm", "[weighted_error]") {
   CHECK_THROWS_AS(linalg::weighted_norm(w, matrix<double>(2, 3)), tersor::error);
 }
 
-}  // namespace
+}  // namespace weighted_error_tests

@@ -5,7 +5,7 @@
 #include "../linalg/oracle.hpp"
 #include "catch.hpp"
 
-namespace {
+namespace asvd_search_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -176,4 +176,4 @@ TEST_CASE("search_ratios: every layer alone at every ratio, once", "[asvd_search
   CHECK_THROWS_AS(tersor::lowrank::search_ratios(sizes, ratios, 0.6, perplexity, ctx), tersor::cancelled);
 }
 
-}  // namespace
+}  // namespace asvd_search_tests

@@ -5,7 +5,7 @@
 #include "../linalg/oracle.hpp"
 #include "catch.hpp"
 
-namespace {
+namespace fisher_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -63,4 +63,4 @@ TEST_CASE("fisher: errors", "[fisher]") {
   CHECK(f.batches() == 0);
 }
 
-}  // namespace
+}  // namespace fisher_tests

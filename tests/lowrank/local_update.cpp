@@ -4,7 +4,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace local_update_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -58,4 +58,4 @@ TEST_CASE("local update: errors", "[local_update]") {
   CHECK(tersor::lowrank::local_update(b, matrix<float>(7, 5), y) == matrix<float>(3, 2));
 }
 
-}  // namespace
+}  // namespace local_update_tests

@@ -6,7 +6,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace svd_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -460,4 +460,4 @@ TEST_CASE("svd: errors", "[svd]") {
   CHECK_THROWS_AS(tersor::set_option(o, svd::info.id, "method", "jpeg"), tersor::error);
 }
 
-}  // namespace
+}  // namespace svd_tests

@@ -5,7 +5,7 @@
 #include "../linalg/oracle.hpp"
 #include "catch.hpp"
 
-namespace {
+namespace whitening_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -75,4 +75,4 @@ TEST_CASE("whitening: dead channels, negative eigenvalues from rounding, zero", 
   CHECK_THROWS_AS(whitening_factor(c, gram_damping::relative), tersor::error);
 }
 
-}  // namespace
+}  // namespace whitening_tests

@@ -6,7 +6,7 @@
 #include "model/samples.hpp"
 
 namespace tersor {
-namespace {
+namespace block_model_tests {
 
 TEST_CASE("block_model: blocks one after the other are the forward pass") {
   const auto m = tiny_llama();
@@ -43,5 +43,5 @@ TEST_CASE("block_model: stages and scale groups name linears that exist") {
   }
 }
 
-}  // namespace
+}  // namespace block_model_tests
 }  // namespace tersor

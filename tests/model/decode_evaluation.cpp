@@ -8,7 +8,7 @@
 #include "model/samples.hpp"
 
 namespace tersor {
-namespace {
+namespace decode_evaluation_tests {
 
 using test::error_of;
 using test::holds;
@@ -67,5 +67,5 @@ TEST_CASE("decode_evaluation: errors") {
   CHECK(holds(text({.window = 64, .prompt = 8, .max_windows = -1}), {"max_windows"}));
 }
 
-}  // namespace
+}  // namespace decode_evaluation_tests
 }  // namespace tersor

@@ -6,7 +6,7 @@
 #include "model/samples.hpp"
 
 namespace tersor {
-namespace {
+namespace evaluate_tests {
 
 TEST_CASE("evaluate: perplexity equals the oracle's") {
   const auto m = tiny_llama();
@@ -77,5 +77,5 @@ TEST_CASE("evaluate: divergence from itself is zero, from another model positive
   CHECK(other.same_top_token_rate < 1.0);
 }
 
-}  // namespace
+}  // namespace evaluate_tests
 }  // namespace tersor

@@ -11,7 +11,7 @@
 #include "model/samples.hpp"
 
 namespace tersor {
-namespace {
+namespace finetune_tests {
 
 using model::adapter_map;
 using model::finetuner;
@@ -218,5 +218,5 @@ TEST_CASE("finetune: errors") {
   CHECK(holds(error_of([&] { finetuner(m, none, pattern(200), quick); }), {"adapters"}));
 }
 
-}  // namespace
+}  // namespace finetune_tests
 }  // namespace tersor

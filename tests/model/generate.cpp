@@ -6,7 +6,7 @@
 #include "model/samples.hpp"
 
 namespace tersor {
-namespace {
+namespace generate_tests {
 
 TEST_CASE("generate: greedy follows the most likely token of the whole sequence") {
   const auto m = tiny_llama(5);
@@ -55,5 +55,5 @@ TEST_CASE("generate: ends and limits") {
   CHECK_THROWS_AS(model::generate(m, prompt, {.tokens = 6, .top_p = 0.0}), error);
 }
 
-}  // namespace
+}  // namespace generate_tests
 }  // namespace tersor

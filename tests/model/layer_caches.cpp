@@ -8,7 +8,7 @@
 #include "model/samples.hpp"
 
 namespace tersor {
-namespace {
+namespace layer_caches_tests {
 
 using model::decoded_tokens;
 using model::layer_caches;
@@ -91,5 +91,5 @@ TEST_CASE("layer_caches: positions that move are rotated when they are read") {
     }
 }
 
-}  // namespace
+}  // namespace layer_caches_tests
 }  // namespace tersor

@@ -5,7 +5,7 @@
 #include "catch.hpp"
 
 namespace tersor {
-namespace {
+namespace layers_tests {
 
 TEST_CASE("layers: attention to one key returns its value, to equal keys the mean") {
   matrix<float> q(3, 4, 1.0F), k(3, 4), v(3, 4), out(3, 4);
@@ -29,5 +29,5 @@ TEST_CASE("layers: RMS norm and SwiGLU") {
   CHECK(std::abs(static_cast<double>(gate(0, 1)) - 3.0 / (1.0 + std::exp(-1.0))) < 1e-6);
 }
 
-}  // namespace
+}  // namespace layers_tests
 }  // namespace tersor

@@ -6,7 +6,7 @@
 #include "model/samples.hpp"
 
 namespace tersor {
-namespace {
+namespace llama_tests {
 
 double worst_difference(const matrix<float>& a, const matrix<double>& b) {
   REQUIRE(a.rows() == b.rows());
@@ -120,5 +120,5 @@ TEST_CASE("llama: what is wrong is named") {
   CHECK_THROWS_AS(m.linear("model.layers.0.mlp.side_proj"), error);
 }
 
-}  // namespace
+}  // namespace llama_tests
 }  // namespace tersor

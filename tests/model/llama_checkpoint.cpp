@@ -12,7 +12,7 @@
 #include <tersor/quant/rtn.hpp>
 
 namespace tersor {
-namespace {
+namespace llama_checkpoint_tests {
 
 using test::error_of;
 using test::holds;
@@ -230,5 +230,5 @@ TEST_CASE("llama_checkpoint: AutoGPTQ's biases of zeros are none, others are an 
   }
 }
 
-}  // namespace
+}  // namespace llama_checkpoint_tests
 }  // namespace tersor

@@ -6,7 +6,7 @@
 #include "model/samples.hpp"
 
 namespace tersor {
-namespace {
+namespace llama_config_tests {
 
 model::llama_config read(const io::json& j) { return model::llama_config::from_json(j, "config.json"); }
 
@@ -108,5 +108,5 @@ TEST_CASE("llama_config: values that no model has are refused by key and value")
   }
 }
 
-}  // namespace
+}  // namespace llama_config_tests
 }  // namespace tersor

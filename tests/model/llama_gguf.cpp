@@ -11,7 +11,7 @@
 #include <tersor/quant/rtn.hpp>
 
 namespace tersor {
-namespace {
+namespace llama_gguf_tests {
 
 using test::error_of;
 using test::holds;
@@ -336,5 +336,5 @@ TEST_CASE("llama gguf: what is wrong with a file is named") {
   CHECK_FALSE(std::filesystem::exists(folder / "x.gguf"));
 }
 
-}  // namespace
+}  // namespace llama_gguf_tests
 }  // namespace tersor

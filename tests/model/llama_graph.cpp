@@ -7,7 +7,7 @@
 #include "model/samples.hpp"
 
 namespace tersor {
-namespace {
+namespace llama_graph_tests {
 
 using model::llama_graph;
 using test::error_of;
@@ -124,5 +124,5 @@ TEST_CASE("llama_graph: errors name the tensor and what is nearest") {
   CHECK(holds(error_of([&] { graph.loss(tape, random_ids(65, 50), 65); }), {"65", "64"}));
 }
 
-}  // namespace
+}  // namespace llama_graph_tests
 }  // namespace tersor

@@ -11,7 +11,7 @@
 #include "io/temporary_folder.hpp"
 
 namespace tersor {
-namespace {
+namespace peft_interop_tests {
 
 const std::filesystem::path source = TERSOR_SOURCE_DIR;
 const std::filesystem::path folders = source / "tests" / "data" / "peft";
@@ -79,5 +79,5 @@ TEST_CASE("peft_interop: written again, a folder of PEFT keeps every tensor and 
   }
 }
 
-}  // namespace
+}  // namespace peft_interop_tests
 }  // namespace tersor

@@ -10,7 +10,7 @@
 #include "model/samples.hpp"
 
 namespace tersor {
-namespace {
+namespace peft_model_tests {
 
 using test::error_of;
 using test::holds;
@@ -127,5 +127,5 @@ TEST_CASE("peft_model: adapters of another base, and what slots cannot hold") {
   CHECK(holds(error_of([&] { model::attach(copy, broken); }), {"model.norm.weight"}));
 }
 
-}  // namespace
+}  // namespace peft_model_tests
 }  // namespace tersor

@@ -12,7 +12,7 @@
 #include <set>
 
 namespace tersor {
-namespace {
+namespace prepare_tests {
 
 /// A tiny model whose linears have 4 bits, but for one that stays dense.
 model::llama packed_llama() {
@@ -102,5 +102,5 @@ TEST_CASE("prepare: a tensor of 8 bits without its scale is not read as a weight
   CHECK(test::holds(test::error_of([&] { io::operator_reader(files).read("a"); }), {"a.weight", "F8_E4M3"}));
 }
 
-}  // namespace
+}  // namespace prepare_tests
 }  // namespace tersor

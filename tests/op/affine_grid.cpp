@@ -4,7 +4,7 @@
 
 #include "quantized_samples.hpp"
 
-namespace {
+namespace affine_grid_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -67,4 +67,4 @@ TEST_CASE("affine_grid: errors", "[affine_grid]") {
   CHECK_THROWS_AS(make(3, 3, 5, zero, std::vector<std::int32_t>(10, -1)), tersor::error);
 }
 
-}  // namespace
+}  // namespace affine_grid_tests

@@ -4,7 +4,7 @@
 
 #include "operator_checks.hpp"
 
-namespace {
+namespace any_operator_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -35,4 +35,4 @@ TEST_CASE("bits_per_weight counts every stored byte", "[any_operator]") {
   CHECK(op::bits_per_weight(op::dense(matrix<float>(0, 8).view())) == 0.0);
 }
 
-}  // namespace
+}  // namespace any_operator_tests

@@ -4,7 +4,7 @@
 
 #include "operator_checks.hpp"
 
-namespace {
+namespace archive_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -129,4 +129,4 @@ TEST_CASE("archive: 16-bit reals keep their type", "[archive]") {
   CHECK(load<everything>(stored).reals.type() == dtype::bf16);
 }
 
-}  // namespace
+}  // namespace archive_tests

@@ -4,7 +4,7 @@
 
 #include "quantized_samples.hpp"
 
-namespace {
+namespace binary_coded_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -112,4 +112,4 @@ TEST_CASE("binary_coded: empty matrices, damaged files, errors", "[binary_coded]
   CHECK_THROWS_AS(op::binary_coded(matrix<std::uint8_t>(2, 4, 2), 1, 2, four), tersor::error);
 }
 
-}  // namespace
+}  // namespace binary_coded_tests

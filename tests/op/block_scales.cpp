@@ -4,7 +4,7 @@
 
 #include "operator_checks.hpp"
 
-namespace {
+namespace block_scales_tests {
 
 using namespace tersor_test;
 using op::block_scales;
@@ -153,4 +153,4 @@ TEST_CASE("block_scales: errors") {
                   tersor::error);
 }
 
-}  // namespace
+}  // namespace block_scales_tests

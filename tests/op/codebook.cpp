@@ -4,7 +4,7 @@
 
 #include "quantized_samples.hpp"
 
-namespace {
+namespace codebook_tests {
 
 using namespace tersor_test;
 using op::scale_coding;
@@ -104,4 +104,4 @@ TEST_CASE("codebook: empty matrices, damaged files, errors", "[codebook]") {
   CHECK_THROWS_AS(op::codebook(matrix<std::uint8_t>(2, 4, 2), {0, 1}, 4, two), tersor::error);
 }
 
-}  // namespace
+}  // namespace codebook_tests

@@ -4,7 +4,7 @@
 
 #include "operator_checks.hpp"
 
-namespace {
+namespace dense_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -47,4 +47,4 @@ TEST_CASE("dense: errors", "[dense]") {
   check_every_damage(op::dense(random_matrix<float>(6, 5, 2).view(), dtype::f16));
 }
 
-}  // namespace
+}  // namespace dense_tests

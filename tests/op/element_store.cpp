@@ -4,7 +4,7 @@
 
 #include "quantized_samples.hpp"
 
-namespace {
+namespace element_store_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -92,4 +92,4 @@ TEST_CASE("element_store: errors", "[element_store]") {
                                               [](index_t, index_t j) { return j < 3; }))});
 }
 
-}  // namespace
+}  // namespace element_store_tests

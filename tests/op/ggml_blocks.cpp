@@ -9,7 +9,7 @@
 #include <tersor/quant/ggml_encode.hpp>
 
 namespace tersor {
-namespace {
+namespace ggml_blocks_tests {
 
 using test::error_of;
 using test::holds;
@@ -76,5 +76,5 @@ TEST_CASE("ggml blocks: what is wrong is named") {
               {"order", "1"}));
 }
 
-}  // namespace
+}  // namespace ggml_blocks_tests
 }  // namespace tersor

@@ -9,7 +9,7 @@
 #include <vector>
 
 namespace tersor {
-namespace {
+namespace ggml_codes_tests {
 
 using op::detail::ggml_coding;
 
@@ -76,5 +76,5 @@ TEST_CASE("ggml codes: digits of TQ1_0, each byte written by the formula of core
   CHECK(codes == expected);
 }
 
-}  // namespace
+}  // namespace ggml_codes_tests
 }  // namespace tersor

@@ -13,7 +13,7 @@
 #include <tersor/io/safetensors.hpp>
 
 namespace tersor {
-namespace {
+namespace ggml_decode_tests {
 
 std::vector<float> decoded(ggml_type type, std::span<const std::byte> blocks) {
   const auto& t = info(type);
@@ -153,5 +153,5 @@ TEST_CASE("ggml decode: pseudorandom bytes as the reference package decodes them
   }
 }
 
-}  // namespace
+}  // namespace ggml_decode_tests
 }  // namespace tersor

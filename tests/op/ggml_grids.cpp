@@ -7,7 +7,7 @@
 #include <algorithm>
 
 namespace tersor {
-namespace {
+namespace ggml_grids_tests {
 
 TEST_CASE("ggml grids: a set is read in ascending order, the first coordinate counting least") {
   // points 0, 1, 5 and 8 of the nine with two coordinates of three levels: bits of 0b100011 and 0b100
@@ -36,5 +36,5 @@ TEST_CASE("ggml grids: points differ, and use every level in every place") {
   check(op::detail::iq3_s_grid(), op::detail::iq3_s_levels);
 }
 
-}  // namespace
+}  // namespace ggml_grids_tests
 }  // namespace tersor

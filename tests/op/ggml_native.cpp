@@ -9,7 +9,7 @@
 #include <tersor/op/prepared.hpp>
 
 namespace tersor {
-namespace {
+namespace ggml_native_tests {
 
 /// Where the scales of a block begin, of f16 but in Q8_K.
 struct layout {
@@ -188,5 +188,5 @@ TEST_CASE("ggml native: what has no equal form stays as it is") {
     }
 }
 
-}  // namespace
+}  // namespace ggml_native_tests
 }  // namespace tersor

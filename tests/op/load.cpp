@@ -6,7 +6,7 @@
 
 #include "quantized_samples.hpp"
 
-namespace {
+namespace load_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -57,4 +57,4 @@ TEST_CASE("load: an unknown kind is an error that lists the known ones", "[load]
   check_damaged<op::any_operator>(stored, "layer: kind");
 }
 
-}  // namespace
+}  // namespace load_tests

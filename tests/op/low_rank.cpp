@@ -4,7 +4,7 @@
 
 #include "operator_checks.hpp"
 
-namespace {
+namespace low_rank_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -51,4 +51,4 @@ TEST_CASE("low_rank: errors", "[low_rank]") {
   check_damaged<op::low_rank>(bad, "layer.a");
 }
 
-}  // namespace
+}  // namespace low_rank_tests

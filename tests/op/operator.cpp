@@ -4,7 +4,7 @@
 
 #include "operator_checks.hpp"
 
-namespace {
+namespace operator_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -64,4 +64,4 @@ TEST_CASE("operands of the wrong shape are errors that name the operator", "[ope
   CHECK(text([&] { o.apply_transposed(x.view(), y.view()); }) == "computed: columns of x = 4: expected 3");
 }
 
-}  // namespace
+}  // namespace operator_tests

@@ -4,7 +4,7 @@
 
 #include "operator_checks.hpp"
 
-namespace {
+namespace parts_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -45,4 +45,4 @@ TEST_CASE("operator_parts: the number of parts is checked", "[parts]") {
   }
 }
 
-}  // namespace
+}  // namespace parts_tests

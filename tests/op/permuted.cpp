@@ -4,7 +4,7 @@
 
 #include "operator_checks.hpp"
 
-namespace {
+namespace permuted_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -59,4 +59,4 @@ TEST_CASE("permuted: errors", "[permuted]") {
   check_damaged<op::permuted<>>(bad, "layer.inner");
 }
 
-}  // namespace
+}  // namespace permuted_tests

@@ -9,7 +9,7 @@
 #include <tersor/core/random.hpp>
 
 namespace tersor {
-namespace {
+namespace prepared_tests {
 
 using kernel::target;
 using op::activation_type;
@@ -410,5 +410,5 @@ TEST_CASE("prepared: binary-coded and ternary weights have layouts of their own"
   CHECK(digits.to_dense() == t.to_dense());
 }
 
-}  // namespace
+}  // namespace prepared_tests
 }  // namespace tersor

@@ -9,7 +9,7 @@
 #include <tersor/op/any_operator.hpp>
 
 namespace tersor {
-namespace {
+namespace prepared_binary_tests {
 
 using kernel::target;
 using op::activation_type;
@@ -278,5 +278,5 @@ TEST_CASE("prepared binary: an operator like others, which in files is what it w
   CHECK(any.as<op::prepared_binary>()->stream_bytes() == 32 * 96 * 3 / 8 + 32 * 3 * 3 * 2);
 }
 
-}  // namespace
+}  // namespace prepared_binary_tests
 }  // namespace tersor

@@ -8,7 +8,7 @@
 #include "op/prepared_checks.hpp"
 
 namespace tersor {
-namespace {
+namespace prepared_dense_tests {
 
 using kernel::target;
 using test::error_of;
@@ -140,5 +140,5 @@ TEST_CASE("prepared dense: strided operands and empty ones") {
   p.apply(none.view(), nothing.view());
 }
 
-}  // namespace
+}  // namespace prepared_dense_tests
 }  // namespace tersor

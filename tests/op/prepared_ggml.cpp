@@ -10,7 +10,7 @@
 #include "op/prepared_checks.hpp"
 
 namespace tersor {
-namespace {
+namespace prepared_ggml_tests {
 
 /// Random codes; scales and offsets of a block within a factor of 4 of each other.
 op::ggml_blocks random_blocks(ggml_type type, index_t rows, index_t cols) {
@@ -74,5 +74,5 @@ TEST_CASE("prepared ggml: types without offsets are refused") {
   }
 }
 
-}  // namespace
+}  // namespace prepared_ggml_tests
 }  // namespace tersor

@@ -7,7 +7,7 @@
 #include "op/prepared_checks.hpp"
 
 namespace tersor {
-namespace {
+namespace prepared_low_rank_tests {
 
 using kernel::target;
 using test::random_matrix;
@@ -68,5 +68,5 @@ TEST_CASE("prepared low rank: products are those of the factors, whatever their 
     }
 }
 
-}  // namespace
+}  // namespace prepared_low_rank_tests
 }  // namespace tersor

@@ -6,7 +6,7 @@
 #include "kernel/targets.hpp"
 
 namespace tersor {
-namespace {
+namespace prepared_quantized_tests {
 
 TEST_CASE("prepared quantized: two rows by hand") {
   matrix<std::uint8_t> codes(2, 3);
@@ -31,5 +31,5 @@ TEST_CASE("prepared quantized: two rows by hand") {
   }
 }
 
-}  // namespace
+}  // namespace prepared_quantized_tests
 }  // namespace tersor

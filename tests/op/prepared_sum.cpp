@@ -11,7 +11,7 @@
 #include <tersor/op/prepared.hpp>
 
 namespace tersor {
-namespace {
+namespace prepared_sum_tests {
 
 using kernel::target;
 using op::activation_type;
@@ -137,5 +137,5 @@ TEST_CASE("prepared sum: strided operands, and wrong ones") {
   CHECK(holds(error_of([] { op::prepared_sum{{}}; }), {"at least 1"}));
 }
 
-}  // namespace
+}  // namespace prepared_sum_tests
 }  // namespace tersor

@@ -9,7 +9,7 @@
 #include <tersor/op/any_operator.hpp>
 
 namespace tersor {
-namespace {
+namespace prepared_ternary_tests {
 
 using kernel::target;
 using op::activation_type;
@@ -215,5 +215,5 @@ TEST_CASE("prepared ternary: an operator like others, which in files is what it 
   CHECK(a == b);
 }
 
-}  // namespace
+}  // namespace prepared_ternary_tests
 }  // namespace tersor

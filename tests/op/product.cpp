@@ -4,7 +4,7 @@
 
 #include "operator_checks.hpp"
 
-namespace {
+namespace product_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -62,4 +62,4 @@ TEST_CASE("product: errors", "[product]") {
   check_damaged<op::product<>>(bad, "layer.1.values");
 }
 
-}  // namespace
+}  // namespace product_tests

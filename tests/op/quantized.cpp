@@ -4,7 +4,7 @@
 
 #include "quantized_samples.hpp"
 
-namespace {
+namespace quantized_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -85,4 +85,4 @@ TEST_CASE("quantized: errors", "[quantized]") {
   CHECK_THROWS_AS(op::quantized(codes, s.grid.grid), tersor::error);
 }
 
-}  // namespace
+}  // namespace quantized_tests

@@ -4,7 +4,7 @@
 
 #include "operator_checks.hpp"
 
-namespace {
+namespace scaled_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -56,4 +56,4 @@ TEST_CASE("scaled: errors", "[scaled]") {
   check_damaged<op::scaled<>>(bad, "layer.inner: kind = unheard_of");
 }
 
-}  // namespace
+}  // namespace scaled_tests

@@ -4,7 +4,7 @@
 
 #include "operator_checks.hpp"
 
-namespace {
+namespace sparse_bitmap_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -87,4 +87,4 @@ TEST_CASE("sparse_bitmap: errors", "[sparse_bitmap]") {
   check_storage(op::sparse_bitmap(), 0);
 }
 
-}  // namespace
+}  // namespace sparse_bitmap_tests

@@ -4,7 +4,7 @@
 
 #include "operator_checks.hpp"
 
-namespace {
+namespace sparse_csr_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -83,4 +83,4 @@ TEST_CASE("sparse_csr: errors", "[sparse_csr]") {
   check_storage(op::sparse_csr(), 4);
 }
 
-}  // namespace
+}  // namespace sparse_csr_tests

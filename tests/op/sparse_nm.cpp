@@ -4,7 +4,7 @@
 
 #include "operator_checks.hpp"
 
-namespace {
+namespace sparse_nm_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -125,4 +125,4 @@ TEST_CASE("sparse_nm: errors", "[sparse_nm]") {
   check_damaged<op::sparse_nm>(bad, "layer.positions, row 0");
 }
 
-}  // namespace
+}  // namespace sparse_nm_tests

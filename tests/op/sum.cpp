@@ -4,7 +4,7 @@
 
 #include "quantized_samples.hpp"
 
-namespace {
+namespace sum_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -65,4 +65,4 @@ TEST_CASE("sum: errors", "[sum]") {
   check_damaged<op::sum<>>(bad, "layer.1.values");
 }
 
-}  // namespace
+}  // namespace sum_tests

@@ -4,7 +4,7 @@
 
 #include "quantized_samples.hpp"
 
-namespace {
+namespace ternary_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -67,4 +67,4 @@ TEST_CASE("ternary: empty matrices, damaged files, errors", "[ternary]") {
   CHECK_THROWS_AS(op::ternary(matrix<std::uint8_t>(2, 4, 3), 4, matrix<float>(2, 1).view()), tersor::error);
 }
 
-}  // namespace
+}  // namespace ternary_tests

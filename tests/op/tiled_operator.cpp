@@ -12,7 +12,7 @@
 #include <tersor/op/any_operator.hpp>
 
 namespace tersor {
-namespace {
+namespace tiled_operator_tests {
 
 using kernel::target;
 using op::activation_type;
@@ -369,5 +369,5 @@ TEST_CASE("prepared sparse: what a layout cannot hold is refused") {
   CHECK(holds(error_of([&] { op::prepared_masked<op::sparse_nm>{ragged}; }), {"grid", "reals"}));
 }
 
-}  // namespace
+}  // namespace tiled_operator_tests
 }  // namespace tersor

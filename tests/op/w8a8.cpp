@@ -4,7 +4,7 @@
 
 #include "operator_checks.hpp"
 
-namespace {
+namespace w8a8_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -115,4 +115,4 @@ TEST_CASE("w8a8: errors", "[w8a8]") {
   CHECK_THROWS_AS(o.apply(x.view(), y.view()), tersor::error);
 }
 
-}  // namespace
+}  // namespace w8a8_tests

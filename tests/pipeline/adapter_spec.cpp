@@ -8,7 +8,7 @@
 #include "model/samples.hpp"
 
 namespace tersor {
-namespace {
+namespace adapter_spec_tests {
 
 using test::error_of;
 using test::holds;
@@ -152,5 +152,5 @@ TEST_CASE("adapter_spec: AdaLoRA's penalty keeps its factors nearer to orthogona
         0.7 * distance("adalora(rank=3,target_rank=2,orthogonality=0)"));
 }
 
-}  // namespace
+}  // namespace adapter_spec_tests
 }  // namespace tersor

@@ -8,7 +8,7 @@
 #include <tersor/quant/gptq.hpp>
 
 namespace tersor {
-namespace {
+namespace any_stage_tests {
 
 TEST_CASE("any_stage: passes on what its technique is") {
   const pipeline::any_stage gptq(quant::gptq{.bits = 3, .group_size = 64});
@@ -30,5 +30,5 @@ TEST_CASE("any_stage: passes on what its technique is") {
   CHECK_THROWS_AS(awq.compress({}, {}), error);
 }
 
-}  // namespace
+}  // namespace any_stage_tests
 }  // namespace tersor

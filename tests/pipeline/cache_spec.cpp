@@ -10,7 +10,7 @@
 #include "io/temporary_folder.hpp"
 
 namespace tersor {
-namespace {
+namespace cache_spec_tests {
 
 using pipeline::parse_cache_spec;
 using test::error_of;
@@ -81,5 +81,5 @@ TEST_CASE("cache_spec: recipes for weights refuse methods for caches, in text an
   CHECK_THROWS_AS(pipeline::any_stage(kv::gear{}).compress({.weight = matrix<float>(2, 2)}, {}), error);
 }
 
-}  // namespace
+}  // namespace cache_spec_tests
 }  // namespace tersor

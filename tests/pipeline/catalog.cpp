@@ -11,7 +11,7 @@
 #include <tersor/io/file.hpp>
 
 namespace tersor {
-namespace {
+namespace catalog_tests {
 
 using test::error_of;
 using test::holds;
@@ -57,5 +57,5 @@ TEST_CASE("catalog: an id is taken once") {
   CHECK(holds(error_of([&] { c.add<quant::rtn>(); }), {"rtn"}));
 }
 
-}  // namespace
+}  // namespace catalog_tests
 }  // namespace tersor

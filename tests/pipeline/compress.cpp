@@ -9,7 +9,7 @@
 #include "model/samples.hpp"
 
 namespace tersor {
-namespace {
+namespace compress_tests {
 
 using pipeline::recipe;
 using test::error_of;
@@ -231,5 +231,5 @@ TEST_CASE("compress: a run that goes on behind a finished block gives the same o
               {"first block", "2"}));
 }
 
-}  // namespace
+}  // namespace compress_tests
 }  // namespace tersor

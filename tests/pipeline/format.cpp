@@ -4,6 +4,8 @@
 
 #include "catch.hpp"
 
+namespace format_tests {
+
 TEST_CASE("format: a report in one line") {
   tersor::solve::report r;
   r.relative_error = 0.0793;
@@ -14,3 +16,5 @@ TEST_CASE("format: a report in one line") {
   r.weighted_error = 0.0457;
   CHECK(fmt::format("{}", r) == "4.156 bits per weight, 26.2 KB, error 0.0793 (weighted 0.0457), 0.12 s");
 }
+
+}  // namespace format_tests

@@ -10,7 +10,7 @@
 #include "io/temporary_folder.hpp"
 
 namespace tersor {
-namespace {
+namespace recipe_tests {
 
 using pipeline::recipe;
 using test::error_of;
@@ -97,5 +97,5 @@ TEST_CASE("recipe: a rule that matches no layer is an error with the nearest nam
               {"dwn_proj", "model.layers.0.mlp.down_proj"}));
 }
 
-}  // namespace
+}  // namespace recipe_tests
 }  // namespace tersor

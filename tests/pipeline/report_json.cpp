@@ -5,7 +5,7 @@
 #include "catch.hpp"
 
 namespace tersor {
-namespace {
+namespace report_json_tests {
 
 TEST_CASE("report_json: a layer's row") {
   pipeline::layer_report l{"a.b", 2, 3, {}};
@@ -56,5 +56,5 @@ TEST_CASE("report_json: the catalog has the fields that tools read") {
   }
 }
 
-}  // namespace
+}  // namespace report_json_tests
 }  // namespace tersor

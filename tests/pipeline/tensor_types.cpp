@@ -19,7 +19,7 @@
 #include <tersor/core/xtensor.hpp>
 #endif
 
-namespace {
+namespace tensor_types_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -141,4 +141,4 @@ TEST_CASE("compressors: calibration from every tensor type", "[quant]") {
   });
 }
 
-}  // namespace
+}  // namespace tensor_types_tests

@@ -4,7 +4,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace channel_order_tests {
 
 using namespace tersor_test;
 using namespace tersor::prune;
@@ -99,4 +99,4 @@ TEST_CASE("channel order: masks in an order are masks of the moved columns", "[c
     }
 }
 
-}  // namespace
+}  // namespace channel_order_tests

@@ -5,7 +5,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace magnitude_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -249,4 +249,4 @@ TEST_CASE("magnitude: errors", "[magnitude]") {
   CHECK_THROWS_AS(tersor::set_option(m, "magnitude", "pattern", "8:4"), tersor::error);
 }
 
-}  // namespace
+}  // namespace magnitude_tests

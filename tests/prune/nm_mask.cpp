@@ -4,7 +4,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace nm_mask_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -191,4 +191,4 @@ TEST_CASE("nm_mask: errors", "[nm_mask]") {
   CHECK_THROWS_AS(nm_mask{}(matrix<float>(4, 0)), tersor::error);
 }
 
-}  // namespace
+}  // namespace nm_mask_tests

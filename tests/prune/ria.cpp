@@ -6,7 +6,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace ria_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -320,4 +320,4 @@ TEST_CASE("ria: errors", "[ria]") {
   CHECK_THROWS_AS(ria{}.reallocate(matrix<float>(2, 4)), tersor::error);
 }
 
-}  // namespace
+}  // namespace ria_tests

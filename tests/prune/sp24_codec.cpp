@@ -7,7 +7,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace sp24_codec_tests {
 
 using namespace tersor_test;
 using namespace tersor::prune;
@@ -177,4 +177,4 @@ TEST_CASE("sp24: twelve patterns in a word", "[sp24]") {
   CHECK_THROWS_AS(sp24_unpack_dense(std::vector<std::uint32_t>{0, 0}, 12), tersor::error);
 }
 
-}  // namespace
+}  // namespace sp24_codec_tests

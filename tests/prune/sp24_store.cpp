@@ -6,7 +6,7 @@
 #include "../op/memory_archive.hpp"
 #include "samples.hpp"
 
-namespace {
+namespace sp24_store_tests {
 
 using namespace tersor_test;
 using namespace tersor::prune;
@@ -97,4 +97,4 @@ TEST_CASE("sp24: as a stage", "[sp24]") {
   CHECK(sp24_store{}.compress({.weight = dense, .sparsity = {before, 2, 4}}).sparsity.kept == before);
 }
 
-}  // namespace
+}  // namespace sp24_store_tests

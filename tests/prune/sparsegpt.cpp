@@ -5,7 +5,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace sparsegpt_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -401,4 +401,4 @@ TEST_CASE("sparsegpt: errors", "[sparsegpt]") {
   CHECK_THROWS_AS(sparsegpt{}.prune(w, hessian(11, 1)), tersor::error);
 }
 
-}  // namespace
+}  // namespace sparsegpt_tests

@@ -6,7 +6,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace wanda_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -214,4 +214,4 @@ TEST_CASE("wanda: errors", "[wanda]") {
   CHECK(culprit([&] { wanda{.use_variant = true}.select(bad); }) == "score[3, 5]");
 }
 
-}  // namespace
+}  // namespace wanda_tests

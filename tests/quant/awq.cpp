@@ -4,7 +4,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace awq_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -297,4 +297,4 @@ TEST_CASE("awq: errors", "[awq]") {
               "awq: w[2, 3] = inf"));
 }
 
-}  // namespace
+}  // namespace awq_tests

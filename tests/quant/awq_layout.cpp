@@ -5,7 +5,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace awq_layout_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -210,4 +210,4 @@ TEST_CASE("awq layout: errors", "[awq_layout]") {
               "awq v2 layout: scaled_zeros = 1 x 8"));
 }
 
-}  // namespace
+}  // namespace awq_layout_tests

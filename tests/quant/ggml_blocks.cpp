@@ -8,7 +8,7 @@
 #include <tersor/pipeline/recipe.hpp>
 #include <tersor/prune/magnitude.hpp>
 
-namespace {
+namespace ggml_blocks_tests {
 
 using namespace tersor_test;
 using tersor::ggml_type;
@@ -174,4 +174,4 @@ TEST_CASE("ggml: bad weights are named", "[ggml]") {
   CHECK(holds(error_text([&] { ggml_blocks{}(w); }), "F16"));
 }
 
-}  // namespace
+}  // namespace ggml_blocks_tests

@@ -13,7 +13,7 @@
 #include <tersor/op/ggml_decode.hpp>
 
 namespace tersor {
-namespace {
+namespace ggml_encode_tests {
 
 using quant::encodable_types;
 using test::error_of;
@@ -264,5 +264,5 @@ TEST_CASE("ggml encode: what is wrong is named", "[ggml]") {
   fails(ggml_type::nvfp4, w, {}, {"NVFP4", "500", "448"});
 }
 
-}  // namespace
+}  // namespace ggml_encode_tests
 }  // namespace tersor

@@ -8,7 +8,7 @@
 #include <tersor/core/random.hpp>
 
 namespace tersor {
-namespace {
+namespace ggml_encode_k_tests {
 
 // Expected: the decoder of the tests, which reads one value at a time from the description of the format.
 TEST_CASE("ggml encode k: packed codes and scales are found where the format has them", "[ggml]") {
@@ -116,5 +116,5 @@ TEST_CASE("ggml encode k: every run of five trits survives its byte", "[ggml]") 
   }
 }
 
-}  // namespace
+}  // namespace ggml_encode_k_tests
 }  // namespace tersor

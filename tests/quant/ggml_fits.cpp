@@ -10,7 +10,7 @@
 #include <tersor/core/random.hpp>
 
 namespace tersor {
-namespace {
+namespace ggml_fits_tests {
 
 using quant::fit_affine;
 using quant::fit_positive;
@@ -157,5 +157,5 @@ TEST_CASE("ggml fits: scale and minimum solve the normal equations of their code
   CHECK(solved == 20);  // none of these starts from the best already
 }
 
-}  // namespace
+}  // namespace ggml_fits_tests
 }  // namespace tersor

@@ -4,7 +4,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace gptq_tests {
 
 using namespace tersor_test;
 using tersor::dtype;
@@ -557,4 +557,4 @@ TEST_CASE("gptq: errors", "[gptq]") {
   CHECK(holds(error_text([&] { gptq{}(huge, inputs); }), "scale = "));
 }
 
-}  // namespace
+}  // namespace gptq_tests

@@ -5,7 +5,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace gptq_layout_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -199,4 +199,4 @@ TEST_CASE("gptq layout: errors", "[gptq_layout]") {
               "gptq layout: scales[1, 2] = nan"));
 }
 
-}  // namespace
+}  // namespace gptq_layout_tests

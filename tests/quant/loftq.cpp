@@ -5,7 +5,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace loftq_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -88,4 +88,4 @@ TEST_CASE("loftq: what is stored, threads, errors", "[loftq]") {
   CHECK(holds(error_text([&] { o.compress(l); }), "must stay zero"));
 }
 
-}  // namespace
+}  // namespace loftq_tests

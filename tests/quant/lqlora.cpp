@@ -5,7 +5,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace lqlora_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -150,4 +150,4 @@ TEST_CASE("lqlora: packed words come back, 3 bits lie in planes", "[lqlora]") {
   CHECK_THROWS_AS(pack_lqlora_words(3, std::vector<std::uint8_t>(32, 8)), tersor::error);
 }
 
-}  // namespace
+}  // namespace lqlora_tests

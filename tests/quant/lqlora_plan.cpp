@@ -6,7 +6,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace lqlora_plan_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -73,4 +73,4 @@ TEST_CASE("lqlora_plan: errors", "[lqlora]") {
   CHECK(holds(error_text([&] { plan_lqlora(one, few(), 4, two); }), "fisher"));
 }
 
-}  // namespace
+}  // namespace lqlora_plan_tests

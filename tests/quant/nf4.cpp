@@ -5,7 +5,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace nf4_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -127,4 +127,4 @@ TEST_CASE("nf4: FP4, other widths, constraints, errors", "[nf4]") {
   CHECK(nf4{}(w, nullptr, {.threads = 1}).op.to_dense() == nf4{}(w, nullptr, {.threads = 3}).op.to_dense());
 }
 
-}  // namespace
+}  // namespace nf4_tests

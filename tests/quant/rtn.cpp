@@ -4,7 +4,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace rtn_tests {
 
 using namespace tersor_test;
 using tersor::dtype;
@@ -221,4 +221,4 @@ TEST_CASE("rtn: errors", "[rtn]") {
   CHECK(holds(error_text([&] { rtn{}(matrix<float>(0, 4)); }), "weight = 0 x 4"));
 }
 
-}  // namespace
+}  // namespace rtn_tests

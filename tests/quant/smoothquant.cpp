@@ -4,7 +4,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace smoothquant_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -158,4 +158,4 @@ TEST_CASE("smoothquant: errors", "[smoothquant]") {
   CHECK(holds(error_text([&] { smoothquant{}.scales(site); }), "smoothquant: calibration of q_proj = empty"));
 }
 
-}  // namespace
+}  // namespace smoothquant_tests

@@ -4,7 +4,7 @@
 
 #include "samples.hpp"
 
-namespace {
+namespace w8a8_tests {
 
 using namespace tersor_test;
 using tersor::index_t;
@@ -113,4 +113,4 @@ TEST_CASE("w8a8: storage, constraints, errors", "[w8a8]") {
   CHECK(holds(error_text([&] { w8a8{}(matrix<float>(2, 0)); }), "weight = 2 x 0"));
 }
 
-}  // namespace
+}  // namespace w8a8_tests

@@ -5,7 +5,7 @@
 
 #include "catch.hpp"
 
-namespace {
+namespace allocate_tests {
 
 using tersor::index_t;
 using tersor::solve::above_threshold;
@@ -141,4 +141,4 @@ TEST_CASE("allocate: budgets that fit nothing, ties and errors", "[allocate]") {
   CHECK(r.size <= 0.8 + 1e-15);
 }
 
-}  // namespace
+}  // namespace allocate_tests

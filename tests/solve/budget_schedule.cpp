@@ -4,7 +4,7 @@
 
 #include "catch.hpp"
 
-namespace {
+namespace budget_schedule_tests {
 
 using tersor::index_t;
 using tersor::solve::budget_schedule;
@@ -68,4 +68,4 @@ TEST_CASE("budget schedule: errors", "[budget_schedule]") {
   CHECK_THROWS_AS((budget_schedule{.total = 5, .stairs = 0}.validate()), tersor::error);
 }
 
-}  // namespace
+}  // namespace budget_schedule_tests

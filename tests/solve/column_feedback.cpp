@@ -4,7 +4,7 @@
 
 #include "../quant/samples.hpp"
 
-namespace {
+namespace column_feedback_tests {
 
 using namespace tersor_test;
 using namespace tersor::solve;
@@ -223,4 +223,4 @@ TEST_CASE("column_feedback: dead inputs", "[column_feedback]") {
   }
 }
 
-}  // namespace
+}  // namespace column_feedback_tests

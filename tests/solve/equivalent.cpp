@@ -4,7 +4,7 @@
 
 #include "../quant/samples.hpp"
 
-namespace {
+namespace equivalent_tests {
 
 using namespace tersor_test;
 using namespace tersor::solve;
@@ -97,4 +97,4 @@ TEST_CASE("equivalent: a weight on its grid", "[equivalent]") {
     }
 }
 
-}  // namespace
+}  // namespace equivalent_tests

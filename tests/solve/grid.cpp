@@ -4,7 +4,7 @@
 
 #include "../quant/samples.hpp"
 
-namespace {
+namespace grid_tests {
 
 using namespace tersor_test;
 using namespace tersor::solve;
@@ -458,4 +458,4 @@ TEST_CASE("grid: operators of codes under every kind of constraint", "[grid]") {
       }
 }
 
-}  // namespace
+}  // namespace grid_tests

@@ -4,7 +4,7 @@
 
 #include "catch.hpp"
 
-namespace {
+namespace importance_tests {
 
 using tersor::solve::importance_tracker;
 
@@ -79,4 +79,4 @@ TEST_CASE("importance: raw values and errors", "[importance]") {
   CHECK_THROWS_AS(importance_tracker({.window = 0}), tersor::error);
 }
 
-}  // namespace
+}  // namespace importance_tests

@@ -5,7 +5,7 @@
 
 #include "../quant/samples.hpp"
 
-namespace {
+namespace layer_tests {
 
 using namespace tersor_test;
 using namespace tersor::solve;
@@ -118,4 +118,4 @@ TEST_CASE("layer: a direct call reports what it did", "[layer]") {
   CHECK(erased.op.to_dense() == named.op.to_dense());
 }
 
-}  // namespace
+}  // namespace layer_tests

@@ -4,7 +4,7 @@
 
 #include "../prune/samples.hpp"
 
-namespace {
+namespace select_tests {
 
 using namespace tersor_test;
 using namespace tersor::solve;
@@ -321,4 +321,4 @@ TEST_CASE("select: patterns as text", "[select]") {
   CHECK_FALSE(text::in_range({2, 300}, {""}));
 }
 
-}  // namespace
+}  // namespace select_tests

@@ -8,7 +8,7 @@
 
 #include "../quant/samples.hpp"
 
-namespace {
+namespace stage_tests {
 
 using namespace tersor_test;
 using namespace tersor::solve;
@@ -168,4 +168,4 @@ TEST_CASE("stage: the same bits for any number of threads", "[stage]") {
   for (const int n : {2, 3}) CHECK(recipe(w, inputs, threads(n)).op.to_dense() == one);
 }
 
-}  // namespace
+}  // namespace stage_tests

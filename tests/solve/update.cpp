@@ -4,7 +4,7 @@
 
 #include "../prune/samples.hpp"
 
-namespace {
+namespace update_tests {
 
 using namespace tersor_test;
 using namespace tersor::solve;
@@ -213,4 +213,4 @@ TEST_CASE(
   CHECK(refine_update(w, all, w, hessian(12, 9), 10) == w);  // nothing to be gained
 }
 
-}  // namespace
+}  // namespace update_tests
