@@ -39,15 +39,15 @@
 #include <vector>       // std::vector
 
 // tersor/core/error.hpp
-#include <charconv>  // std::to_chars
-#include <cmath>     // std::isnan
-#include <cstdio>    // std::fputs
-#include <cstdlib>   // std::abort
-#include <initializer_list>
-#include <stdexcept>    // std::runtime_error
-#include <string>       // std::string
-#include <string_view>  // std::string_view
-#include <utility>      // std::move
+#include <charconv>          // std::to_chars
+#include <cmath>             // std::isnan
+#include <cstdio>            // std::fputs
+#include <cstdlib>           // std::abort
+#include <initializer_list>  // std::initializer_list
+#include <stdexcept>         // std::runtime_error
+#include <string>            // std::string
+#include <string_view>       // std::string_view
+#include <utility>           // std::move
 
 namespace tersor {
 
@@ -23290,6 +23290,9 @@ struct parameter_group {
   double learning_rate = 1e-3;
   double weight_decay = 0;
   decay_order order = decay_order::before;
+  /// Weights are rounded to this type after each step: f32 (as they are), bf16 or f16. That is how a model
+  /// trains whose weights have no copy in single precision.
+  dtype weight_type = dtype::f32;
   /// Stores the rule's state between steps; null: as it is.
   std::shared_ptr<const tensor_codec<T>> codec{};
   /// Makes the projection of a gradient of rows x cols; null: none.
@@ -23361,6 +23364,7 @@ class optimizer {
               "0 or more");
       require(group.weight_decay >= 0, concat("groups[", g, "].weight_decay"), group.weight_decay,
               "0 or more");
+      require_wide_real(group.weight_type, concat("groups[", g, "].weight_type"));
       for (parameter<T>* p : group.parameters) {
         require(names.insert(p->name).second, "optimizer: parameter", p->name, "a name that no other has");
         parameters_.push_back(p);
@@ -23547,6 +23551,8 @@ class optimizer {
     matrix<T> gathered = partial ? t.mask.gather(p.value) : matrix<T>();
     matrix<T>& w = partial ? gathered : p.value;
     detail::map(w.size(), ctx_, w.data(), move, std::as_const(w).data(), std::as_const(direction).data());
+    if (group.weight_type != dtype::f32)
+      for (T& x : w.values()) x = round_to(group.weight_type, static_cast<float>(x), p.name);
     if (partial) t.mask.scatter(gathered, p.value);
   }
 

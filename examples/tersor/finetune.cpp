@@ -18,6 +18,7 @@ struct finetune_options {
   std::vector<std::string> targets{"q_proj",    "k_proj",  "v_proj",   "o_proj",
                                    "gate_proj", "up_proj", "down_proj"};
   tersor::model::finetune_options run;
+  std::string weight_type = "f32";
   index_t save_every = 50;
   bool all_weights = false, no_checkpoint = false, force = false, json = false;
   command::run_options machine;
@@ -48,10 +49,10 @@ std::string description(const finetune_options& o, index_t tokens, double perple
   const auto& r = o.run;
   return fmt::format(
       "method {}, base {}, targets {}, {} steps of {} x {} of {} tokens, warmup {}, rate {}, up_ratio {}, "
-      "weight_decay {}, max_norm {}, seed {}, perplexity {:.6g}",
+      "weight_decay {}, max_norm {}, weights {}, seed {}, perplexity {:.6g}",
       o.all_weights ? "all weights" : o.adapter, o.base.empty() ? "dense" : o.base, fmt::join(o.targets, " "),
       r.steps, r.batch, r.window, tokens, r.warmup, r.learning_rate, r.up_ratio, r.weight_decay, r.max_norm,
-      o.machine.seed, perplexity);
+      tersor::name(r.weight_type), o.machine.seed, perplexity);
 }
 
 /// Trains to the end, or to an error after the first step, which is returned: what is trained then holds the
@@ -85,6 +86,8 @@ void run(finetune_options o) {
   auto ctx = o.machine.context();
   ctx.is_cancelled = [] { return command::interruption != 0; };
   o.run.checkpoint = !o.no_checkpoint;
+  for (const auto& [name, type] : tersor::option_names(tersor::dtype{}))
+    if (name == o.weight_type) o.run.weight_type = type;
   tersor::require(o.all_weights == o.adapter.empty(), "finetune: --adapter", o.adapter,
                   o.all_weights ? "none with --all-weights" : "a method, or --all-weights");
   tersor::pipeline::any_stage method;
@@ -181,6 +184,10 @@ void command::add_finetune(CLI::App& app) {
       ->capture_default_str();
   sub->add_option("--weight-decay", o->run.weight_decay, "Of matrices, decoupled")->capture_default_str();
   sub->add_option("--max-norm", o->run.max_norm, "Clip the gradient's norm; 0: not")->capture_default_str();
+  sub->add_option("--weight-type", o->weight_type,
+                  "Round what is trained after each update: f32 (not), bf16, f16")
+      ->check(CLI::IsMember({"f32", "bf16", "f16"}))
+      ->capture_default_str();
   sub->add_flag("--no-checkpoint", o->no_checkpoint,
                 "Keep the activations of all blocks: more memory, less time");
   sub->add_flag("--force", o->force, "Replace the output folder if it exists");

@@ -128,6 +128,31 @@ TEST_CASE("optimizer: the factor of a schedule, a changed group, and decay after
   CHECK(p.value(0, 0) == 1.75 * 0.875 - 1);
 }
 
+TEST_CASE("optimizer: weights of a narrower type are rounded after each step, frozen ones stay") {
+  for (const auto type : {dtype::bf16, dtype::f16}) {
+    parameter<float> wide("wide", matrix<float>(3, 5)), narrow("narrow", matrix<float>(3, 5));
+    random_generator random(4);
+    for (index_t i = 0; i < 15; ++i)
+      wide.value.data()[i] = narrow.value.data()[i] = static_cast<float>(random.normal());
+    const auto before = narrow.value;
+    narrow.frozen.freeze_rows(1, 2);
+    optimizer<float> a(adamw{}, {{.parameters = {&wide}, .learning_rate = 0.01}});
+    optimizer<float> b(adamw{}, {{.parameters = {&narrow}, .learning_rate = 0.01, .weight_type = type}});
+    give_gradient(wide, 1);
+    give_gradient(narrow, 1);
+    a.step();
+    b.step();
+    for (index_t i = 0; i < 3; ++i)
+      for (index_t j = 0; j < 5; ++j)
+        CHECK(narrow.value(i, j) == (i == 1 ? before(i, j) : round_to(type, wide.value(i, j))));
+  }
+  // What a type cannot hold is an error that names the tensor.
+  parameter<float> far("far", matrix<float>(1, 1, 65504.0F));
+  optimizer<float> o(sgd{}, {{.parameters = {&far}, .learning_rate = 100.0, .weight_type = dtype::f16}});
+  far.accumulate(matrix<float>(1, 1, -1.0F));
+  CHECK(message_of([&] { o.step(); }).starts_with("far = 65604"));
+}
+
 TEST_CASE("optimizer: clipping by the norm of all gradients") {
   parameter<float> a("a", matrix<float>(1, 2)), b("b", matrix<float>(2, 1)),
       none("none", matrix<float>(1, 1));
@@ -423,6 +448,8 @@ TEST_CASE("optimizer: errors") {
   CHECK(message_of([&] {
           make(sgd{}, {{.parameters = {&p}, .weight_decay = -1.0}});
         }).starts_with("groups[0].weight_decay = -1"));
+  CHECK(message_of([&] { make(sgd{}, {{.parameters = {&p}, .weight_type = dtype::u8}}); }) ==
+        "groups[0].weight_type = U8: expected F32, F16 or BF16");
 
   optimizer<float> o(adamw{}, {{.parameters = {&p}}}), wrong(adamw{}, {{.parameters = {&other}}});
   give_gradient(p, 1);

@@ -167,6 +167,16 @@ TEST_CASE("finetune: all weights of a model train, and an interruption changes n
     INFO(name);
     CHECK(value == model::llama_graph(trained).value(name));
   }
+
+  auto in_bf16 = options;
+  in_bf16.weight_type = dtype::bf16;
+  finetuner narrow(m, names, ids, in_bf16);
+  train(narrow);
+  narrow.store_weights(trained);
+  CHECK(model::perplexity(trained, ids, {.window = 16}).perplexity <
+        0.8 * model::perplexity(m, ids, {.window = 16}).perplexity);
+  for (const auto& [name, value] : narrow.state().tensors)
+    for (const float x : value.values()) CHECK(x == static_cast<float>(bf16(x)));
   CHECK(holds(error_of([&] { finetuner(m, std::vector<std::string>{"model.nrm.weight"}, ids, options); }),
               {"model.nrm.weight", "model.norm.weight"}));
 }
@@ -212,6 +222,7 @@ TEST_CASE("finetune: errors") {
   };
   CHECK(holds(with([](auto& o) { o.steps = 0; }), {"steps", "0"}));
   CHECK(holds(with([](auto& o) { o.warmup = 12; }), {"warmup", "12"}));
+  CHECK(holds(with([](auto& o) { o.weight_type = dtype::i8; }), {"weight_type", "I8"}));
   CHECK(holds(with([](auto& o) { o.window = 1; }), {"window", "1"}));
   CHECK(holds(with([](auto& o) { o.learning_rate = -1; }), {"learning_rate", "-1"}));
   CHECK(holds(error_of([&] { finetuner(m, adapters, pattern(10), quick); }), {"tokens", "10", "16"}));

@@ -2,17 +2,17 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <charconv>  // std::to_chars
-#include <cmath>     // std::isnan
-#include <cstddef>   // std::size_t
-#include <cstdio>    // std::fputs
-#include <cstdlib>   // std::abort
-#include <initializer_list>
-#include <stdexcept>    // std::runtime_error
-#include <string>       // std::string
-#include <string_view>  // std::string_view
-#include <type_traits>  // std::is_arithmetic_v
-#include <utility>      // std::move
+#include <charconv>          // std::to_chars
+#include <cmath>             // std::isnan
+#include <cstddef>           // std::size_t
+#include <cstdio>            // std::fputs
+#include <cstdlib>           // std::abort
+#include <initializer_list>  // std::initializer_list
+#include <stdexcept>         // std::runtime_error
+#include <string>            // std::string
+#include <string_view>       // std::string_view
+#include <type_traits>       // std::is_arithmetic_v
+#include <utility>           // std::move
 
 namespace tersor {
 

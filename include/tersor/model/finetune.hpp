@@ -18,10 +18,11 @@ struct finetune_options {
   index_t batch = 8;     ///< random sequences per update
   index_t window = 512;  ///< tokens of a sequence
   double learning_rate = 1e-3;
-  double up_ratio = 1;      ///< learning rate of up projections and vectors over the others (LoRA+)
-  double weight_decay = 0;  ///< decoupled; biases and vectors of norms have none
-  double max_norm = 0;      ///< of all gradients together; 0: not clipped
-  index_t warmup = 20;      ///< updates until the full learning rate
+  double up_ratio = 1;             ///< learning rate of up projections and vectors over the others (LoRA+)
+  double weight_decay = 0;         ///< decoupled; biases and vectors of norms have none
+  double max_norm = 0;             ///< of all gradients together; 0: not clipped
+  index_t warmup = 20;             ///< updates until the full learning rate
+  dtype weight_type = dtype::f32;  ///< what is trained is rounded to after each update: f32, bf16 or f16
   grad::decay_form decay = grad::decay_form::linear;
   bool checkpoint = true;  ///< compute blocks again in the backward pass instead of keeping their activations
 
@@ -34,6 +35,7 @@ struct finetune_options {
     require(up_ratio >= 1 && std::isfinite(up_ratio), "finetune: up_ratio", up_ratio, "a finite number >= 1");
     require(weight_decay >= 0, "finetune: weight_decay", weight_decay, "0 or more");
     require(max_norm >= 0, "finetune: max_norm", max_norm, "0 (not clipped) or more");
+    require_wide_real(weight_type, "finetune: weight_type");
     require(warmup >= 0 && warmup < steps, "finetune: warmup", warmup, "0 .. ", steps - 1,
             ", fewer than the steps");
   }
@@ -192,7 +194,10 @@ class finetuner {
       return g.learning_rate == rate && g.weight_decay == decay;
     });
     if (group == groups_.end())
-      group = groups_.insert(group, {.parameters = {}, .learning_rate = rate, .weight_decay = decay});
+      group = groups_.insert(group, {.parameters = {},
+                                     .learning_rate = rate,
+                                     .weight_decay = decay,
+                                     .weight_type = options_.weight_type});
     group->parameters.push_back(mine.back().get());
     return *mine.back();
   }
