@@ -38,6 +38,8 @@ tersor::io::conversion_report to_gguf(const convert_options& o, const tersor::co
     tersor::require(known != nullptr, "--type", o.type, "a type of GGUF files, such as Q8_0, Q4_K or F16");
     options.type = known->type;
   }
+  tersor::require(!o.resume, "--resume", "--to gguf", "a format of folders beside it");
+  tersor::require(o.dtype.empty(), "--dtype", o.dtype, "--to dense beside it; --type for --to gguf");
   tersor::require(o.force || !std::filesystem::exists(o.out), "OUT", o.out, "a new file, or --force");
   const command::loaded_model m(o.in);
   const auto tokenizer = command::tokenizer_json_of(o.in);
@@ -87,7 +89,7 @@ tersor::io::conversion_report from_gguf(const convert_options& o, const tersor::
 
 tersor::io::conversion_report to_folder(const convert_options& o, const tersor::context& ctx) {
   tersor::io::conversion c{.to = o.to, .shard_bytes = command::bytes_of(o.shard_size, "--shard-size")};
-  c.resume = o.resume;
+  c.resume = c.leave_journal = o.resume;
   if (!o.dtype.empty()) {
     tersor::require(o.to == "dense", "--dtype", o.dtype,
                     "--to dense beside it: other formats keep what they hold");
@@ -103,7 +105,7 @@ tersor::io::conversion_report to_folder(const convert_options& o, const tersor::
   tersor::io::output_folder out(o.out, o.force, o.resume);
   const auto report = gguf ? from_gguf(o, c, out.path(), ctx)
                            : tersor::io::convert_checkpoint(tersor::io::checkpoint(o.in), c, out.path(), ctx);
-  out.commit();
+  out.commit(std::array{std::string(tersor::io::output_journal::file_name)});
   return report;
 }
 
