@@ -6,7 +6,8 @@
 
 #include <tersor/io/convert.hpp>
 #include <tersor/io/output_folder.hpp>
-#include <tersor/model/llama_gguf.hpp>
+#include <tersor/model/llama_gguf_writer.hpp>
+#include <tersor/op/release_pages.hpp>
 
 namespace {
 
@@ -55,15 +56,19 @@ tersor::io::conversion_report to_gguf(const convert_options& o, const tersor::co
   return report;
 }
 
-/// Writes the model of a GGUF file as a folder of ours. Memory: its table as F32, where that is in blocks.
+/// Writes the model of a GGUF file as a folder of ours. Memory: its table as F32, where that is in blocks,
+/// queries and keys, whose rows are in another order there, and a block's linears.
 tersor::io::conversion_report unpack_gguf(const convert_options& o, const std::filesystem::path& folder,
                                           std::uint64_t shard_bytes) {
   const command::loaded_model m(o.in);
   tersor::io::sharded_writer weights(folder, shard_bytes);
   tersor::io::operator_writer operators(weights);
   weights.metadata_of_all("format", "pt");
-  for (tersor::index_t b = 0; b < m.model.block_count(); ++b)
+  for (tersor::index_t b = 0; b < m.model.block_count(); ++b) {
     tersor::model::write_llama_block(m.model, b, weights, operators);
+    for (const auto& stage : m.model.linear_stages(b))
+      for (const auto& name : stage) tersor::op::release_pages(m.model.linear(name));
+  }
   tersor::model::write_llama_ends(m.model, weights, operators);
   operators.finish();
   tersor::io::conversion_report report{
