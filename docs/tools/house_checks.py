@@ -44,7 +44,6 @@ TESTED_ELSEWHERE = {
     "op/ggml_codes_simple.hpp": "tests/op/ggml_codes.cpp",
     "op/ggml_codes_super.hpp": "tests/op/ggml_codes.cpp",
     "op/ggml_decode_iq.hpp": "tests/op/ggml_decode.cpp",
-    "op/release_pages.hpp": "tests/command/memory.cpp",
     "op/restored_operator.hpp": "tests/op/prepared.cpp",
     "op/tile_stream.hpp": "tests/op/prepared.cpp",
     "kv/gear_block.hpp": "tests/kv/gear.cpp",
