@@ -68,7 +68,8 @@ class sharded_writer final : public tensor_sink {
     metadata_.emplace_back(std::move(key), std::move(value));
   }
 
-  /// The tensors added since the last call, which are on the disk when it returns.
+  /// The tensors added since the last call, which are on the disk when it returns. What the last call said is
+  /// taken to be noted when the next one comes.
   json take_progress() {
     if (spool_ != nullptr) {
       if (std::fflush(spool_) != 0) refuse();
@@ -76,9 +77,10 @@ class sharded_writer final : public tensor_sink {
       ::fsync(::fileno(spool_));
 #endif
     }
-    // what earlier shards were collected in is not needed from here on
-    for (std::size_t k = kept_spools_; k < shard_; ++k) std::filesystem::remove(spool_path(k));
-    kept_spools_ = shard_;
+    // what was collected in shards before the one that the last call ended in is not needed from here on
+    for (std::size_t k = kept_spools_; k < noted_shard_; ++k) std::filesystem::remove(spool_path(k));
+    kept_spools_ = noted_shard_;
+    noted_shard_ = shard_;
     json list = json::array();
     for (std::size_t i = tensors_.size() - unreported_; i < tensors_.size(); ++i) {
       const auto& t = tensors_[i];
@@ -109,7 +111,7 @@ class sharded_writer final : public tensor_sink {
         tensors_.push_back(std::move(e));
       }
     }
-    kept_spools_ = shard_;
+    kept_spools_ = noted_shard_ = shard_;
     std::error_code ignored;
     for (std::size_t k = 0; k < shard_; ++k) {
       std::filesystem::remove(spool_path(k), ignored);
@@ -226,7 +228,7 @@ class sharded_writer final : public tensor_sink {
   std::filesystem::path folder_;
   std::uint64_t shard_bytes_;
   std::FILE* spool_ = nullptr;  // of the current shard
-  std::size_t shard_ = 0, kept_spools_ = 0, unreported_ = 0;
+  std::size_t shard_ = 0, kept_spools_ = 0, noted_shard_ = 0, unreported_ = 0;
   std::uint64_t filled_ = 0, total_ = 0;
   bool last_ = false;
   std::vector<entry> tensors_;
