@@ -17565,9 +17565,11 @@ class ggml_blocks : public decoded_operator<ggml_blocks> {
  public:
   ggml_blocks() = default;
   /// @param bytes rows * (cols / block) blocks, which `owner` keeps alive (null: they are copied). @param
-  /// order for each row of W its row in `bytes`; empty: the same. Rows in another order are copied.
+  /// order for each row of W its row in `bytes`; empty: the same. Rows in another order are copied. @param
+  /// let_go see real_array.
   ggml_blocks(ggml_type type, index_t rows, index_t cols, std::span<const std::byte> bytes,
-              std::shared_ptr<const void> owner, std::span<const std::int32_t> order = {})
+              std::shared_ptr<const void> owner, std::span<const std::int32_t> order = {},
+              real_array::release_function let_go = nullptr)
       : type_(type), rows_(rows), cols_(cols) {
     require(can_decode(type), "ggml_blocks: type", tersor::name(type), "one of ", decodable_types());
     require(rows >= 0 && cols >= 0 && cols % info(type).block == 0, "ggml_blocks: columns", cols,
@@ -17578,6 +17580,7 @@ class ggml_blocks : public decoded_operator<ggml_blocks> {
     if (order.empty() && owner) {
       foreign_ = bytes;
       owner_ = std::move(owner);
+      release_ = let_go;
       return;
     }
     require(order.empty() || static_cast<index_t>(order.size()) == rows, "ggml_blocks: order", order.size(),
@@ -17596,6 +17599,10 @@ class ggml_blocks : public decoded_operator<ggml_blocks> {
   ggml_type type() const { return type_; }
   /// The blocks, row after row.
   std::span<const std::byte> bytes() const { return owner_ ? foreign_ : std::as_bytes(std::span(own_)); }
+  /// Lets foreign memory leave until it is read again, where its owner can do so.
+  void release() const {
+    if (release_ != nullptr) release_(owner_.get(), foreign_);
+  }
   static constexpr std::string_view kind() { return "ggml_blocks"; }
 
   /// Rows [r0, r1) of W into w, whose rows are contiguous.
@@ -17638,6 +17645,7 @@ class ggml_blocks : public decoded_operator<ggml_blocks> {
   std::vector<std::uint8_t> own_;
   std::span<const std::byte> foreign_;
   std::shared_ptr<const void> owner_;  // of foreign_; null: the bytes are own_
+  real_array::release_function release_ = nullptr;
 };
 
 }  // namespace tersor::op
@@ -20930,6 +20938,19 @@ inline any_operator prepare(const any_operator& w, const prepare_options& option
   if (const auto* s = w.as<scaled<>>())
     return scaled<>(prepare(s->inner(), options), s->output_scale(), s->input_scale());
   return w;
+}
+
+}  // namespace tersor::op
+
+// tersor/op/release_pages.hpp
+
+namespace tersor::op {
+
+/// The pages of an operator whose weights lie in a mapped file are read again when they are next touched.
+/// Others stay as they are.
+inline void release_pages(const any_operator& w) {
+  if (const auto* d = w.as<dense>()) d->values().release();
+  if (const auto* b = w.as<ggml_blocks>()) b->release();
 }
 
 }  // namespace tersor::op

@@ -6,7 +6,8 @@
 
 #include <tersor/io/convert.hpp>
 #include <tersor/io/output_folder.hpp>
-#include <tersor/model/llama_gguf.hpp>
+#include <tersor/model/llama_gguf_writer.hpp>
+#include <tersor/op/release_pages.hpp>
 
 namespace {
 
@@ -38,6 +39,8 @@ tersor::io::conversion_report to_gguf(const convert_options& o, const tersor::co
     tersor::require(known != nullptr, "--type", o.type, "a type of GGUF files, such as Q8_0, Q4_K or F16");
     options.type = known->type;
   }
+  tersor::require(!o.resume, "--resume", "--to gguf", "a format of folders beside it");
+  tersor::require(o.dtype.empty(), "--dtype", o.dtype, "--to dense beside it; --type for --to gguf");
   tersor::require(o.force || !std::filesystem::exists(o.out), "OUT", o.out, "a new file, or --force");
   const command::loaded_model m(o.in);
   const auto tokenizer = command::tokenizer_json_of(o.in);
@@ -53,15 +56,19 @@ tersor::io::conversion_report to_gguf(const convert_options& o, const tersor::co
   return report;
 }
 
-/// Writes the model of a GGUF file as a folder of ours. Memory: its table as F32, where that is in blocks.
+/// Writes the model of a GGUF file as a folder of ours. Memory: its table as F32, where that is in blocks,
+/// queries and keys, whose rows are in another order there, and a block's linears.
 tersor::io::conversion_report unpack_gguf(const convert_options& o, const std::filesystem::path& folder,
                                           std::uint64_t shard_bytes) {
   const command::loaded_model m(o.in);
   tersor::io::sharded_writer weights(folder, shard_bytes);
   tersor::io::operator_writer operators(weights);
   weights.metadata_of_all("format", "pt");
-  for (tersor::index_t b = 0; b < m.model.block_count(); ++b)
+  for (tersor::index_t b = 0; b < m.model.block_count(); ++b) {
     tersor::model::write_llama_block(m.model, b, weights, operators);
+    for (const auto& stage : m.model.linear_stages(b))
+      for (const auto& name : stage) tersor::op::release_pages(m.model.linear(name));
+  }
   tersor::model::write_llama_ends(m.model, weights, operators);
   operators.finish();
   tersor::io::conversion_report report{
@@ -87,7 +94,7 @@ tersor::io::conversion_report from_gguf(const convert_options& o, const tersor::
 
 tersor::io::conversion_report to_folder(const convert_options& o, const tersor::context& ctx) {
   tersor::io::conversion c{.to = o.to, .shard_bytes = command::bytes_of(o.shard_size, "--shard-size")};
-  c.resume = o.resume;
+  c.resume = c.leave_journal = o.resume;
   if (!o.dtype.empty()) {
     tersor::require(o.to == "dense", "--dtype", o.dtype,
                     "--to dense beside it: other formats keep what they hold");
@@ -103,7 +110,7 @@ tersor::io::conversion_report to_folder(const convert_options& o, const tersor::
   tersor::io::output_folder out(o.out, o.force, o.resume);
   const auto report = gguf ? from_gguf(o, c, out.path(), ctx)
                            : tersor::io::convert_checkpoint(tersor::io::checkpoint(o.in), c, out.path(), ctx);
-  out.commit();
+  out.commit(std::array{std::string(tersor::io::output_journal::file_name)});
   return report;
 }
 

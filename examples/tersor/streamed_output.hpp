@@ -25,7 +25,7 @@ class streamed_output {
 
   /// Keeps a journal from here on, and takes up that of an interrupted run.
   void keep_journal(const tersor::io::json& settings) {
-    const auto path = folder_.path() / journal_name;
+    const auto path = folder_.path() / tersor::io::output_journal::file_name;
     journal_ = std::make_unique<tersor::io::output_journal>(path, settings);
     std::vector<tersor::io::json> tensors;
     for (const auto& entry : journal_->entries()) {
@@ -83,28 +83,29 @@ class streamed_output {
   }
   /// Writes the rest. @return bytes of the weight files.
   std::uint64_t finish(const tersor::model::llama& m, const std::string& provenance) {
-    if (finished_bytes_ > 0) return finished_bytes_;
+    if (finished_bytes_ > 0) {
+      weights_.remove_collected();
+      return finished_bytes_;
+    }
     tersor::model::write_llama_ends(m, weights_, operators_);
     weights_.metadata("tersor.report", provenance);
     operators_.finish();
-    const auto bytes = weights_.finish();
-    dense_.write_beside(folder_.path());
-    if (journal_) journal_->append({{"finished", bytes}});
-    return bytes;
+    return weights_.finish([&](std::uint64_t bytes) {
+      dense_.write_beside(folder_.path());
+      if (journal_) journal_->append({{"finished", bytes}});
+    });
   }
   const std::filesystem::path& path() const { return folder_.path(); }
   void commit() {
     journal_.reset();
-    std::filesystem::remove(folder_.path() / journal_name);
     // a run that was killed may have left those of an earlier block
     for (tersor::index_t b = 0; b <= blocks_; ++b) std::filesystem::remove(states_path(b));
-    folder_.commit();
+    folder_.commit(std::array{std::string(tersor::io::output_journal::file_name)});
   }
 
   tersor::pipeline::compression_report report;  ///< of all blocks
 
  private:
-  static constexpr const char* journal_name = ".journal";
   std::filesystem::path states_path(tersor::index_t block) const {
     return folder_.path() / tersor::concat(".states-", block);
   }

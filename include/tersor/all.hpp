@@ -9,6 +9,13 @@
 #include <tersor/io/byte_pairs.hpp>
 #include <tersor/io/checkpoint.hpp>
 #include <tersor/io/compressed_tensors.hpp>
+#include <tersor/io/compressed_tensors_fp4.hpp>
+#include <tersor/io/compressed_tensors_fp8.hpp>
+#include <tersor/io/compressed_tensors_grid.hpp>
+#include <tersor/io/compressed_tensors_int8.hpp>
+#include <tersor/io/compressed_tensors_packed.hpp>
+#include <tersor/io/compressed_tensors_scheme.hpp>
+#include <tersor/io/compressed_tensors_sparse24.hpp>
 #include <tersor/io/convert.hpp>
 #include <tersor/io/every_layout.hpp>
 #include <tersor/io/file.hpp>
@@ -51,6 +58,8 @@
 #include <tersor/model/llama_checkpoint.hpp>
 #include <tersor/model/llama_config.hpp>
 #include <tersor/model/llama_gguf.hpp>
+#include <tersor/model/llama_gguf_names.hpp>
+#include <tersor/model/llama_gguf_writer.hpp>
 #include <tersor/model/llama_graph.hpp>
 #include <tersor/model/peft_model.hpp>
 #include <tersor/model/prepare.hpp>

@@ -106,6 +106,7 @@
 #include <tersor/op/prepared_ternary.hpp>
 #include <tersor/op/product.hpp>
 #include <tersor/op/quantized.hpp>
+#include <tersor/op/release_pages.hpp>
 #include <tersor/op/restored_operator.hpp>
 #include <tersor/op/scaled.hpp>
 #include <tersor/op/sparse_bitmap.hpp>

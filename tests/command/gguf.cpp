@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include "command/program.hpp"
 
-#include <tersor/model/llama_gguf.hpp>
+#include <tersor/model/llama_gguf_writer.hpp>
 
 namespace tersor {
 namespace gguf_tests {

@@ -13,6 +13,7 @@ using test::holds;
 using test::quantized_sample;
 using test::read_error;
 using test::read_linear;
+using test::refusal;
 using test::round_trip;
 using test::stored;
 using test::temporary_folder;
@@ -63,15 +64,11 @@ TEST_CASE("awq_checkpoint: other versions and settings that do not fit are refus
 }
 
 TEST_CASE("awq_checkpoint: what the layout cannot hold is refused by name") {
-  const auto refusal = [](const op::any_operator& op) {
-    io::safetensors_writer file;
-    return error_of([&] { writer.write(file, "a.b", op); });
-  };
-  CHECK(holds(refusal(quantized_sample(16, 64, {.bits = 3})), {"a.b", "bits", "3"}));
-  CHECK(holds(refusal(quantized_sample(16, 64, {.act_order = true})), {"a.b", "g_idx"}));
-  CHECK(holds(refusal(quantized_sample(16, 60, {})), {"a.b", "in_features", "60"}));
-  CHECK(holds(refusal(quantized_sample(12, 64, {})), {"a.b", "out_features", "12"}));
-  CHECK(holds(refusal(op::dense(matrix<float>(16, 64).view())), {"a.b", "dense"}));
+  CHECK(holds(refusal(writer, quantized_sample(16, 64, {.bits = 3})), {"a.b", "bits", "3"}));
+  CHECK(holds(refusal(writer, quantized_sample(16, 64, {.act_order = true})), {"a.b", "g_idx"}));
+  CHECK(holds(refusal(writer, quantized_sample(16, 60, {})), {"a.b", "in_features", "60"}));
+  CHECK(holds(refusal(writer, quantized_sample(12, 64, {})), {"a.b", "out_features", "12"}));
+  CHECK(holds(refusal(writer, op::dense(matrix<float>(16, 64).view())), {"a.b", "dense"}));
   const temporary_folder folder;
   const auto mixed = error_of([&] {
     write_linears(folder, writer,

@@ -14,6 +14,7 @@ using test::error_of;
 using test::holds;
 using test::read_error;
 using test::read_linear;
+using test::refusal;
 using test::round_trip;
 using test::stored;
 using test::temporary_folder;
@@ -107,13 +108,9 @@ TEST_CASE("bitsandbytes_checkpoint: broken states and other kinds are refused by
 }
 
 TEST_CASE("bitsandbytes_checkpoint: what the layout cannot hold is refused by name") {
-  const auto refusal = [](const op::any_operator& op) {
-    io::safetensors_writer file;
-    return error_of([&] { writer.write(file, "a.b", op); });
-  };
-  CHECK(holds(refusal(sample(16, 64, {.bits = 3})), {"a.b", "codebook", "NF4"}));
-  CHECK(holds(refusal(sample(16, 64, {.block_size = 48})), {"a.b", "block_size", "48"}));
-  CHECK(holds(refusal(test::quantized_sample(16, 64, {})), {"a.b", "quantized", "NF4"}));
+  CHECK(holds(refusal(writer, sample(16, 64, {.bits = 3})), {"a.b", "codebook", "NF4"}));
+  CHECK(holds(refusal(writer, sample(16, 64, {.block_size = 48})), {"a.b", "block_size", "48"}));
+  CHECK(holds(refusal(writer, test::quantized_sample(16, 64, {})), {"a.b", "quantized", "NF4"}));
   const temporary_folder folder;
   const auto mixed = error_of([&] {
     write_linears(folder, writer, {{"a", sample(16, 64, {})}, {"b", sample(16, 64, {.block_size = 128})}});

@@ -165,5 +165,31 @@ TEST_CASE("convert: an interrupted run goes on to the same files") {
   }
 }
 
+TEST_CASE("convert: a finished run whose folder was not renamed is taken up as it is") {
+  const temporary_folder source, folder;
+  write_sample(source, quantized_sample(32, 64, {}), quantized_sample(64, 64, {}, 2));
+  for (const char* to : {"gptq", "tersor", "dense"}) {
+    INFO(to);
+    const auto out = folder / to;
+    const io::conversion c{.to = to, .shard_bytes = 3000, .resume = true, .leave_journal = true};
+    const auto first = convert(source.path(), out, c);
+    auto expected = content(out);
+    CHECK(expected.contains(io::output_journal::file_name));
+    const auto written = std::filesystem::last_write_time(out / "config.json");
+    // what an end before the removal would have left
+    io::write_text_file(out / ".model.safetensors.tensors-00001", "x");
+    const auto again = convert(source.path(), out, c);
+    CHECK(content(out) == expected);
+    CHECK(std::filesystem::last_write_time(out / "config.json") == written);
+    CHECK(again.bytes_after == first.bytes_after);
+    CHECK(again.linears == first.linears);
+    CHECK(again.dense_linears == first.dense_linears);
+    CHECK(again.tensors == first.tensors);
+    convert(source.path(), out, {.to = to, .shard_bytes = 3000, .resume = true});
+    expected.erase(io::output_journal::file_name);
+    CHECK(content(out) == expected);
+  }
+}
+
 }  // namespace convert_tests
 }  // namespace tersor

@@ -8,11 +8,11 @@ namespace tersor {
 namespace gptq_checkpoint_tests {
 
 using test::change_settings;
-using test::error_of;
 using test::holds;
 using test::quantized_sample;
 using test::read_error;
 using test::read_linear;
+using test::refusal;
 using test::round_trip;
 using test::stored;
 using test::temporary_folder;
@@ -113,10 +113,6 @@ TEST_CASE("gptq_checkpoint: other layouts, and settings that do not fit, are ref
 }
 
 TEST_CASE("gptq_checkpoint: what the layout cannot hold is refused by name") {
-  const auto refusal = [](const io::linear_writer& writer, const op::any_operator& op) {
-    io::safetensors_writer file;
-    return error_of([&] { writer.write(file, "a.b", op); });
-  };
   CHECK(holds(refusal(v1, quantized_sample(32, 64, {.bits = 5})), {"a.b", "bits", "5"}));
   CHECK(holds(refusal(v1, quantized_sample(32, 60, {})), {"a.b", "in_features", "60"}));
   CHECK(holds(refusal(v1, quantized_sample(30, 64, {})), {"a.b", "out_features", "30"}));

@@ -108,10 +108,49 @@ inline void change_settings(const temporary_folder& folder, const io::json& chan
 inline std::string read_error(const temporary_folder& folder, const std::string& name = "a.b") {
   return error_of([&] { read_linear(folder, name); });
 }
+/// What `writer` says of a linear "a.b" that it does not hold.
+inline std::string refusal(const io::linear_writer& writer, const op::any_operator& op) {
+  io::safetensors_writer file;
+  return error_of([&] { writer.write(file, "a.b", op); });
+}
 template <class T>
 std::vector<std::byte> bytes_of(const std::vector<T>& values) {
   const auto b = std::as_bytes(std::span(values));
   return {b.begin(), b.end()};
 }
+
+/// Random E2M1 codes in blocks of NVFP4 (16) or MXFP4 (32).
+inline op::codebook fp4_sample(index_t rows, index_t cols, bool nvidia) {
+  random_generator random(9);
+  matrix<std::uint8_t> codes(rows, cols);
+  for (auto& q : codes.values()) q = static_cast<std::uint8_t>(random.uniform_index(16));
+  const index_t blocks = rows * cols / (nvidia ? 16 : 32);
+  real_array scales(nvidia ? dtype::f8_e4m3 : dtype::f8_e8m0, blocks);
+  for (index_t i = 0; i < blocks; ++i)
+    scales.set(
+        i, nvidia ? f8_e4m3(static_cast<float>(1 + i % 400)) : std::ldexp(1.0F, static_cast<int>(i % 9) - 4));
+  return {codes, io::detail::e2m1_levels(), nvidia ? 16 : 32,
+          nvidia ? op::block_scales::factored(scales, 1.0F / 1024) : op::block_scales::plain(scales)};
+}
+
+/// A folder of compressed-tensors with the tensors of a linear "a.b" and one scheme for all.
+struct raw_linear {
+  temporary_folder folder;
+  io::safetensors_writer file;
+  io::json settings;
+  raw_linear(const std::string& format, io::json weights)
+      : settings{
+            {"quant_method", "compressed-tensors"},
+            {"format", format},
+            {"config_groups", {{"group_0", {{"targets", {"Linear"}}, {"weights", std::move(weights)}}}}}} {}
+  template <class T>
+  void add(const std::string& part, std::vector<index_t> shape, const std::vector<T>& values) {
+    file.add("a.b." + part, dtype_of<T>, std::move(shape), bytes_of(values));
+  }
+  void write() {
+    file.write(folder / "model.safetensors");
+    folder.file("config.json", io::json{{"quantization_config", settings}}.dump());
+  }
+};
 
 }  // namespace tersor::test

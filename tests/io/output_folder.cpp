@@ -102,4 +102,23 @@ TEST_CASE("output folder: a kept one is taken up again until it is committed") {
   CHECK(holds(error_of([&] { output_folder(folder / "out", false, true); }), {"out", "exists"}));
 }
 
+TEST_CASE("output folder: one that is kept is taken up again without what was being written") {
+  const temporary_folder folder;
+  const auto partial = folder / ".out.tersor-partial";
+  {
+    output_folder out(folder / "out", false, true);
+    CHECK(out.path() == partial);
+    for (const char* name : {"file", ".journal", ".file.tersor-12", ".tersor-x", "a.tersor-1"})
+      write_text_file(out.path() / name, name);
+  }
+  CHECK(std::filesystem::exists(partial / "file"));
+  output_folder out(folder / "out", false, true);
+  CHECK_FALSE(std::filesystem::exists(partial / ".file.tersor-12"));
+  out.commit(std::array{std::string(".journal"), std::string("none")});
+  for (const char* name : {"file", ".tersor-x", "a.tersor-1"})
+    CHECK(std::filesystem::exists(folder / "out" / name));
+  CHECK_FALSE(std::filesystem::exists(folder / "out" / ".journal"));
+  CHECK(folder.count() == 1);
+}
+
 }  // namespace output_folder_tests

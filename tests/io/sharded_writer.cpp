@@ -96,6 +96,7 @@ TEST_CASE("sharded_writer: an interrupted run goes on to the same bytes") {
           add(out, list[k]);
           if (k < reported) progress.push_back(out.take_progress());
         }
+        if (lost > 0) out.take_progress();  // a report that was not noted
       }
       io::sharded_writer out(folder.path(), 200);
       out.restore(progress, "journal");
@@ -107,6 +108,48 @@ TEST_CASE("sharded_writer: an interrupted run goes on to the same bytes") {
       INFO(reported << " finished, " << lost << " lost");
       CHECK(content(folder.path()) == content(whole.path()));
     }
+}
+
+TEST_CASE("sharded_writer: a run that ends while it finishes goes on to the same bytes") {
+  const auto list = samples();
+  for (const std::uint64_t shard_bytes : {0U, 200U}) {
+    const temporary_folder whole;
+    io::sharded_writer expected(whole.path(), shard_bytes);
+    for (const auto& s : list) add(expected, s);
+    const auto bytes = expected.finish();
+    for (const std::size_t reported : {list.size() / 2, list.size()})
+      for (int renamed = 0; renamed <= 9; ++renamed) {
+        INFO(shard_bytes << " bytes in a shard, " << reported << " reported, " << renamed << " renamed");
+        const temporary_folder folder;
+        std::vector<io::json> progress;
+        {
+          io::sharded_writer out(folder.path(), shard_bytes);
+          for (std::size_t k = 0; k < list.size(); ++k) {
+            add(out, list[k]);
+            if (k < reported) progress.push_back(out.take_progress());
+          }
+          CHECK(holds(
+              error_of([&] { out.finish([](std::uint64_t size) { fail("finish", size, "no end here"); }); }),
+              {"finish", std::to_string(bytes)}));
+        }
+        // as if the end had come before the last of the renames
+        std::set<std::filesystem::path> shards;
+        for (const auto& [name, text] : content(folder.path()))
+          if (name.starts_with("model-")) shards.insert(name);
+        int k = 0;
+        for (const auto& name : shards)
+          if (k++ >= renamed)
+            std::filesystem::rename(folder / name.string(),
+                                    folder / (".shard-" + name.string().substr(6, 5)));
+        io::sharded_writer out(folder.path(), shard_bytes);
+        out.restore(progress, "journal");
+        for (std::size_t t = reported; t < list.size(); ++t) add(out, list[t]);
+        std::uint64_t noted = 0;
+        CHECK(out.finish([&](std::uint64_t size) { noted = size; }) == bytes);
+        CHECK(noted == bytes);
+        CHECK(content(folder.path()) == content(whole.path()));
+      }
+  }
 }
 
 TEST_CASE("sharded_writer: wrong sizes, names that are there twice and lost files are refused") {

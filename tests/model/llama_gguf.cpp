@@ -1,6 +1,7 @@
-// tersor - tests of model/llama_gguf.hpp: saving and loading, files of the reference package, broken files
+// tersor - tests of model/llama_gguf*.hpp: saving and loading, files of the reference package, broken files
 // SPDX-License-Identifier: MIT
 #include <tersor/model/llama_gguf.hpp>
+#include <tersor/model/llama_gguf_writer.hpp>
 
 #include "catch.hpp"
 #include "io/temporary_folder.hpp"

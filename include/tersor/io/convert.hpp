@@ -20,6 +20,9 @@ struct conversion {
   std::optional<dtype> type{};
   std::uint64_t shard_bytes = 0;  ///< of a weight file; 0: one file
   bool resume = false;            ///< keep a journal, and go on with what it says is finished
+  /// With `resume`: the journal stays in the folder, for a caller that renames the folder and then removes
+  /// it. A run that finds one of a finished conversion does nothing.
+  bool leave_journal = false;
 
   void validate() const {
     bool known = to == "dense" || to == "tersor";
@@ -143,19 +146,24 @@ class conversion_run {
     const ordered_json settings = writer_->settings(notes_);
     if (conversion_.to == "tersor") describe_operators();
     ctx_.step("writing", total, total);
-    report.bytes_after = out_.finish();
-    copy_model_files(files_.folder(), folder_, json::parse(settings.dump()),
-                     conversion_.type ? torch_name(*conversion_.type) : std::string());
-    if (const auto name = writer_->settings_file(); !name.empty())
-      write_text_file(folder_ / name, settings.dump(2) + "\n");
+    if (bytes_written_) {
+      report.bytes_after = *bytes_written_;
+      out_.remove_collected();
+    } else {
+      report.bytes_after = out_.finish([&](std::uint64_t bytes) {
+        copy_model_files(files_.folder(), folder_, json::parse(settings.dump()),
+                         conversion_.type ? torch_name(*conversion_.type) : std::string());
+        if (const auto name = writer_->settings_file(); !name.empty())
+          write_text_file(folder_ / name, settings.dump(2) + "\n");
+        if (journal_) journal_->append({{"finished", bytes}});
+      });
+    }
     journal_.reset();
-    std::filesystem::remove(folder_ / journal_name);
+    if (!conversion_.leave_journal) std::filesystem::remove(folder_ / output_journal::file_name);
     return report;
   }
 
  private:
-  static constexpr const char* journal_name = ".journal";
-
   std::string dtype_of_config() const {
     const auto path = files_.folder() / "config.json";
     if (!std::filesystem::exists(path)) return {};
@@ -187,15 +195,19 @@ class conversion_run {
       inputs.push_back({file.path().string(), file.file_bytes(),
                         std::filesystem::last_write_time(file.path()).time_since_epoch().count()});
     journal_ = std::make_unique<output_journal>(
-        folder_ / journal_name,
+        folder_ / output_journal::file_name,
         json{{"command", "convert"},
              {"input", inputs},
              {"to", conversion_.to},
              {"dtype", conversion_.type ? std::string(name(*conversion_.type)) : "none"},
              {"shard_size", conversion_.shard_bytes}});
-    const std::string where = (folder_ / journal_name).string();
+    const std::string where = (folder_ / output_journal::file_name).string();
     std::vector<json> progress;
     for (const auto& entry : journal_->entries()) {
+      if (entry.contains("finished")) {
+        bytes_written_ = get<std::uint64_t>(entry, "finished", where);
+        return;
+      }
       if (entry.contains("linear")) {
         auto linear = get<std::string>(entry, "linear", where);
         finished_.insert(linear);
@@ -257,6 +269,7 @@ class conversion_run {
   linear_notes notes_;
   std::set<std::string> finished_;
   std::unique_ptr<output_journal> journal_;
+  std::optional<std::uint64_t> bytes_written_;  // by a run that finished and was not renamed
 };
 
 }  // namespace detail

@@ -38,6 +38,20 @@ inline std::filesystem::path sibling(const std::filesystem::path& path) {
     if (!std::filesystem::exists(std::filesystem::symlink_status(p, ignored))) return p;
   }
 }
+/// Removes the files of such names in a folder that belongs to one run: what a killed one was writing.
+inline void remove_siblings(const std::filesystem::path& folder) {
+  constexpr std::string_view mark = ".tersor-";
+  std::error_code ignored;
+  std::vector<std::filesystem::path> left;
+  for (const auto& file : std::filesystem::directory_iterator(folder, ignored)) {
+    const std::string name = file.path().filename().string();
+    const std::size_t at = name.rfind(mark);
+    if (name[0] == '.' && at != name.npos && at + mark.size() < name.size() &&
+        name.find_first_not_of("0123456789", at + mark.size()) == name.npos)
+      left.push_back(file.path());
+  }
+  for (const auto& path : left) std::filesystem::remove(path, ignored);
+}
 }  // namespace detail
 
 /// A whole file as read-only bytes: memory-mapped on POSIX systems (pages are read when touched, shared with

@@ -336,6 +336,11 @@ class gguf_file {
     return data_.subspan(static_cast<std::size_t>(t.offset), static_cast<std::size_t>(t.size));
   }
   std::shared_ptr<const void> mapping() const { return file_; }
+  /// As in safetensors_file: a tensor's pages leave memory until they are touched again.
+  void release(std::string_view tensor_name) const { file_->release(bytes(tensor_name)); }
+  static void release_pages(const void* mapping, std::span<const std::byte> bytes) {
+    static_cast<const mapped_file*>(mapping)->release(bytes);
+  }
 
  private:
   void read_version(detail::gguf_cursor& in) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>    // std::filesystem::path
+#include <span>          // std::span
 #include <string>        // std::string
 #include <system_error>  // std::error_code
 
@@ -23,7 +24,7 @@ class output_folder {
   /// @param path the destination, whose parent exists. An error if it exists, unless `force`: then commit()
   /// replaces it, and what was there is removed only after the new folder is in place.
   /// @param keep the temporary folder has a name of its own, ".NAME.tersor-partial"; one that an interrupted
-  /// run left is taken up again, and without commit() it stays.
+  /// run left is taken up again, without the files that it had begun, and without commit() it stays.
   explicit output_folder(const std::filesystem::path& path, bool force = false, bool keep = false)
       : path_(path), force_(force), keep_(keep) {
     path_ = path.lexically_normal();
@@ -40,6 +41,7 @@ class output_folder {
         temporary_.clear();
         fail(path_.string(), "", "a parent folder that can be written to (" + code.message() + ")");
       }
+      detail::remove_siblings(temporary_);
       return;
     }
     // Another process may take the name between the look and the creation.
@@ -69,7 +71,9 @@ class output_folder {
   const std::filesystem::path& destination() const { return path_; }
 
   /// Puts the folder in place. To be called once; if it fails, the destination is as it was.
-  void commit() {
+  /// @param notes names of files in it that only an interrupted run needs: removed when it is in place, so
+  /// that a run which ends on the way can go on.
+  void commit(std::span<const std::string> notes = {}) {
     std::filesystem::path old;
     std::error_code code;
     if (exists(path_)) {
@@ -85,6 +89,7 @@ class output_folder {
       fail(path_.string(), "", "a destination that can be renamed to (" + code.message() + ")");
     }
     temporary_.clear();
+    for (const auto& name : notes) std::filesystem::remove(path_ / name, code);
     if (old.empty()) return;
     std::filesystem::remove_all(old, code);
     if (code) fail(old.string(), "", "the replaced folder to be removed (" + code.message() + ")");

@@ -15,6 +15,9 @@ namespace tersor::io {
 /// on the disk when `append` returns. A line that was cut off by the end of the process does not count.
 class output_journal {
  public:
+  /// Its name in the folder that the run writes.
+  static constexpr const char* file_name = ".journal";
+
   /// Opens or begins a journal. @param settings all that decides the output; a journal of other settings is
   /// an error that names the first one that differs.
   output_journal(const std::filesystem::path& path, const json& settings) : path_(path) {

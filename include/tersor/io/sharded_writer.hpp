@@ -13,6 +13,7 @@
 
 #include <cstdio>      // std::fopen
 #include <filesystem>  // std::filesystem::path
+#include <functional>  // std::function
 #include <map>         // std::map
 #include <set>         // std::set
 #include <string>      // std::string
@@ -27,7 +28,8 @@ namespace tersor::io {
 /// same tensors in the same order give the same files. Errors name the file or the tensor.
 ///
 /// An interrupted run can go on: `take_progress()` says what was added since the last call and is on the
-/// disk, and `restore` takes these lists back; what came after the last of them is forgotten.
+/// disk, and `restore` takes these lists back; what came after the last of them is forgotten. That holds
+/// until the function that `finish` is given returns: it notes that all is written.
 class sharded_writer final : public tensor_sink {
  public:
   /// @param folder exists; @param shard_bytes 0: one file
@@ -66,7 +68,8 @@ class sharded_writer final : public tensor_sink {
     metadata_.emplace_back(std::move(key), std::move(value));
   }
 
-  /// The tensors added since the last call, which are on the disk when it returns.
+  /// The tensors added since the last call, which are on the disk when it returns. What the last call said is
+  /// taken to be noted when the next one comes.
   json take_progress() {
     if (spool_ != nullptr) {
       if (std::fflush(spool_) != 0) refuse();
@@ -74,9 +77,10 @@ class sharded_writer final : public tensor_sink {
       ::fsync(::fileno(spool_));
 #endif
     }
-    // what earlier shards were collected in is not needed from here on
-    for (std::size_t k = kept_spools_; k < shard_; ++k) std::filesystem::remove(spool_path(k));
-    kept_spools_ = shard_;
+    // what was collected in shards before the one that the last call ended in is not needed from here on
+    for (std::size_t k = kept_spools_; k < noted_shard_; ++k) std::filesystem::remove(spool_path(k));
+    kept_spools_ = noted_shard_;
+    noted_shard_ = shard_;
     json list = json::array();
     for (std::size_t i = tensors_.size() - unreported_; i < tensors_.size(); ++i) {
       const auto& t = tensors_[i];
@@ -107,10 +111,11 @@ class sharded_writer final : public tensor_sink {
         tensors_.push_back(std::move(e));
       }
     }
-    kept_spools_ = shard_;
+    kept_spools_ = noted_shard_ = shard_;
     std::error_code ignored;
     for (std::size_t k = 0; k < shard_; ++k) {
       std::filesystem::remove(spool_path(k), ignored);
+      if (!std::filesystem::exists(shard_path(k))) take_name_back(k);
       require(std::filesystem::exists(shard_path(k)), where, shard_path(k).string(),
               "a finished file of the interrupted run");
     }
@@ -125,16 +130,15 @@ class sharded_writer final : public tensor_sink {
   /// Was a tensor of that name added?
   bool contains(const std::string& name) const { return names_.contains(name); }
 
-  /// Writes the last file and, with several, the index. @return the bytes of the weight files.
-  std::uint64_t finish() {
+  /// Writes the last file and, with several, the index. @param noted is called with the bytes of the weight
+  /// files when all have their names; what `restore` needs is removed when it returns. @return these bytes.
+  std::uint64_t finish(const std::function<void(std::uint64_t bytes)>& noted = {}) {
     last_ = true;
     close_shard();
     std::uint64_t bytes = 0;
     json weight_map = json::object();
     const std::size_t count = shard_;
     for (std::size_t k = 0; k < count; ++k) {
-      std::error_code ignored;
-      std::filesystem::remove(spool_path(k), ignored);
       const auto path = folder_ / file_name(k, count);
       std::filesystem::rename(shard_path(k), path);
       bytes += std::filesystem::file_size(path);
@@ -144,7 +148,17 @@ class sharded_writer final : public tensor_sink {
       const json index{{"metadata", {{"total_size", total_}}}, {"weight_map", std::move(weight_map)}};
       write_text_file(folder_ / "model.safetensors.index.json", index.dump(2) + "\n");
     }
+    if (noted) noted(bytes);
+    remove_collected();
     return bytes;
+  }
+  /// Removes what shards were collected in, which a run leaves that ends between `noted` and the removal.
+  void remove_collected() const {
+    std::error_code ignored;
+    std::vector<std::filesystem::path> left;
+    for (const auto& file : std::filesystem::directory_iterator(folder_, ignored))
+      if (file.path().filename().string().starts_with(spool_name)) left.push_back(file.path());
+    for (const auto& path : left) std::filesystem::remove(path, ignored);
   }
 
  private:
@@ -164,10 +178,22 @@ class sharded_writer final : public tensor_sink {
     return count == 1 ? "model.safetensors"
                       : concat("model-", number(k + 1), "-of-", number(count), ".safetensors");
   }
+  static constexpr std::string_view spool_name = ".model.safetensors.tensors-";
   std::filesystem::path spool_path(std::size_t k) const {
-    return folder_ / concat(".model.safetensors.tensors-", number(k + 1));
+    return folder_ / concat(spool_name, number(k + 1));
   }
   std::filesystem::path shard_path(std::size_t k) const { return folder_ / concat(".shard-", number(k + 1)); }
+
+  /// A run that ended while it finished has given shard k its last name.
+  void take_name_back(std::size_t k) const {
+    const std::string beginning = concat("model-", number(k + 1), "-of-");
+    std::error_code ignored;
+    for (const auto& file : std::filesystem::directory_iterator(folder_, ignored)) {
+      if (!file.path().filename().string().starts_with(beginning)) continue;
+      std::filesystem::rename(file.path(), shard_path(k), ignored);
+      return;
+    }
+  }
 
   void open_spool() {
     spool_ = std::fopen(spool_path(shard_).string().c_str(), "wb");
@@ -202,7 +228,7 @@ class sharded_writer final : public tensor_sink {
   std::filesystem::path folder_;
   std::uint64_t shard_bytes_;
   std::FILE* spool_ = nullptr;  // of the current shard
-  std::size_t shard_ = 0, kept_spools_ = 0, unreported_ = 0;
+  std::size_t shard_ = 0, kept_spools_ = 0, noted_shard_ = 0, unreported_ = 0;
   std::uint64_t filled_ = 0, total_ = 0;
   bool last_ = false;
   std::vector<entry> tensors_;

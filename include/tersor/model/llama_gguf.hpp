@@ -1,75 +1,20 @@
-// tersor - Llama models in GGUF files: loading in place, and saving for llama.cpp
+// tersor - Llama models in GGUF files, loaded in place
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// Names and keys are those of ggml-org/llama.cpp (gguf-py/gguf/constants.py, src/llama-model.cpp). Rows of
-// queries and keys are in another order there: rotations turn channels 2i and 2i + 1 of a head, here i and
-// i + head_dim / 2. Loading and saving permute whole rows, which changes no value.
+// Keys are those of ggml-org/llama.cpp (gguf-py/gguf/constants.py, src/llama-model.cpp).
 
-#include <cmath>       // std::pow
-#include <functional>  // std::function
-#include <map>         // std::map
-#include <optional>    // std::optional
-#include <set>         // std::set
+#include <cmath>  // std::isfinite
+#include <set>    // std::set
 
 #include <tersor/io/gguf_tokenizer.hpp>
 #include <tersor/model/llama.hpp>
+#include <tersor/model/llama_gguf_names.hpp>
 #include <tersor/op/ggml_blocks.hpp>
-#include <tersor/quant/ggml_encode.hpp>
 
 namespace tersor::model {
 
 namespace detail {
-
-/// The name in GGUF files of a tensor of `llama`: "model.layers.3.self_attn.q_proj.weight" is
-/// "blk.3.attn_q.weight".
-inline std::string gguf_name(const std::string& name) {
-  static const std::map<std::string, std::string, std::less<>> parts{{"self_attn.q_proj", "attn_q"},
-                                                                     {"self_attn.k_proj", "attn_k"},
-                                                                     {"self_attn.v_proj", "attn_v"},
-                                                                     {"self_attn.o_proj", "attn_output"},
-                                                                     {"mlp.gate_proj", "ffn_gate"},
-                                                                     {"mlp.up_proj", "ffn_up"},
-                                                                     {"mlp.down_proj", "ffn_down"},
-                                                                     {"input_layernorm", "attn_norm"},
-                                                                     {"post_attention_layernorm", "ffn_norm"},
-                                                                     {"model.embed_tokens", "token_embd"},
-                                                                     {"model.norm", "output_norm"},
-                                                                     {"lm_head", "output"}};
-  const std::size_t dot = name.rfind('.');
-  std::string body = name.substr(0, dot), block;
-  constexpr std::string_view layers = "model.layers.";
-  if (body.starts_with(layers)) {
-    const std::size_t end = body.find('.', layers.size());
-    block = concat("blk.", body.substr(layers.size(), end - layers.size()), ".");
-    body.erase(0, end + 1);
-  }
-  return concat(block, parts.at(body), name.substr(dot));
-}
-
-/// For each row of a query or key weight as `llama` has it, its row in a GGUF file.
-inline std::vector<std::int32_t> rotary_rows(index_t heads, index_t head_dim) {
-  std::vector<std::int32_t> rows;
-  for (index_t h = 0; h < heads; ++h)
-    for (index_t half = 0; half < 2; ++half)
-      for (index_t i = 0; i < head_dim / 2; ++i)
-        rows.push_back(static_cast<std::int32_t>(h * head_dim + 2 * i + half));
-  return rows;
-}
-/// Those of the rows of a linear (or its bias) if it is one of queries or keys, else none.
-inline std::vector<std::int32_t> rotary_rows_of(const std::string& name, const llama_config& c) {
-  if (name.find(".q_proj") != name.npos) return rotary_rows(c.num_attention_heads, c.head_dim);
-  if (name.find(".k_proj") != name.npos) return rotary_rows(c.num_key_value_heads, c.head_dim);
-  return {};
-}
-
-/// The type in which this library stores reals of a ggml type, if there is one.
-inline std::optional<dtype> real_type(ggml_type t) {
-  if (t == ggml_type::f32) return dtype::f32;
-  if (t == ggml_type::f16) return dtype::f16;
-  if (t == ggml_type::bf16) return dtype::bf16;
-  return std::nullopt;
-}
 
 /// Llama 3 stretches its long wavelengths; a file holds the factors alone, its config.json how they are made.
 inline io::json llama3_scaling(double factor, double original) {
@@ -192,7 +137,7 @@ class gguf_config {
 inline real_array read_reals(const io::gguf_file& file, const io::gguf_tensor& t, dtype type,
                              std::span<const std::int32_t> rows) {
   const auto bytes = file.bytes(t.name);
-  if (rows.empty()) return {type, bytes, file.mapping()};
+  if (rows.empty()) return {type, bytes, file.mapping(), io::gguf_file::release_pages};
   real_array result(type, static_cast<index_t>(bytes.size()) * 8 / bits_of(type));
   const std::size_t row = bytes.size() / rows.size();
   for (std::size_t r = 0; r < rows.size(); ++r)
@@ -216,7 +161,8 @@ inline void write_config_files(const io::gguf_file& file, const std::filesystem:
 /// types are `op::ggml_blocks`, others `op::dense`; both stay in the mapped file, which must not be changed
 /// in place while the model is used. An embedding table in a block type is decoded to f32, which holds every
 /// value exactly. A tensor that is missing, unknown or of another shape is an error that names it; so is a
-/// NaN or infinity.
+/// NaN or infinity. Memory: the rows of queries and keys, which are in another order, and an embedding table
+/// that is decoded; other pages leave when they were looked through.
 inline llama load_llama_gguf(const io::gguf_file& file) {
   const std::string where = file.path().string();
   const detail::gguf_config description(file);
@@ -251,8 +197,10 @@ inline llama load_llama_gguf(const io::gguf_file& file) {
     if (const auto type = detail::real_type(t.type))
       op = op::dense(out, in, detail::read_reals(file, t, *type, rows));
     else
-      op = op::ggml_blocks(t.type, out, in, file.bytes(t.name), file.mapping(), rows);
+      op = op::ggml_blocks(t.type, out, in, file.bytes(t.name), file.mapping(), rows,
+                           io::gguf_file::release_pages);
     require_finite(op.to_dense().view(), concat(where, ": ", t.name));
+    file.release(t.name);  // what stays in the file is read again when it is used
     return op;
   };
   const auto table = read("model.embed_tokens", c.vocab_size, c.hidden_size);
@@ -284,273 +232,6 @@ inline llama load_llama_gguf(const io::gguf_file& file) {
 }
 inline llama load_llama_gguf(const std::filesystem::path& path) {
   return load_llama_gguf(io::gguf_file(path));
-}
-
-/// How `save_llama_gguf` writes.
-struct gguf_options {
-  /// Of the linears; blocks of this type are copied. None: linears stay as they are, reals or blocks.
-  std::optional<ggml_type> type = ggml_type::q8_0;
-  std::string name = "tersor";  ///< general.name
-  /// By linear ("model.layers.0.mlp.up_proj"): how much each of its inputs counts, [in], where the type's
-  /// encoder can use it.
-  std::map<std::string, std::vector<float>> importance = {};
-
-  void validate() const {
-    require(!type || detail::real_type(*type) || quant::can_encode(*type), "save_llama_gguf: type",
-            type ? tersor::name(*type) : "", "F32, F16, BF16 or a type that can be encoded");
-  }
-};
-
-namespace detail {
-
-/// general.file_type of a file whose linears are of a type (llama.cpp, include/llama.h: llama_ftype).
-inline std::uint32_t gguf_file_type(ggml_type t) {
-  switch (t) {
-    case ggml_type::f32:
-      return 0;
-    case ggml_type::f16:
-      return 1;
-    case ggml_type::q4_0:
-      return 2;
-    case ggml_type::q4_1:
-      return 3;
-    case ggml_type::q8_0:
-      return 7;
-    case ggml_type::q5_0:
-      return 8;
-    case ggml_type::q5_1:
-      return 9;
-    case ggml_type::q2_k:
-      return 10;
-    case ggml_type::q3_k:
-      return 11;  // "S": one type for all, as here
-    case ggml_type::q4_k:
-      return 14;
-    case ggml_type::q5_k:
-      return 16;
-    case ggml_type::q6_k:
-      return 18;
-    case ggml_type::iq2_xxs:
-      return 19;
-    case ggml_type::iq2_xs:
-      return 20;
-    case ggml_type::iq3_xxs:
-      return 23;
-    case ggml_type::iq1_s:
-      return 24;
-    case ggml_type::iq4_nl:
-      return 25;
-    case ggml_type::iq3_s:
-      return 26;
-    case ggml_type::iq2_s:
-      return 28;
-    case ggml_type::iq4_xs:
-      return 30;
-    case ggml_type::iq1_m:
-      return 31;
-    case ggml_type::bf16:
-      return 32;
-    case ggml_type::tq1_0:
-      return 36;
-    case ggml_type::tq2_0:
-      return 37;
-    case ggml_type::mxfp4:
-      return 38;
-    default:
-      return 1024;  // llama.cpp: guessed, not given by the file
-  }
-}
-
-/// The type of a matrix with this many columns: F16 where no blocks of 32 fit.
-inline ggml_type fitting_type(ggml_type wanted, index_t columns) {
-  return quant::fitting_type(wanted, columns).value_or(ggml_type::f16);
-}
-/// The type of what makes the logits, which errors reach directly: 6 bits where the linears have fewer.
-inline ggml_type head_type(ggml_type linears, index_t columns) {
-  const bool as_linears = real_type(linears) || linears == ggml_type::q8_0;
-  return fitting_type(as_linears ? linears : ggml_type::q6_k, columns);
-}
-
-/// theta, and the divisors of the frequencies theta^(-2i / head_dim) that give those of a model.
-struct rotary_description {
-  double theta = 10000.0;
-  double linear = 1.0;         ///< one divisor of all
-  std::vector<float> factors;  ///< one of each, if they differ
-};
-inline rotary_description describe_rotary(const llama_config& c) {
-  rotary_description d;
-  const auto& f = c.rotary_frequencies;
-  d.linear = 1.0 / f.front();
-  if (f.size() > 1) {
-    // The first pairs turn fastest, and no rule of scaling touches one of them alone.
-    const double theta = std::pow(f[0] / f[1], static_cast<double>(c.head_dim) / 2.0);
-    d.theta = std::abs(theta - std::round(theta)) < 1e-6 * theta ? std::round(theta) : theta;
-  }
-  const auto base = kernel::rotary::base_frequencies(c.head_dim, d.theta);
-  bool same = true;
-  for (std::size_t i = 0; i < f.size(); ++i) {
-    d.factors.push_back(static_cast<float>(base[i] / f[i]));
-    same = same && std::abs(base[i] / f[i] - d.linear) <= 1e-6 * d.linear;
-  }
-  if (same)
-    d.factors.clear();
-  else
-    d.linear = 1.0;
-  return d;
-}
-
-inline std::vector<std::byte> bytes_of_reals(dtype type, std::span<const float> values) {
-  const auto stored = store_as(type, values);
-  return {stored.bytes().begin(), stored.bytes().end()};
-}
-
-/// Row r of the result is row rows^-1[r] of w: ours in the order of a GGUF file. Empty `rows`: w itself.
-inline matrix<float> with_file_rows(matrix<float> w, std::span<const std::int32_t> rows) {
-  if (rows.empty()) return w;
-  matrix<float> result(w.rows(), w.cols());
-  for (index_t r = 0; r < w.rows(); ++r)
-    std::ranges::copy(w.row(r), result.row(rows[static_cast<std::size_t>(r)]).data());
-  return result;
-}
-
-/// The type of reals of a stored type.
-inline ggml_type ggml_type_of(dtype t) {
-  return t == dtype::f16 ? ggml_type::f16 : t == dtype::bf16 ? ggml_type::bf16 : ggml_type::f32;
-}
-/// The type that an operator has in a file already, or an error that names it.
-inline ggml_type stored_type(const std::string& name, const op::any_operator& w) {
-  if (const auto* b = w.as<op::ggml_blocks>()) return b->type();
-  const auto* d = w.as<op::dense>();
-  require(d != nullptr && is_wide_real(d->values().type()), concat("save_llama_gguf: ", name), w.kind(),
-          "reals or blocks of a GGUF type; others are rounded to a type that is asked for");
-  return ggml_type_of(d->values().type());
-}
-/// Blocks in the order of rows of a GGUF file.
-inline std::vector<std::byte> with_file_rows(const op::ggml_blocks& w, std::span<const std::int32_t> rows) {
-  const auto bytes = w.bytes();
-  std::vector<std::byte> result(bytes.begin(), bytes.end());
-  const std::size_t row = rows.empty() ? 0 : bytes.size() / rows.size();
-  for (std::size_t r = 0; r < rows.size(); ++r)
-    std::ranges::copy(bytes.subspan(r * row, row),
-                      result.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(rows[r]) * row));
-  return result;
-}
-
-}  // namespace detail
-
-/// Writes a model, dense or compressed, and its tokenizer as a GGUF file of architecture llama. Linears are
-/// decoded and encoded one at a time; blocks of the type that is asked for are copied. Norms and biases are
-/// F32. In a file of blocks the head (or the table, if it is the head too) has Q6_K, or Q8_0 with linears in
-/// that type or rows that are not whole blocks of 256; other rows that are not whole blocks take the type
-/// that llama.cpp gives them (Q4_K: Q5_0, Q5_K: Q5_1, Q6_K: Q8_0, others a type of 4 bits; F16 below 32
-/// columns). Types of reals are exact where the model's values are values of that type. @param tokenizer what
-/// tokenizer.json holds; @param where names it in errors.
-inline void save_llama_gguf(const llama& m, const io::json& tokenizer, std::string_view where,
-                            const std::filesystem::path& path, const gguf_options& options = {},
-                            const context& ctx = {}) {
-  options.validate();
-  const auto& c = m.config();
-  io::gguf_writer out;
-  const auto rotary = detail::describe_rotary(c);
-  const auto set = [&](const char* key, index_t value) {
-    out.set(concat("llama.", key), static_cast<std::uint32_t>(value));
-  };
-  out.set("general.architecture", "llama");
-  out.set("general.type", "model");
-  out.set("general.name", options.name);
-  set("vocab_size", c.vocab_size);
-  set("context_length", c.max_position_embeddings);
-  set("embedding_length", c.hidden_size);
-  set("block_count", c.num_hidden_layers);
-  set("feed_forward_length", c.intermediate_size);
-  set("attention.head_count", c.num_attention_heads);
-  set("attention.head_count_kv", c.num_key_value_heads);
-  set("attention.key_length", c.head_dim);
-  set("attention.value_length", c.head_dim);
-  set("rope.dimension_count", c.head_dim);
-  out.set("llama.attention.layer_norm_rms_epsilon", c.rms_norm_eps);
-  out.set("llama.rope.freq_base", static_cast<float>(rotary.theta));
-  if (std::abs(rotary.linear - 1.0) > 1e-6) {
-    out.set("llama.rope.scaling.type", "linear");
-    out.set("llama.rope.scaling.factor", static_cast<float>(rotary.linear));
-  }
-  const auto shapes = m.linear_shapes();
-  const auto type_of = [&](const std::string& name, const op::any_operator& w) {
-    return options.type ? detail::fitting_type(*options.type, w.cols()) : detail::stored_type(name, w);
-  };
-  out.set("general.file_type",
-          detail::gguf_file_type(
-              options.type ? *options.type
-                           : detail::stored_type(shapes.front().name, m.linear(shapes.front().name))));
-
-  // Each tensor with what makes its bytes when its turn comes.
-  std::map<std::string, std::function<std::vector<std::byte>()>> sources;
-  bool blocks = false;
-  const auto matrix_tensor = [&](const std::string& name, ggml_type type, index_t rows, index_t cols,
-                                 std::function<matrix<float>()> values,
-                                 const op::ggml_blocks* same = nullptr) {
-    const auto file_name = detail::gguf_name(name + ".weight");
-    const auto real = detail::real_type(type);
-    blocks = blocks || !real;
-    out.add(file_name, type, {rows, cols});
-    const auto importance = options.importance.find(name);
-    const bool weighed = importance != options.importance.end();
-    if (weighed)
-      require(static_cast<index_t>(importance->second.size()) == cols, concat("importance of ", name),
-              importance->second.size(), cols, " values");
-    const std::span<const float> weights =
-        weighed ? std::span<const float>(importance->second) : std::span<const float>();
-    const auto order = detail::rotary_rows_of(name, c);
-    if (same != nullptr && same->type() == type) {
-      sources[file_name] = [=] { return detail::with_file_rows(*same, order); };
-      return;
-    }
-    sources[file_name] = [=, &ctx, values = std::move(values)] {
-      const auto w = detail::with_file_rows(values(), order);
-      return real ? detail::bytes_of_reals(*real, w.values()) : quant::encode(type, w.view(), weights, ctx);
-    };
-  };
-  for (const auto& [name, values] : options.importance)
-    require(std::ranges::any_of(shapes, [&name = name](const auto& l) { return l.name == name; }),
-            "importance", name, "a linear of the model's blocks");
-  const auto table = !options.type           ? detail::ggml_type_of(m.embedding().values().type())
-                     : c.tie_word_embeddings ? detail::head_type(*options.type, c.hidden_size)
-                                             : detail::fitting_type(*options.type, c.hidden_size);
-  matrix_tensor("model.embed_tokens", table, c.vocab_size, c.hidden_size,
-                [&] { return m.embedding().to_dense(); });
-  if (!c.tie_word_embeddings)
-    matrix_tensor(
-        "lm_head",
-        options.type ? detail::head_type(*options.type, c.hidden_size)
-                     : detail::stored_type("lm_head", m.head()),
-        c.vocab_size, c.hidden_size, [&] { return m.head().to_dense(); }, m.head().as<op::ggml_blocks>());
-  if (!rotary.factors.empty()) {
-    out.add("rope_freqs.weight", ggml_type::f32, {c.head_dim / 2});
-    sources["rope_freqs.weight"] = [&] { return detail::bytes_of_reals(dtype::f32, rotary.factors); };
-  }
-  for (const auto& [name, length] : m.vector_shapes()) {
-    const auto file_name = detail::gguf_name(name);
-    out.add(file_name, ggml_type::f32, {length});
-    sources[file_name] = [&m, &c, name = name] {
-      const auto& v = m.vector(name);
-      matrix<float> column(static_cast<index_t>(v.size()), 1);
-      std::ranges::copy(v, column.values().begin());
-      return detail::bytes_of_reals(
-          dtype::f32, detail::with_file_rows(std::move(column), detail::rotary_rows_of(name, c)).values());
-    };
-  }
-  for (const auto& l : shapes)
-    matrix_tensor(
-        l.name, type_of(l.name, m.linear(l.name)), l.out, l.in,
-        [&m, name = l.name] { return m.linear(name).to_dense(); }, m.linear(l.name).as<op::ggml_blocks>());
-  if (blocks) out.set("general.quantization_version", std::uint32_t{2});
-  io::set_tokenizer(out, tokenizer, c.vocab_size, c.bos_token_id, c.eos_token_id, where);
-  long long done = 0;
-  const auto total = static_cast<long long>(sources.size());
-  out.write(path, [&](const io::gguf_tensor& t) {
-    ctx.step(t.name, done++, total);
-    return sources.at(t.name)();
-  });
 }
 
 }  // namespace tersor::model

@@ -14,9 +14,11 @@ class ggml_blocks : public decoded_operator<ggml_blocks> {
  public:
   ggml_blocks() = default;
   /// @param bytes rows * (cols / block) blocks, which `owner` keeps alive (null: they are copied). @param
-  /// order for each row of W its row in `bytes`; empty: the same. Rows in another order are copied.
+  /// order for each row of W its row in `bytes`; empty: the same. Rows in another order are copied. @param
+  /// let_go see real_array.
   ggml_blocks(ggml_type type, index_t rows, index_t cols, std::span<const std::byte> bytes,
-              std::shared_ptr<const void> owner, std::span<const std::int32_t> order = {})
+              std::shared_ptr<const void> owner, std::span<const std::int32_t> order = {},
+              real_array::release_function let_go = nullptr)
       : type_(type), rows_(rows), cols_(cols) {
     require(can_decode(type), "ggml_blocks: type", tersor::name(type), "one of ", decodable_types());
     require(rows >= 0 && cols >= 0 && cols % info(type).block == 0, "ggml_blocks: columns", cols,
@@ -27,6 +29,7 @@ class ggml_blocks : public decoded_operator<ggml_blocks> {
     if (order.empty() && owner) {
       foreign_ = bytes;
       owner_ = std::move(owner);
+      release_ = let_go;
       return;
     }
     require(order.empty() || static_cast<index_t>(order.size()) == rows, "ggml_blocks: order", order.size(),
@@ -45,6 +48,10 @@ class ggml_blocks : public decoded_operator<ggml_blocks> {
   ggml_type type() const { return type_; }
   /// The blocks, row after row.
   std::span<const std::byte> bytes() const { return owner_ ? foreign_ : std::as_bytes(std::span(own_)); }
+  /// Lets foreign memory leave until it is read again, where its owner can do so.
+  void release() const {
+    if (release_ != nullptr) release_(owner_.get(), foreign_);
+  }
   static constexpr std::string_view kind() { return "ggml_blocks"; }
 
   /// Rows [r0, r1) of W into w, whose rows are contiguous.
@@ -87,6 +94,7 @@ class ggml_blocks : public decoded_operator<ggml_blocks> {
   std::vector<std::uint8_t> own_;
   std::span<const std::byte> foreign_;
   std::shared_ptr<const void> owner_;  // of foreign_; null: the bytes are own_
+  real_array::release_function release_ = nullptr;
 };
 
 }  // namespace tersor::op

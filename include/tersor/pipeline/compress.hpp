@@ -7,6 +7,7 @@
 
 #include <tersor/model/block_model.hpp>
 #include <tersor/op/dense.hpp>
+#include <tersor/op/release_pages.hpp>
 #include <tersor/pipeline/recipe.hpp>
 
 namespace tersor::pipeline {
@@ -196,9 +197,7 @@ class block_schedule {
     return names;
   }
   /// Dense weights of a mapped file need not stay in memory when they are worked through.
-  void release(const std::string& name) const {
-    if (const auto* weight = model_.linear(name).as<op::dense>()) weight->values().release();
-  }
+  void release(const std::string& name) const { op::release_pages(model_.linear(name)); }
   void compress(const std::vector<std::string>& names, const std::optional<calib::statistics>& inputs) {
     for (const auto& name : names) {
       ctx_.step(name, done_, total_);

@@ -1,0 +1,141 @@
+// tersor - tests of runs of the built command that end early and go on
+// SPDX-License-Identifier: MIT
+#include "command/program.hpp"
+
+#include <tersor/model/llama_gguf_writer.hpp>
+
+namespace tersor {
+namespace resume_tests {
+
+using test::check_refused;
+using test::holds;
+using test::json_of;
+using test::run;
+using test::run_shell;
+using test::small_model;
+
+/// Every file of a folder with its bytes.
+std::map<std::string, std::string> content(const std::filesystem::path& folder) {
+  std::map<std::string, std::string> files;
+  for (const auto& file : std::filesystem::directory_iterator(folder))
+    files[file.path().filename().string()] = io::read_text_file(file.path());
+  return files;
+}
+
+/// The embedded model as a GGUF file whose linears are Q8_0.
+std::string embedded_gguf(const small_model& files) {
+  const auto path = files.beside("lm.gguf");
+  model::save_llama_gguf(model::load_llama(test::embedded_model),
+                         io::read_json_file(test::embedded_model / "tokenizer.json"), "tokenizer.json", path);
+  return path;
+}
+
+/// Begins `tersor ARGUMENTS...`, and runs `then` in the shell when the journal of `out` has its settings and
+/// `parts` finished parts; the shell knows the command as $p.
+test::outcome run_until(const std::vector<std::string>& arguments, const std::filesystem::path& out,
+                        int parts, const std::string& then) {
+  const auto journal = out.parent_path() / concat(".", out.filename().string(), ".tersor-partial/.journal");
+  return run_shell(concat(test::command_line(arguments), " & p=$!; until [ \"$(cat ",
+                          test::shell_word(journal.string()), " 2>/dev/null | wc -l)\" -ge ", parts + 1,
+                          " ]; do :; done; ", then, "; wait $p"));
+}
+
+TEST_CASE("command: a compression that is killed after some blocks goes on to the same bytes") {
+  const small_model files;
+  const bool of_gguf = GENERATE(false, true);
+  const auto lm = of_gguf ? embedded_gguf(files) : test::embedded_model.string();
+  const auto whole = files.beside("whole"), out = files.beside("part");
+  const auto arguments = [&](const std::string& folder) {
+    return std::vector<std::string>{"compress",
+                                    lm,
+                                    "--with",
+                                    "gptq(bits=4, group_size=64)",
+                                    "--calibration",
+                                    files.text(),
+                                    "--window",
+                                    "64",
+                                    "--calibration-windows",
+                                    "4",
+                                    "--resume",
+                                    "--shard-size",
+                                    "1MB",
+                                    "--json",
+                                    "--out",
+                                    folder};
+  };
+  json_of(arguments(whole));
+  const auto partial = files.beside(".part.tersor-partial");
+  const auto killed = run_until(arguments(out), out, 2, "kill -KILL $p");
+  CHECK(killed.code == 137);
+  CHECK(std::filesystem::exists(partial));
+  CHECK_FALSE(std::filesystem::exists(out));
+  auto other = arguments(out);
+  other[3] = "gptq(bits=3, group_size=64)";
+  check_refused(run(other), {"--resume: with", "bits=3", "gptq"});
+  if (of_gguf) {  // a file that was written anew is another input
+    const auto time = std::filesystem::last_write_time(lm);
+    std::filesystem::last_write_time(lm, time + std::chrono::seconds(5));
+    check_refused(run(arguments(out)), {"--resume: inputs", lm});
+    std::filesystem::last_write_time(lm, time);
+  }
+  const auto j = json_of(arguments(out));
+  CHECK(j["layers"].size() == 42);
+  CHECK_FALSE(std::filesystem::exists(partial));
+  CHECK((content(out) == content(whole)));
+}
+
+TEST_CASE("command: a data-free compression of a GGUF file that is killed goes on to the same bytes") {
+  const small_model files;
+  const auto gguf = embedded_gguf(files), whole = files.beside("whole"), out = files.beside("part");
+  const auto arguments = [&](const std::string& folder) {
+    return std::vector<std::string>{"compress", gguf,           "--with", "rtn(bits=3,group_size=32)",
+                                    "--resume", "--shard-size", "1MB",    "--json",
+                                    "--out",    folder};
+  };
+  const auto expected = json_of(arguments(whole));
+  CHECK(run_until(arguments(out), out, 1, "kill -KILL $p").code == 137);
+  // what was being written is not part of the result
+  io::write_text_file(files.beside(".part.tersor-partial/.shard-00001.tersor-0"), "half");
+  const auto j = json_of(arguments(out));
+  CHECK(j["bytes_after"] == expected["bytes_after"]);
+  CHECK((content(out) == content(whole)));
+  CHECK(run(files.eval(out)).code == 0);
+}
+
+TEST_CASE("command: a run that could not be renamed is finished by the same command") {
+  const small_model files;
+  const auto lm = test::embedded_model.string(), small = files.beside("small");
+  const auto whole = files.beside("whole"), out = files.beside("part");
+  std::vector<std::string> arguments;
+  SECTION("compress") {
+    arguments = {"compress",   lm,         "--with", "gptq(bits=4, group_size=64)", "--calibration",
+                 files.text(), "--window", "64",     "--calibration-windows",       "4",
+                 "--resume",   "--json",   "--out"};
+  }
+  SECTION("convert") {
+    json_of({"compress", lm, "--with", "rtn(bits=4, group_size=64)", "--out", small, "--json"});
+    arguments = {"convert", small, "--to", "dense", "--dtype", "f32", "--resume", "--json"};
+  }
+  const auto to = [&](const std::string& folder) {
+    auto all = arguments;
+    all.push_back(folder);
+    return all;
+  };
+  const auto first = json_of(to(whole));
+  // a folder that appears in the last moment stops the rename
+  const auto stopped =
+      run_until(to(out), out, 1, "kill -STOP $p; mkdir " + test::shell_word(out) + "; kill -CONT $p");
+  check_refused(stopped, {out, "exists"});
+  const auto partial = files.beside(".part.tersor-partial");
+  CHECK(holds(io::read_text_file(partial + "/.journal"), {"finished"}));
+  std::filesystem::remove(out);
+  const auto written = std::filesystem::last_write_time(partial + "/model.safetensors");
+  const auto j = json_of(to(out));
+  CHECK(j["bytes_after"] == first["bytes_after"]);
+  CHECK(std::filesystem::last_write_time(out + "/model.safetensors") == written);
+  CHECK_FALSE(std::filesystem::exists(partial));
+  CHECK((content(out) == content(whole)));
+}
+
+}  // namespace resume_tests
+}  // namespace tersor
