@@ -115,7 +115,8 @@ class text_part {
     } else if constexpr (std::is_unsigned_v<T>) {
       kind_ = kind::natural, natural_ = value;
     } else if constexpr (std::is_arithmetic_v<T>) {
-      kind_ = kind::integer, integer_ = value;
+      kind_ = kind::integer;
+      integer_ = value;  // NOLINT(bugprone-signed-char-misuse): a number, not a character
     } else {
       set(std::string_view(value));
     }
