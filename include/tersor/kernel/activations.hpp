@@ -55,10 +55,11 @@ TERSOR_ALWAYS_INLINE double sum(index_t n, const F& f) {
   const index_t whole = n - n % block;
   for (index_t i = 0; i < whole; i += block)
     for (index_t l = 0; l < block; ++l) lanes[l] += static_cast<double>(f(i + l));
-  for (index_t i = whole; i < n; ++i) lanes[0] += static_cast<double>(f(i));
+  double rest = 0;  // not one of the lanes, which GCC would then add to one by one
+  for (index_t i = whole; i < n; ++i) rest += static_cast<double>(f(i));
   for (index_t half = block / 2; half > 0; half /= 2)
     for (index_t l = 0; l < half; ++l) lanes[l] += lanes[l + half];
-  return lanes[0];
+  return lanes[0] + rest;
 }
 TERSOR_ALWAYS_INLINE float largest(const float* x, index_t n) {
   float lanes[block];
@@ -66,8 +67,8 @@ TERSOR_ALWAYS_INLINE float largest(const float* x, index_t n) {
   const index_t whole = n - n % block;
   for (index_t i = 0; i < whole; i += block)
     for (index_t l = 0; l < block; ++l) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
-  for (index_t i = whole; i < n; ++i) lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
-  float top = lanes[0];
+  float top = -std::numeric_limits<float>::infinity();
+  for (index_t i = whole; i < n; ++i) top = x[i] > top ? x[i] : top;
   for (const float l : lanes) top = l > top ? l : top;
   return top;
 }

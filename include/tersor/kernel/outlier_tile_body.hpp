@@ -38,6 +38,8 @@ struct padded_table {
 namespace avx512::outliers {
 TERSOR_BEGIN_TARGET(TERSOR_FEATURES_AVX512)
 #include <tersor/kernel/outlier_tile.inc>
+// uses the one before
+#include <tersor/kernel/outlier_tile_avx512.inc>
 TERSOR_END_TARGET
 }  // namespace avx512::outliers
 namespace avx2::outliers {
@@ -63,7 +65,7 @@ void add_outliers(target t, const outlier_tile& x, const float* low, index_t pla
   (void)t;
 #if defined(TERSOR_X86_KERNELS)
   if (t == target::avx512)
-    return avx512::outliers::add(x, low, places, shift, v, first, last, out, out_stride);
+    return avx512::outliers::add_fours(x, low, places, shift, v, first, last, out, out_stride);
   if (t == target::avx2) return avx2::outliers::add(x, low, places, shift, v, first, last, out, out_stride);
 #elif defined(TERSOR_NEON_KERNELS)
   if (t == target::neon) return neon::outliers::add(x, low, places, shift, v, first, last, out, out_stride);

@@ -115,8 +115,7 @@ class gear_block final : public segment {
     const auto p = transposed_factor(p_, head, 0, head_dim(), head_dim());
     for (index_t t = 0; t < out.rows(); ++t)
       for (index_t k = 0; k < rank_; ++k)
-        kernel::run<add_multiple>(kernel::best_target(), q(k, t), static_cast<const float*>(p.row(k).data()),
-                                  head_dim(), out.row(t).data);
+        kernel::run<add_multiple>(kernel::best_target(), q.row(k)[t], p.row(k), head_dim(), out.row(t).data);
   }
   /// Backbone and outliers alone.
   void read_without_factors(index_t head, index_t first, matrix_view<float> out) const {
@@ -307,12 +306,20 @@ class gear_block final : public segment {
       f(at, tile, n);
     }
   }
+  /// Floats that are not initialised, [rank, count].
+  struct factor_rows {
+    index_t count;
+    std::unique_ptr<float[]> floats;
+    const float* data() const { return floats.get(); }
+    const float* row(index_t k) const { return floats.get() + k * count; }
+  };
   /// Rows [first, first + count) of a head's factor of `rows` rows, as columns [rank, count].
-  matrix<float> transposed_factor(const std::vector<real_list>& factors, index_t head, index_t first,
-                                  index_t count, index_t rows) const {
-    matrix<float> f(rank_, count);
+  factor_rows transposed_factor(const std::vector<real_list>& factors, index_t head, index_t first,
+                                index_t count, index_t rows) const {
+    factor_rows f{count, std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(rank_ * count))};
     for (index_t k = 0; k < rank_; ++k)
-      factors[static_cast<std::size_t>(head)].read(k * rows + first, f.row(k));
+      factors[static_cast<std::size_t>(head)].read(
+          k * rows + first, {f.floats.get() + k * count, static_cast<std::size_t>(count)});
     return f;
   }
   /// Stores the largest and the smallest entries of every vector, or of all, and puts the mean of their
