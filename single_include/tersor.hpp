@@ -4065,10 +4065,11 @@ TERSOR_ALWAYS_INLINE double sum(index_t n, const F& f) {
   const index_t whole = n - n % block;
   for (index_t i = 0; i < whole; i += block)
     for (index_t l = 0; l < block; ++l) lanes[l] += static_cast<double>(f(i + l));
-  for (index_t i = whole; i < n; ++i) lanes[0] += static_cast<double>(f(i));
+  double rest = 0;  // not one of the lanes, which GCC would then add to one by one
+  for (index_t i = whole; i < n; ++i) rest += static_cast<double>(f(i));
   for (index_t half = block / 2; half > 0; half /= 2)
     for (index_t l = 0; l < half; ++l) lanes[l] += lanes[l + half];
-  return lanes[0];
+  return lanes[0] + rest;
 }
 TERSOR_ALWAYS_INLINE float largest(const float* x, index_t n) {
   float lanes[block];
@@ -4076,8 +4077,8 @@ TERSOR_ALWAYS_INLINE float largest(const float* x, index_t n) {
   const index_t whole = n - n % block;
   for (index_t i = 0; i < whole; i += block)
     for (index_t l = 0; l < block; ++l) lanes[l] = x[i + l] > lanes[l] ? x[i + l] : lanes[l];
-  for (index_t i = whole; i < n; ++i) lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
-  float top = lanes[0];
+  float top = -std::numeric_limits<float>::infinity();
+  for (index_t i = whole; i < n; ++i) top = x[i] > top ? x[i] : top;
   for (const float l : lanes) top = l > top ? l : top;
   return top;
 }
@@ -8735,9 +8736,9 @@ template <class = void>
 void read_reals(target t, dtype type, const std::uint8_t* x, index_t n, float* out);
 
 // With AVX-512, vectors times scales are multiplied with codes in fixed point where that is faster, off by at
-// most 2^-23 of the largest of a group of rows (scores; more where sums of 4-bit codes would leave 32 bits)
-// or of 128 rows (sums): kernel/code_rows_avx512.inc has the bounds. No number is taken for smaller than
-// 2^-120.
+// most 2^-22.9 of the largest of a group of rows (scores) or of 128 rows (sums): kernel/code_rows_avx512.inc
+// has the bounds and says why it does what it does. Products are made of four vectors at a time, and of one.
+// No number is taken for smaller than 2^-120.
 //
 // All kernels compute, for a target, in an order of additions of its own; the result for a vector depends
 // neither on the other vectors nor on how a call was reached.
@@ -8910,8 +8911,8 @@ inline lanes::floats load_last(const std::uint8_t* p, index_t n) {
   return load_in_units<type, numbers>(last);
 }
 
-/// Scores of up to sixteen rows. Rows behind the last are the last once more.
-template <dtype type, bool numbers, index_t count>
+/// Scores of up to sixteen rows, or of up to `most`. Rows behind the last are the last once more.
+template <dtype type, bool numbers, index_t count, index_t most = 16>
 inline void sixteen_scores(const real_rows& x, index_t first, const float* q, index_t q_stride, float* out,
                            index_t out_stride) {
   constexpr index_t width = bits_of(type) / 8, rows = lanes::rows(count);
@@ -8922,7 +8923,10 @@ inline void sixteen_scores(const real_rows& x, index_t first, const float* q, in
   const index_t distance = is_long ? detail::prefetch_distance / rows : detail::prefetch_distance;
   const index_t distance_at_end = is_long ? distance + (rows - 1) * row_bytes : distance;
   lanes::floats all[count][16];
-  for (index_t r0 = 0; r0 < 16; r0 += rows) {
+  if constexpr (most < 16)
+    for (index_t j = 0; j < count; ++j)
+      for (index_t r = most; r < 16; ++r) all[j][r] = lanes::zero();
+  for (index_t r0 = 0; r0 < most; r0 += rows) {
     const std::uint8_t* row[rows];
     lanes::floats sum[count][rows];
     TERSOR_UNROLL
@@ -8976,6 +8980,12 @@ template <dtype type, bool numbers = false>
 inline void scores_of(const real_rows& x, row_vectors q, float* out, index_t out_stride) {
   for (index_t t = 0; t < x.rows; t += 16) {
     index_t j = 0;
+    // factors of low rank are a few long rows
+    if constexpr (type == dtype::f32)
+      if (constexpr index_t few = lanes::rows(4); x.rows - t <= few)
+        for (; j + 4 <= q.count; j += 4)
+          sixteen_scores<type, numbers, 4, few>(x, t, q.data + j * q.stride, q.stride,
+                                                out + j * out_stride + t, out_stride);
     for (; j + 4 <= q.count; j += 4)
       sixteen_scores<type, numbers, 4>(x, t, q.data + j * q.stride, q.stride, out + j * out_stride + t,
                                        out_stride);
@@ -9674,7 +9684,8 @@ void decode(const code_rows& x, const detail::code_shape& s, const Grids& grids,
 // uses both
 
 // tersor/kernel/code_rows_avx512.inc
-inline constexpr float fixed_limit = 8355000.0F;  // three bytes reach 127 * (65536 + 256 + 1)
+inline constexpr float fixed_limit = 4161000.0F;                       // three bytes: below 2^22 - 2^15
+inline constexpr float fixed_shift = 8388608.0F + 4194304.0F + 32896;  // 2^23 + 0x408080
 inline constexpr index_t fixed_rows = 128;
 
 /// Are there four groups, or two, or one, that begin where quarters of a row do?
@@ -9687,40 +9698,70 @@ inline bool fits_fixed_sums(const code_rows& x, const group_grids& grids) {
 /// Sums of 32 bits. (Arrays of __m512i, 64 bits by their type, GCC keeps in memory as well as in registers.)
 using int_lanes = std::int32_t __attribute__((vector_size(64)));
 TERSOR_ALWAYS_INLINE __m512i as_register(int_lanes x) { return reinterpret_cast<__m512i>(x); }
+TERSOR_ALWAYS_INLINE int_lanes as_lanes(__m512i x) { return reinterpret_cast<int_lanes>(x); }
 TERSOR_ALWAYS_INLINE int_lanes dot(int_lanes sum, __m512i codes, __m512i x) {
-  return reinterpret_cast<int_lanes>(_mm512_dpbusd_epi32(as_register(sum), codes, x));
+  return as_lanes(_mm512_dpbusd_epi32(as_register(sum), codes, x));
+}
+/// The three bytes' sums as one number each.
+TERSOR_ALWAYS_INLINE __m512 joined_bytes(int_lanes low, int_lanes middle, int_lanes high) {
+  const __m512i rest = _mm512_add_epi32(_mm512_slli_epi32(as_register(middle), 8), as_register(low));
+  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(as_register(high)), _mm512_set1_ps(65536.0F),
+                         _mm512_cvtepi32_ps(rest));
 }
 
-/// The largest number of lanes, which are not negative, and `bound`; not finite if one of them is.
-inline float largest_lane(__m512i lanes_of, float bound) {
-  const int bits =
-      std::max(_mm512_reduce_max_epi32(lanes_of), _mm_cvtsi128_si32(_mm_castps_si128(_mm_set_ss(bound))));
-  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(bits)));
-}
 /// The largest |x|; not finite if one of x [n] is, n a multiple of sixteen.
 inline float largest_size(const float* x, index_t n) {
   __m512i most = _mm512_setzero_si512();
   const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
   for (index_t i = 0; i < n; i += 16)
     most = _mm512_max_epi32(most, _mm512_and_si512(_mm512_loadu_si512(x + i), magnitude));
-  return largest_lane(most, 0.0F);
+  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(_mm512_reduce_max_epi32(most))));
 }
-struct fixed_unit {
-  float unit, inverse;
-  explicit fixed_unit(float largest)
-      : unit(largest <= 0x1p-97F ? 0x1p-120F : largest / fixed_limit), inverse(1.0F / unit) {}
-};
+/// Of numbers up to `largest`, in every lane.
+TERSOR_ALWAYS_INLINE __m512 fixed_unit(__m512 largest) {
+  const __mmask16 is_small = _mm512_cmp_ps_mask(largest, _mm512_set1_ps(0x1p-97F), _CMP_LE_OQ);
+  return _mm512_mask_mov_ps(_mm512_div_ps(largest, _mm512_set1_ps(fixed_limit)), is_small,
+                            _mm512_set1_ps(0x1p-120F));
+}
 
-/// Numbers, rounded, as three signed bytes each: the bytes p of four lanes are those of lane p of a quarter.
-inline __m512i three_bytes(__m512 x) {
-  const __m512i middle = _mm512_set1_epi32(0x808080);
-  const __m512i digits = _mm512_xor_si512(_mm512_add_epi32(_mm512_cvtps_epi32(x), middle), middle);
-  return _mm512_shuffle_epi8(
-      digits, _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15)));
+struct sum_of_lanes {
+  TERSOR_ALWAYS_INLINE static __m512 run(__m512 a, __m512 b) { return _mm512_add_ps(a, b); }
+};
+struct largest_of_lanes {  // of numbers that are not negative, or not finite
+  TERSOR_ALWAYS_INLINE static __m512 run(__m512 a, __m512 b) {
+    return _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+  }
+};
+template <class F>
+TERSOR_ALWAYS_INLINE __m512 fold_blocks_of(__m512 a, __m512 b) {
+  return F::run(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
 }
-/// Quarter p of the result is lane p of the four quarters.
-inline __m512i quarters_of_lanes(__m512i v) {
-  return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), v);
+/// F of all lanes of v[j], in an order that is the same for every j, in the lanes of quarter j.
+template <class F>
+TERSOR_ALWAYS_INLINE __m512 fold_four(const lanes::floats* v) {
+  __m512 all = fold_blocks_of<F>(fold_blocks_of<F>(v[0], v[1]), fold_blocks_of<F>(v[2], v[3]));
+  all = F::run(all, _mm512_shuffle_ps(all, all, 0x4e));
+  return F::run(all, _mm512_shuffle_ps(all, all, 0xb1));
+}
+
+/// Lane 4 i + j of out[k] is lane 4 i + k of v[j].
+TERSOR_ALWAYS_INLINE void turn_fours(const int_lanes* v, int_lanes* out) {
+  const __m512i a = _mm512_unpacklo_epi32(as_register(v[0]), as_register(v[1]));
+  const __m512i b = _mm512_unpackhi_epi32(as_register(v[0]), as_register(v[1]));
+  const __m512i c = _mm512_unpacklo_epi32(as_register(v[2]), as_register(v[3]));
+  const __m512i d = _mm512_unpackhi_epi32(as_register(v[2]), as_register(v[3]));
+  out[0] = as_lanes(_mm512_unpacklo_epi64(a, c));
+  out[1] = as_lanes(_mm512_unpackhi_epi64(a, c));
+  out[2] = as_lanes(_mm512_unpacklo_epi64(b, d));
+  out[3] = as_lanes(_mm512_unpackhi_epi64(b, d));
+}
+/// Sixteen rows, or words, in their own order after `turn_rows`.
+template <index_t parts>
+TERSOR_ALWAYS_INLINE __m512 row_order(__m512 v) {
+  if constexpr (parts == 1) return v;
+  if constexpr (parts == 2)
+    return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15), v);
+  return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), v);
 }
 
 /// What blocks of sums share. A step is four registers of codes, 4 parts rows; a quad four rows of it, part +
@@ -9732,10 +9773,22 @@ struct fixed_shape {
   alignas(64) std::int32_t row[16];      ///< rows of sixteen in the order of quads
 };
 
-inline void order_weights(const fixed_shape& s, const float* a, index_t n, float* out) {
-  const __m512i at = _mm512_load_si512(s.row);
-  for (index_t t = 0; t < n; t += 16)
-    _mm512_storeu_ps(out + t, _mm512_permutexvar_ps(at, _mm512_loadu_ps(a + t)));
+/// The units of `count` vectors' weights [count, a_stride] of n rows, and their inverses, in quarter j of the
+/// lanes for vector j.
+template <index_t count>
+inline __m512 fixed_units(const float* a, index_t a_stride, index_t n, float largest_scale) {
+  const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+  lanes::floats most[4];
+  TERSOR_UNROLL
+  for (index_t j = 0; j < 4; ++j) most[j] = _mm512_setzero_ps();
+  for (index_t t = 0; t < n; t += 16) {
+    TERSOR_UNROLL
+    for (index_t j = 0; j < count; ++j) {
+      const __m512i size = _mm512_and_si512(_mm512_loadu_si512(a + j * a_stride + t), magnitude);
+      most[j] = largest_of_lanes::run(most[j], _mm512_castsi512_ps(size));
+    }
+  }
+  return fixed_unit(_mm512_mul_ps(fold_four<largest_of_lanes>(most), _mm512_set1_ps(largest_scale)));
 }
 /// Grids of rows [steps * 4 parts, width] to quads.
 inline void order_grids(const fixed_shape& s, index_t steps, const float* x, index_t width, float* out) {
@@ -9750,54 +9803,107 @@ inline void order_grids(const fixed_shape& s, index_t steps, const float* x, ind
         lanes::store(out, lanes::gather(x, s.grid[p]));
 }
 
-/// Weights of a block's steps as bytes, 192 each, and what minimums add, in lanes of quads.
-template <index_t parts>
-inline __m512 fixed_weights(index_t steps, const float* a, float inverse, const float* scale,
-                            const float* minimum, std::uint8_t* out) {
-  const __m512 factor = _mm512_set1_ps(inverse);
-  __m512 constant = _mm512_setzero_ps();
-  for (index_t i = 0; i < steps; ++i, out += 192) {
-    __m512i quad[parts];
+/// The same of f16 as they are stored, where those of a step fill whole registers; `most` becomes the largest
+/// |x| of all.
+template <index_t parts, index_t registers>
+inline void order_stored_grids(const fixed_shape& s, index_t steps, const std::uint8_t* x, float* out,
+                               float& most) {
+  const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+  __m512i largest = _mm512_setzero_si512(), at[parts];
+  TERSOR_UNROLL
+  for (index_t p = 0; p < parts; ++p) at[p] = _mm512_load_si512(s.grid[p]);
+  for (index_t i = 0; i < steps; ++i, x += 32 * registers, out += 16 * parts) {
+    lanes::prefetch(x + detail::prefetch_distance / 4);
+    const __m512 a = lanes::load_f16(x), b = registers == 1 ? a : lanes::load_f16(x + 32);
+    largest = _mm512_max_epi32(largest, _mm512_and_si512(_mm512_castps_si512(a), magnitude));
+    if constexpr (registers == 2)
+      largest = _mm512_max_epi32(largest, _mm512_and_si512(_mm512_castps_si512(b), magnitude));
     TERSOR_UNROLL
-    for (index_t p = 0; p < parts; ++p, a += 4, scale += 16, minimum += 16) {
-      const __m512 own = _mm512_broadcast_f32x4(_mm_loadu_ps(a));
-      constant = _mm512_fmadd_ps(own, _mm512_loadu_ps(minimum), constant);
-      quad[p] =
-          quarters_of_lanes(three_bytes(_mm512_mul_ps(_mm512_mul_ps(own, factor), _mm512_loadu_ps(scale))));
-    }
-    if constexpr (parts == 1) {
-      _mm512_storeu_si512(out, quad[0]);
-    } else if constexpr (parts == 2) {
-      _mm512_storeu_si512(out, _mm512_shuffle_i32x4(quad[0], quad[1], 0x00));
-      _mm512_storeu_si512(out + 64, _mm512_shuffle_i32x4(quad[0], quad[1], 0x55));
-      _mm512_storeu_si512(out + 128, _mm512_shuffle_i32x4(quad[0], quad[1], 0xaa));
-    } else {
-      const __m512i a01 = _mm512_shuffle_i32x4(quad[0], quad[1], 0x44);
-      const __m512i b01 = _mm512_shuffle_i32x4(quad[2], quad[3], 0x44);
-      const __m512i a2 = _mm512_shuffle_i32x4(quad[0], quad[1], 0xee);
-      const __m512i b2 = _mm512_shuffle_i32x4(quad[2], quad[3], 0xee);
-      _mm512_storeu_si512(out, _mm512_shuffle_i32x4(a01, b01, 0x88));
-      _mm512_storeu_si512(out + 64, _mm512_shuffle_i32x4(a01, b01, 0xdd));
-      _mm512_storeu_si512(out + 128, _mm512_shuffle_i32x4(a2, b2, 0x88));
-    }
+    for (index_t p = 0; p < parts; ++p)
+      _mm512_storeu_ps(out + 16 * p, registers == 1 ? _mm512_permutexvar_ps(at[p], a)
+                                                    : _mm512_permutex2var_ps(a, at[p], b));
   }
-  return constant;
+  most = _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(_mm512_reduce_max_epi32(largest))));
 }
+/// Scales, or minimums, of n rows from the first on to quads, in the quickest way; returns the largest |x|.
+/// `natural` is room.
 template <index_t parts>
-TERSOR_ALWAYS_INLINE __m512i fixed_weight(const std::uint8_t* step, int byte) {
-  if constexpr (parts == 1)
-    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(step + index_t{16} * byte)));
-  else
-    return _mm512_loadu_si512(step + index_t{64} * byte);
+inline float read_fixed_grids(const fixed_shape& s, const group_grids& grids, bool are_own,
+                              const std::uint8_t* x, index_t first, index_t n, float* natural, float* out) {
+  const index_t steps = (n + 15) / 16 * 4 / parts, each = 4 * parts * grids.width;
+  float most = 0;
+  if (are_own && grids.type == dtype::f16 && n % 16 == 0 && (each == 16 || each == 32)) {
+    const std::uint8_t* from = x + first * grids.width * 2;
+    if (each == 16)
+      order_stored_grids<parts, 1>(s, steps, from, out, most);
+    else
+      order_stored_grids<parts, 2>(s, steps, from, out, most);
+    return most;
+  }
+  load_grids(grids, x, first, n, natural);
+  order_grids(s, steps, natural, grids.width, out);
+  return largest_size(out, steps * parts * 16);
 }
 
-/// Codes of a step's rows as bytes: of each register of a row, for each word of four and each field of a
-/// byte, sixteen lanes (words apart by four and bytes of a word) of four rows.
-template <int bits>
+/// Quarter `quarter` of v in all quarters.
+template <int quarter>
+TERSOR_ALWAYS_INLINE __m512 repeat_quarter(__m512 v) {
+  return _mm512_shuffle_f32x4(v, v, 0x55 * quarter);
+}
+template <index_t count, int quad>
+TERSOR_ALWAYS_INLINE void add_quads(const lanes::floats* weight, const lanes::floats* number,
+                                    const float* scale, const float* minimum, lanes::floats* constant,
+                                    std::uint8_t* out) {
+  if constexpr (quad < 4) {
+    const __m512i less = _mm512_set1_epi32(0xc08080);
+    const __m512i by_byte =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    const __m512i by_quarter = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512 own_scale = _mm512_loadu_ps(scale), own_minimum = _mm512_loadu_ps(minimum);
+    TERSOR_UNROLL
+    for (index_t j = 0; j < count; ++j) {
+      constant[j] = _mm512_fmadd_ps(repeat_quarter<quad>(weight[j]), own_minimum, constant[j]);
+      const __m512i bytes = _mm512_castps_si512(
+          _mm512_fmadd_ps(repeat_quarter<quad>(number[j]), own_scale, _mm512_set1_ps(fixed_shift)));
+      _mm512_storeu_si512(
+          out + 64 * j,
+          _mm512_permutexvar_epi32(by_quarter, _mm512_shuffle_epi8(_mm512_add_epi8(bytes, less), by_byte)));
+    }
+    add_quads<count, quad + 1>(weight, number, scale + 16, minimum + 16, constant, out + 64 * count);
+  }
+}
+/// Weights of `count` vectors [count, a_stride] of n rows as bytes: of each quad and vector 64, where byte p
+/// of four rows and four quarters is at 16 p. constants [count, 16] += what minimums add, in lanes of quads.
+template <index_t count>
+inline void fixed_weights(const fixed_shape& s, index_t n, const float* a, index_t a_stride, __m512 units,
+                          const float* scale, const float* minimum, float* constants, std::uint8_t* out) {
+  const __m512i at = _mm512_load_si512(s.row);
+  const __m512 inverses = _mm512_div_ps(_mm512_set1_ps(1.0F), units);
+  const lanes::floats inverse[4] = {repeat_quarter<0>(inverses), repeat_quarter<1>(inverses),
+                                    repeat_quarter<2>(inverses), repeat_quarter<3>(inverses)};
+  lanes::floats constant[count];
+  TERSOR_UNROLL
+  for (index_t j = 0; j < count; ++j) constant[j] = _mm512_loadu_ps(constants + 16 * j);
+  for (index_t t = 0; t < n; t += 16, scale += 64, minimum += 64, out += 256 * count) {
+    lanes::floats weight[count], number[count];
+    TERSOR_UNROLL
+    for (index_t j = 0; j < count; ++j) {
+      weight[j] = _mm512_loadu_ps(a + j * a_stride + t);
+      if (s.parts > 1) weight[j] = _mm512_permutexvar_ps(at, weight[j]);
+      number[j] = _mm512_mul_ps(weight[j], inverse[j]);
+    }
+    add_quads<count, 0>(weight, number, scale, minimum, constant, out);
+  }
+  TERSOR_UNROLL
+  for (index_t j = 0; j < count; ++j) _mm512_storeu_ps(constants + 16 * j, constant[j]);
+}
+
+/// Codes of a step's rows so that the four rows of a quad meet in lanes: quad after quad, registers of four
+/// words each, `word_of_lane` tells which.
+template <index_t parts>
 inline void interleave_rows(const std::uint8_t* data, index_t registers, std::uint8_t* out) {
-  constexpr int fields = 8 / bits;
-  const __m512i mask = _mm512_set1_epi8(static_cast<char>((1U << bits) - 1U));
-  for (index_t i = 0; i < registers; ++i) {
+  if constexpr (parts > 1) registers = 1;
+  for (index_t i = 0; i < registers; ++i, out += 256) {
     __m512i v[4];
     TERSOR_UNROLL
     for (index_t r = 0; r < 4; ++r) {
@@ -9811,52 +9917,178 @@ inline void interleave_rows(const std::uint8_t* data, index_t registers, std::ui
     v[1] = _mm512_unpackhi_epi16(a, b);
     v[2] = _mm512_unpacklo_epi16(c, d);
     v[3] = _mm512_unpackhi_epi16(c, d);
-    TERSOR_UNROLL
-    for (index_t k = 0; k < 4; ++k) TERSOR_UNROLL
-    for (int m = 0; m < fields; ++m, out += 64) {
-      _mm512_storeu_si512(out, bits == 8 ? v[k] : _mm512_and_si512(v[k], mask));
-      if constexpr (bits < 8) v[k] = _mm512_srli_epi16(v[k], bits);
+    if constexpr (parts == 2) {  // the halves are two quads
+      const __m512i e = v[0], f = v[2];
+      v[0] = _mm512_shuffle_i64x2(e, v[1], 0x44);
+      v[2] = _mm512_shuffle_i64x2(e, v[1], 0xee);
+      v[1] = _mm512_shuffle_i64x2(f, v[3], 0x44);
+      v[3] = _mm512_shuffle_i64x2(f, v[3], 0xee);
     }
+    if constexpr (parts == 4) {  // the quarters are four
+      const __m512i e = _mm512_shuffle_i32x4(v[0], v[1], 0x44), f = _mm512_shuffle_i32x4(v[2], v[3], 0x44);
+      const __m512i g = _mm512_shuffle_i32x4(v[0], v[1], 0xee), h = _mm512_shuffle_i32x4(v[2], v[3], 0xee);
+      v[0] = _mm512_shuffle_i32x4(e, f, 0x88);
+      v[1] = _mm512_shuffle_i32x4(e, f, 0xdd);
+      v[2] = _mm512_shuffle_i32x4(g, h, 0x88);
+      v[3] = _mm512_shuffle_i32x4(g, h, 0xdd);
+    }
+    TERSOR_UNROLL
+    for (index_t k = 0; k < 4; ++k) _mm512_storeu_si512(out + 64 * k, v[k]);
   }
 }
+/// Where word w of rows is among a quad's registers of four words: register times four and quarter.
+inline index_t place_of_word(index_t parts, index_t w) {
+  if (parts == 1) return (w / 16 * 4 + w % 4) * 4 + w % 16 / 4;
+  if (parts == 2) return w % 4 / 2 * 4 + w % 2 * 2 + w / 4;
+  return w;
+}
 
-/// sums [count, all columns, 16] += unit * weights times codes, of `columns` registers of sums.
-template <index_t parts, index_t count, index_t columns>
-inline void add_fixed_columns(index_t steps, const std::uint8_t* codes, index_t code_step,
-                              const std::uint8_t* weights, index_t weight_step, const float* unit,
-                              float* sums, index_t sums_stride) {
-  int_lanes low[count][columns], middle[count][columns], high[count][columns];
+/// sums [count, all columns, 16] += unit * weights times codes: of `words` registers of a quad, which are
+/// `code_step` bytes, `some` fields from the first on.
+template <int bits, index_t count, index_t words, index_t first, index_t some>
+inline void add_fixed_columns(index_t quads, const std::uint8_t* codes, index_t code_step,
+                              const std::uint8_t* weights, const float* unit, float* sums,
+                              index_t sums_stride) {
+  constexpr index_t fields = 8 / bits;
+  const __m512i mask = _mm512_set1_epi8(static_cast<char>((1U << bits) - 1U));
+  int_lanes low[count][words * some], middle[count][words * some], high[count][words * some];
   TERSOR_UNROLL
   for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
-  for (index_t c = 0; c < columns; ++c) low[j][c] = middle[j][c] = high[j][c] = int_lanes{};
-  for (index_t i = 0; i < steps; ++i, codes += code_step, weights += 192) {
-    __m512i a[count], b[count], d[count];
+  for (index_t c = 0; c < words * some; ++c) low[j][c] = middle[j][c] = high[j][c] = int_lanes{};
+  for (index_t i = 0; i < quads; ++i, codes += code_step, weights += 64 * count) {
+    int_lanes code[words * some];
     TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j) {
-      a[j] = fixed_weight<parts>(weights + j * weight_step, 0);
-      b[j] = fixed_weight<parts>(weights + j * weight_step, 1);
-      d[j] = fixed_weight<parts>(weights + j * weight_step, 2);
+    for (index_t k = 0; k < words; ++k) {
+      const __m512i v = _mm512_loadu_si512(codes + 64 * k);
+      TERSOR_UNROLL
+      for (index_t m = 0; m < some; ++m) {
+        const auto down = static_cast<unsigned>((first + m) * bits);
+        const __m512i field = down == 0 ? v : _mm512_srli_epi16(v, down);
+        code[k * some + m] = as_lanes(bits == 8 ? field : _mm512_and_si512(field, mask));
+      }
     }
     TERSOR_UNROLL
-    for (index_t c = 0; c < columns; ++c) {
-      const __m512i code = _mm512_loadu_si512(codes + 64 * c);
+    for (index_t j = 0; j < count; ++j) {
+      const auto* at = reinterpret_cast<const __m128i*>(weights + 64 * j);
+      const __m512i a = _mm512_broadcast_i32x4(_mm_loadu_si128(at));
+      const __m512i b = _mm512_broadcast_i32x4(_mm_loadu_si128(at + 1));
+      const __m512i d = _mm512_broadcast_i32x4(_mm_loadu_si128(at + 2));
       TERSOR_UNROLL
-      for (index_t j = 0; j < count; ++j) {
-        low[j][c] = dot(low[j][c], code, a[j]);
-        middle[j][c] = dot(middle[j][c], code, b[j]);
-        high[j][c] = dot(high[j][c], code, d[j]);
+      for (index_t c = 0; c < words * some; ++c) {
+        low[j][c] = dot(low[j][c], as_register(code[c]), a);
+        middle[j][c] = dot(middle[j][c], as_register(code[c]), b);
+        high[j][c] = dot(high[j][c], as_register(code[c]), d);
       }
     }
   }
   TERSOR_UNROLL
   for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
-  for (index_t c = 0; c < columns; ++c) {
-    float* to = sums + j * sums_stride + 16 * c;
-    const __m512i rest =
-        _mm512_add_epi32(_mm512_slli_epi32(as_register(middle[j][c]), 8), as_register(low[j][c]));
-    const __m512 all = _mm512_fmadd_ps(_mm512_cvtepi32_ps(as_register(high[j][c])), _mm512_set1_ps(65536.0F),
-                                       _mm512_cvtepi32_ps(rest));
-    _mm512_storeu_ps(to, _mm512_fmadd_ps(all, _mm512_set1_ps(unit[j]), _mm512_loadu_ps(to)));
+  for (index_t c = 0; c < words * some; ++c) {
+    float* to = sums + j * sums_stride + (c / some * fields + first + c % some) * 16;
+    _mm512_storeu_ps(to, _mm512_fmadd_ps(joined_bytes(low[j][c], middle[j][c], high[j][c]),
+                                         _mm512_set1_ps(unit[4 * j]), _mm512_loadu_ps(to)));
+  }
+}
+/// All fields from `first` on, as many at a time as there are registers for: four of a vector, or all eight;
+/// two of four.
+template <int bits, index_t count, index_t words, index_t first = 0>
+inline void add_fixed_words(index_t quads, const std::uint8_t* codes, index_t code_step,
+                            const std::uint8_t* weights, const float* unit, float* sums,
+                            index_t sums_stride) {
+  constexpr index_t fields = 8 / bits, some = std::min<index_t>(count == 1 ? 8 : 2, fields);
+  if constexpr (first < fields) {
+    add_fixed_columns<bits, count, words, first, some>(quads, codes, code_step, weights, unit, sums,
+                                                       sums_stride);
+    add_fixed_words<bits, count, words, first + some>(quads, codes, code_step, weights, unit, sums,
+                                                      sums_stride);
+  }
+}
+template <int bits, index_t count>
+inline void add_fixed_sums(index_t quads, const std::uint8_t* codes, index_t quad_words,
+                           const std::uint8_t* weights, const float* unit, float* sums, index_t sums_stride) {
+  constexpr index_t fields = 8 / bits;
+  constexpr index_t at_once = std::max<index_t>(1, (count == 1 ? 4 : 2) / fields);
+  index_t k = 0;
+  for (; k + at_once <= quad_words; k += at_once)
+    add_fixed_words<bits, count, at_once>(quads, codes + 64 * k, 64 * quad_words, weights, unit,
+                                          sums + k * fields * 16, sums_stride);
+  if constexpr (at_once > 1)
+    for (; k < quad_words; ++k)
+      add_fixed_words<bits, count, 1>(quads, codes + 64 * k, 64 * quad_words, weights, unit,
+                                      sums + k * fields * 16, sums_stride);
+}
+
+/// What n rows of a block add to the sums of `count` vectors. own [count, fixed_rows] is room.
+template <int bits, index_t count>
+inline void add_fixed_block(const fixed_shape& s, index_t n, const float* a, index_t a_stride, float* own,
+                            float largest_scale, const float* scale, const float* minimum,
+                            const std::uint8_t* codes, index_t quad_words, std::uint8_t* weights,
+                            float* constants, float* sums) {
+  const index_t padded = (n + 15) / 16 * 16;
+  if (n < padded) {
+    for (index_t j = 0; j < count; ++j) {
+      std::memcpy(own + j * fixed_rows, a + j * a_stride, static_cast<std::size_t>(n) * sizeof(float));
+      std::memset(own + j * fixed_rows + n, 0, static_cast<std::size_t>(padded - n) * sizeof(float));
+    }
+    a = own;
+    a_stride = fixed_rows;
+  }
+  const __m512 units = fixed_units<count>(a, a_stride, padded, largest_scale);
+  alignas(64) float unit[16];
+  _mm512_store_ps(unit, units);
+  fixed_weights<count>(s, padded, a, a_stride, units, scale, minimum, constants, weights);
+  add_fixed_sums<bits, count>(padded / 4, codes, quad_words, weights, unit, sums,
+                              quad_words * (8 / bits) * 16);
+}
+/// y [words of each field] += what the sums of all quads are, and what minimums add to each quarter.
+template <int bits, index_t parts>
+inline void add_fixed_quarters(const detail::code_shape& s, const float* sums, const float* added, float* y) {
+  constexpr index_t fields = 8 / bits;
+  if (s.words != s.padded) {
+    for (index_t b = 0; b < 4; ++b)
+      for (index_t word = 0; word < s.words; ++word) {
+        const index_t at = place_of_word(parts, word);
+        const float* from = sums + at / 4 * fields * 16 + at % 4 * 4 + b;
+        for (index_t m = 0; m < fields; ++m) y[(b * fields + m) * s.words + word] += added[b] + from[16 * m];
+      }
+    return;
+  }
+  for (index_t m = 0; m < fields; ++m, sums += 16, y += s.words) {
+    const index_t step = fields * s.words;  // from one quarter to the next
+    if constexpr (parts == 1) {
+      for (index_t i = 0; i < s.registers; ++i) {
+        int_lanes own[4], turned[4];
+        TERSOR_UNROLL
+        for (index_t k = 0; k < 4; ++k)
+          own[k] = as_lanes(_mm512_loadu_si512(sums + (4 * i + k) * fields * 16));
+        turn_fours(own, turned);
+        TERSOR_UNROLL
+        for (index_t b = 0; b < 4; ++b) {
+          float* to = y + b * step + 16 * i;
+          const __m512 sum =
+              _mm512_add_ps(_mm512_castsi512_ps(as_register(turned[b])), _mm512_set1_ps(added[b]));
+          _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), sum));
+        }
+      }
+    } else if constexpr (parts == 2) {
+      const __m512 v = _mm512_loadu_ps(sums), w = _mm512_loadu_ps(sums + fields * 16);
+      const __m512i first = _mm512_setr_epi32(0, 8, 16, 24, 4, 12, 20, 28, 1, 9, 17, 25, 5, 13, 21, 29);
+      for (int b = 0; b < 4; b += 2) {
+        const __m512i at = _mm512_add_epi32(first, _mm512_set1_epi32(b));
+        const __m512 both = _mm512_permutex2var_ps(v, at, w);
+        float *to = y + b * step, *next = to + step;
+        _mm256_storeu_ps(to, _mm256_add_ps(_mm256_loadu_ps(to), _mm256_add_ps(_mm512_castps512_ps256(both),
+                                                                              _mm256_set1_ps(added[b]))));
+        _mm256_storeu_ps(next,
+                         _mm256_add_ps(_mm256_loadu_ps(next), _mm256_add_ps(_mm512_extractf32x8_ps(both, 1),
+                                                                            _mm256_set1_ps(added[b + 1]))));
+      }
+    } else {
+      alignas(64) float quarter[16];
+      _mm512_store_ps(quarter, row_order<4>(_mm512_loadu_ps(sums)));
+      for (index_t b = 0; b < 4; ++b)
+        for (index_t w = 0; w < 4; ++w) y[b * step + w] += added[b] + quarter[4 * b + w];
+    }
   }
 }
 
@@ -9864,18 +10096,17 @@ template <int bits, index_t parts>
 inline void fixed_sums_of(const code_rows& x, const detail::code_shape& s, const group_grids& grids,
                           row_vectors a, float* out, index_t out_stride, detail::scratch& memory) {
   constexpr index_t fields = 8 / bits;
-  const index_t width = grids.width, columns = s.registers * 4 * fields, code_step = 64 * columns;
-  const index_t most_steps = fixed_rows / (4 * parts), weight_step = most_steps * 192;
+  const index_t width = grids.width, quad_words = s.padded / 4, columns = quad_words * fields;
+  constexpr index_t most_quads = fixed_rows / 4;
   auto* room = reinterpret_cast<std::uint8_t*>(memory.take(fixed_rows * s.padded));
   float *natural = memory.take(fixed_rows * width + 64), *scale = memory.take(fixed_rows * 4);
-  float *minimum = memory.take(fixed_rows * 4), *own = memory.take(fixed_rows),
-        *ordered = memory.take(fixed_rows);
-  auto* codes = reinterpret_cast<std::uint8_t*>(memory.take(most_steps * code_step / 4));
-  auto* weights = reinterpret_cast<std::uint8_t*>(memory.take(a.count * weight_step / 4));
+  float *minimum = memory.take(fixed_rows * 4), *own = memory.take(fixed_rows * 4);
+  auto* codes = reinterpret_cast<std::uint8_t*>(memory.take(fixed_rows * s.padded));
+  auto* weights = reinterpret_cast<std::uint8_t*>(memory.take(4 * most_quads * 16));
   float *sums = memory.take(a.count * columns * 16), *constants = memory.take(a.count * 16);
-  float* units = memory.take(a.count);
   std::memset(sums, 0, static_cast<std::size_t>(a.count * columns * 16) * sizeof(float));
   std::memset(constants, 0, static_cast<std::size_t>(a.count * 16) * sizeof(float));
+  const bool are_own = grids.first == 0 && width == grids.groups(x.columns);  // no other head's among them
   fixed_shape shape{.parts = parts, .grid = {}, .row = {}};
   for (index_t l = 0; l < 16; ++l) {
     const index_t quarter = l / 4, j = l % 4;
@@ -9887,38 +10118,22 @@ inline void fixed_sums_of(const code_rows& x, const detail::code_shape& s, const
   }
   for (index_t first = 0; first < x.rows; first += fixed_rows) {
     const index_t n = std::min(fixed_rows, x.rows - first), padded = (n + 15) / 16 * 16;
-    const index_t steps = padded / (4 * parts);
+    const index_t steps = padded / 4 / parts;
     const std::uint8_t* data = detail::rows_for_kernel(x, s, first, n, room);
     for (index_t i = 0; i < steps; ++i)
-      interleave_rows<bits>(data + i * 256 * s.registers, s.registers, codes + i * code_step);
-    load_grids(grids, grids.scale, first, n, natural);
-    order_grids(shape, steps, natural, width, scale);
-    load_grids(grids, grids.minimum, first, n, natural);
-    order_grids(shape, steps, natural, width, minimum);
-    const float largest_scale = largest_size(scale, 4 * padded);
-    for (index_t j = 0; j < a.count; ++j) {
-      const float* mine = a.data + j * a.stride + first;
-      if (n < padded) {
-        std::memcpy(own, mine, static_cast<std::size_t>(n) * sizeof(float));
-        std::memset(own + n, 0, static_cast<std::size_t>(padded - n) * sizeof(float));
-        mine = own;
-      }
-      order_weights(shape, mine, padded, ordered);
-      const fixed_unit unit(largest_size(ordered, padded) * largest_scale);
-      units[j] = unit.unit;
-      const __m512 constant =
-          fixed_weights<parts>(steps, ordered, unit.inverse, scale, minimum, weights + j * weight_step);
-      _mm512_storeu_ps(constants + 16 * j, _mm512_add_ps(_mm512_loadu_ps(constants + 16 * j), constant));
-    }
+      interleave_rows<parts>(data + i * 256 * s.registers, s.registers, codes + i * 256 * s.registers);
+    const float largest_scale =
+        read_fixed_grids<parts>(shape, grids, are_own, grids.scale, first, n, natural, scale);
+    read_fixed_grids<parts>(shape, grids, are_own, grids.minimum, first, n, natural, minimum);
     index_t j = 0;
-    for (; j + 2 <= a.count; j += 2)
-      for (index_t c = 0; c < columns; c += 4)
-        add_fixed_columns<parts, 2, 4>(steps, codes + 64 * c, code_step, weights + j * weight_step,
-                                       weight_step, units + j, sums + (j * columns + c) * 16, columns * 16);
+    for (; j + 4 <= a.count; j += 4)
+      add_fixed_block<bits, 4>(shape, n, a.data + j * a.stride + first, a.stride, own, largest_scale, scale,
+                               minimum, codes, quad_words, weights, constants + 16 * j,
+                               sums + j * columns * 16);
     for (; j < a.count; ++j)
-      for (index_t c = 0; c < columns; c += 4)
-        add_fixed_columns<parts, 1, 4>(steps, codes + 64 * c, code_step, weights + j * weight_step,
-                                       weight_step, units + j, sums + (j * columns + c) * 16, columns * 16);
+      add_fixed_block<bits, 1>(shape, n, a.data + j * a.stride + first, a.stride, own, largest_scale, scale,
+                               minimum, codes, quad_words, weights, constants + 16 * j,
+                               sums + j * columns * 16);
   }
   for (index_t j = 0; j < a.count; ++j) {
     float* y = out + j * out_stride;
@@ -9926,14 +10141,7 @@ inline void fixed_sums_of(const code_rows& x, const detail::code_shape& s, const
     float added[4];
     for (index_t b = 0; b < 4; ++b)
       added[b] = (constant[4 * b] + constant[4 * b + 1]) + (constant[4 * b + 2] + constant[4 * b + 3]);
-    for (index_t b = 0; b < 4; ++b)
-      for (index_t m = 0; m < fields; ++m)
-        for (index_t word = 0; word < s.words; ++word, ++y) {
-          const float* from = sums + (j * columns + (word / 16 * 4 + word % 4) * fields + m) * 16 + b;
-          float sum = added[b];
-          for (index_t p = 0; p < parts; ++p) sum += from[4 * (p * (4 / parts) + word % 16 / 4)];
-          *y += sum;
-        }
+    add_fixed_quarters<bits, parts>(s, sums + j * columns * 16, added, y);
   }
 }
 template <int bits>
@@ -9945,9 +10153,8 @@ inline void fixed_sums_in_parts(const code_rows& x, const detail::code_shape& s,
 }
 inline void fixed_sums(const code_rows& x, const detail::code_shape& s, const group_grids& grids,
                        row_vectors a, float* out, index_t out_stride) {
-  const index_t codes = fixed_rows * s.padded * 8 / x.bits;
-  detail::scratch memory(fixed_rows * (s.padded + grids.width + 12) + 64 + codes +
-                         a.count * (fixed_rows * 12 + s.registers * 32 / x.bits * 16 + 32) + 64);
+  detail::scratch memory(fixed_rows * (2 * s.padded + grids.width + 28) + 64 +
+                         a.count * (s.padded * 32 / x.bits + 16));
   switch (x.bits) {
     case 1:
       return fixed_sums_in_parts<1>(x, s, grids, a, out, out_stride, memory);
@@ -9961,227 +10168,304 @@ inline void fixed_sums(const code_rows& x, const detail::code_shape& s, const gr
 }
 
 /// Products of rows of codes, the vector times the columns' scales in fixed point: y = q scale / unit,
-/// rounded, is three signed bytes, where unit is the larger of the largest |q scale| over `fixed_limit`, and
-/// Σ |q scale| times the largest code over `fixed_total`, with which sums stay in 32 bits. So an entry is off
+/// rounded, is three signed bytes, where unit is the largest |q scale| over `fixed_limit`. So an entry is off
 /// by at most half of that, and products of a row, which are exact, by a sum of such errors times codes.
-inline constexpr float fixed_total = 2.1e9F;  // below 2^31, and rounding adds a half for each column
+/// Sixteen rows are turned, so that a lane is a row and words of the vector are broadcast: no sums over
+/// lanes are left, which for four vectors would be as much work as the products.
 
-/// Rows in place, and codes that leave enough of 32 bits.
+/// Rows in place, and sums that stay in 32 bits.
 inline bool fits_fixed_scores(const code_rows& x, const detail::code_shape& s) {
-  return x.bits <= 4 && s.words == s.padded;
+  return x.bits <= 4 && s.words == s.padded && x.columns <= 4096;
 }
 
-/// Byte b of the four planes' lane l is byte (0, 1, 2) of lane l of x[b].
-inline void planes_of(const __m512i* x, __m512i* plane) {
-  const __m512i a = _mm512_unpacklo_epi8(x[0], x[1]), b = _mm512_unpacklo_epi8(x[2], x[3]);
-  const __m512i c = _mm512_unpackhi_epi8(x[0], x[1]), d = _mm512_unpackhi_epi8(x[2], x[3]);
-  const __m512i lane0 = _mm512_unpacklo_epi16(a, b), lane1 = _mm512_unpackhi_epi16(a, b);
-  const __m512i lane2 = _mm512_unpacklo_epi16(c, d), lane3 = _mm512_unpackhi_epi16(c, d);
-  const __m512i front = _mm512_unpacklo_epi32(lane0, lane1), back = _mm512_unpacklo_epi32(lane2, lane3);
-  plane[0] = _mm512_unpacklo_epi64(front, back);
-  plane[1] = _mm512_unpackhi_epi64(front, back);
-  plane[2] = _mm512_unpacklo_epi64(_mm512_unpackhi_epi32(lane0, lane1), _mm512_unpackhi_epi32(lane2, lane3));
+/// a where the mask is set, b elsewhere.
+TERSOR_ALWAYS_INLINE __m512i select_bits(__m512i mask, __m512i a, __m512i b) {
+  return _mm512_ternarylogic_epi32(mask, a, b, 0xca);
 }
-/// Part p of v in all parts.
-template <index_t parts, int p>
-inline __m512i repeat_part(__m512i v) {
-  if constexpr (parts == 1) return v;
-  if constexpr (parts == 2) return _mm512_shuffle_i64x2(v, v, p == 0 ? 0x44 : 0xee);
-  return _mm512_shuffle_i32x4(v, v, 0x55 * p);
+/// Byte b of the planes' lane l is byte (0, 1, 2) of lane l of x[b].
+TERSOR_ALWAYS_INLINE void planes_of(const __m512i* x, __m512i* plane) {
+  const __m512i bytes = _mm512_set1_epi32(0xff00ff), halves = _mm512_set1_epi32(0xffff);
+  const __m512i even01 = select_bits(bytes, x[0], _mm512_slli_epi32(x[1], 8));
+  const __m512i odd01 = select_bits(bytes, _mm512_srli_epi32(x[0], 8), x[1]);
+  const __m512i even23 = select_bits(bytes, x[2], _mm512_slli_epi32(x[3], 8));
+  const __m512i odd23 = select_bits(bytes, _mm512_srli_epi32(x[2], 8), x[3]);
+  plane[0] = select_bits(halves, even01, _mm512_slli_epi32(even23, 16));
+  plane[1] = select_bits(halves, odd01, _mm512_slli_epi32(odd23, 16));
+  plane[2] = select_bits(halves, _mm512_srli_epi32(even01, 16), even23);
 }
-template <index_t parts, int p>
-inline void store_planes(const __m512i* plane, index_t m, index_t fields, std::uint8_t* out) {
-  if constexpr (p < parts) {
-    if (m + p >= fields) return;
-    for (index_t b = 0; b < 3; ++b)
-      _mm512_storeu_si512(out + (3 * (m + p) + b) * 64, repeat_part<parts, p>(plane[b]));
-    store_planes<parts, p + 1>(plane, m, fields, out);
+/// Chunks of sixteen words of vectors, a word of a field of a byte: number field * words + word.
+inline index_t fixed_chunks(const detail::code_shape& s) { return (s.columns / 4 + 15) / 16; }
+/// What a group of rows makes of up to four vectors: numbers in quarter j of the lanes for vector j.
+struct scaled_vectors {
+  alignas(64) float largest[16];   ///< |q scale|
+  alignas(64) float constant[16];  ///< q minimum
+};
+/// The products of `count` vectors with the scales, scaled [count, columns + 16].
+template <dtype type, index_t count>
+inline void scale_vectors(index_t columns, const float* q, index_t q_stride, const std::uint8_t* scale,
+                          const std::uint8_t* minimum, float* scaled, scaled_vectors& made) {
+  constexpr index_t width = bits_of(type) / 8;
+  const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+  lanes::floats most[4], sum[4];
+  TERSOR_UNROLL
+  for (index_t j = 0; j < 4; ++j) most[j] = sum[j] = _mm512_setzero_ps();
+  for (index_t c = 0; c < columns; c += 16) {
+    lanes::prefetch(scale + c * width + detail::prefetch_distance / 4);
+    lanes::prefetch(minimum + c * width + detail::prefetch_distance / 4);
+    const __m512 own_scale = load_reals<type>(scale + c * width),
+                 own_minimum = load_reals<type>(minimum + c * width);
+    TERSOR_UNROLL
+    for (index_t j = 0; j < count; ++j) {
+      const __m512 y = _mm512_loadu_ps(q + j * q_stride + c), product = _mm512_mul_ps(y, own_scale);
+      _mm512_storeu_ps(scaled + j * (columns + 16) + c, product);
+      const __m512i size = _mm512_and_si512(_mm512_castps_si512(product), magnitude);
+      most[j] = _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(most[j]), size));
+      sum[j] = _mm512_fmadd_ps(y, own_minimum, sum[j]);
+    }
   }
+  _mm512_store_ps(made.largest, fold_four<largest_of_lanes>(most));
+  _mm512_store_ps(made.constant, fold_four<sum_of_lanes>(sum));
 }
-/// A vector's bytes, [registers, fields of a byte, 3, 64]: the lanes of codes. x has room for 16 more.
-template <int bits, index_t parts>
-inline void fixed_columns(const detail::code_shape& s, const float* x, float inverse, std::uint8_t* out) {
-  constexpr index_t fields = 8 / bits;
-  const __m512 factor = _mm512_set1_ps(inverse);
-  const __m512i middle = _mm512_set1_epi32(0x808080);
-  for (index_t i = 0; i < s.registers; ++i, out += fields * 192)
-    for (index_t m = 0; m < fields; m += parts) {
+/// Their bytes [chunks, count, 3, 64]; `largest` becomes the units.
+template <index_t count>
+inline void fixed_columns(const detail::code_shape& s, const float* scaled, scaled_vectors& made,
+                          std::uint8_t* out) {
+  const index_t stride = s.columns + 16, quarter = s.columns / 4, chunks = fixed_chunks(s);
+  const __m512 units = fixed_unit(_mm512_load_ps(made.largest)),
+               inverses = _mm512_div_ps(_mm512_set1_ps(1.0F), units), shift = _mm512_set1_ps(fixed_shift);
+  _mm512_store_ps(made.largest, units);
+  const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80)),
+                sign_of_high = _mm512_set1_epi8(static_cast<char>(0xc0));
+  const lanes::floats inverse[4] = {
+      _mm512_shuffle_f32x4(inverses, inverses, 0x00), _mm512_shuffle_f32x4(inverses, inverses, 0x55),
+      _mm512_shuffle_f32x4(inverses, inverses, 0xaa), _mm512_shuffle_f32x4(inverses, inverses, 0xff)};
+  for (index_t i = 0; i < chunks; ++i) {
+    TERSOR_UNROLL
+    for (index_t j = 0; j < count; ++j, out += 192) {
       __m512i number[4], plane[3];
       TERSOR_UNROLL
-      for (index_t b = 0; b < 4; ++b) {
-        const __m512 y = _mm512_mul_ps(_mm512_loadu_ps(x + (b * fields + m) * s.words + 16 * i), factor);
-        number[b] = _mm512_xor_si512(_mm512_add_epi32(_mm512_cvtps_epi32(y), middle), middle);
-      }
+      for (index_t b = 0; b < 4; ++b)
+        number[b] = _mm512_castps_si512(
+            _mm512_fmadd_ps(_mm512_loadu_ps(scaled + j * stride + b * quarter + 16 * i), inverse[j], shift));
       planes_of(number, plane);
-      store_planes<parts, 0>(plane, m, fields, out);
+      _mm512_storeu_si512(out, _mm512_add_epi8(plane[0], sign));
+      _mm512_storeu_si512(out + 64, _mm512_add_epi8(plane[1], sign));
+      _mm512_storeu_si512(out + 128, _mm512_add_epi8(plane[2], sign_of_high));
     }
-}
-
-TERSOR_ALWAYS_INLINE __m512i fold_int_blocks(int_lanes a, int_lanes b) {
-  const __m512i x = as_register(a), y = as_register(b);
-  return _mm512_add_epi32(_mm512_shuffle_i32x4(x, y, 0x88), _mm512_shuffle_i32x4(x, y, 0xdd));
-}
-TERSOR_ALWAYS_INLINE __m512i fold_int_lanes(__m512i a, __m512i b) {
-  const __m512 x = _mm512_castsi512_ps(a), y = _mm512_castsi512_ps(b);
-  return _mm512_add_epi32(_mm512_castps_si512(_mm512_shuffle_ps(x, y, 0x88)),
-                          _mm512_castps_si512(_mm512_shuffle_ps(x, y, 0xdd)));
-}
-/// lanes::part_sums of integers.
-template <index_t parts>
-inline __m512i int_part_sums(const int_lanes* v) {
-  __m512i four[4];
-  TERSOR_UNROLL
-  for (index_t i = 0; i < 4; ++i) {
-    if constexpr (parts == 1)
-      four[i] = fold_int_blocks(reinterpret_cast<int_lanes>(fold_int_blocks(v[4 * i], v[4 * i + 1])),
-                                reinterpret_cast<int_lanes>(fold_int_blocks(v[4 * i + 2], v[4 * i + 3])));
-    if constexpr (parts == 2) four[i] = fold_int_blocks(v[2 * i], v[2 * i + 1]);
-    if constexpr (parts == 4) four[i] = as_register(v[i]);
   }
-  return _mm512_permutexvar_epi32(
-      _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15),
-      fold_int_lanes(fold_int_lanes(four[0], four[1]), fold_int_lanes(four[2], four[3])));
 }
 
-/// out [count, 16] = constant + unit * products of sixteen rows.
-template <int bits, index_t parts, index_t count, index_t rows>
-inline void sixteen_fixed_products(const std::uint8_t* data, index_t registers, const std::uint8_t* q,
-                                   index_t q_stride, const float* unit, const float* constant, float* out,
-                                   index_t out_stride) {
-  constexpr index_t fields = 8 / bits;
-  const __m512i mask = _mm512_set1_epi8(static_cast<char>((1U << bits) - 1U));
-  int_lanes all[count][16 / parts];
-  for (index_t r0 = 0; r0 < 16 / parts; r0 += rows) {
-    int_lanes low[count][rows], middle[count][rows], high[count][rows];
+template <int places>
+TERSOR_ALWAYS_INLINE __m512i join_blocks(int_lanes a, int_lanes b) {
+  return _mm512_shuffle_i32x4(as_register(a), as_register(b), places);
+}
+/// Sixteen rows turned: word w of all of them at out + w stride, in the order that `row_order` undoes.
+template <index_t parts, bool single, index_t stride>
+inline void turn_rows(const std::uint8_t* data, index_t registers, std::uint8_t* out) {
+  if constexpr (single) registers = 1;  // so that compilers know
+  constexpr index_t each = 16 / parts;
+  for (index_t i = 0; i < registers; ++i, out += each * stride) {
+    int_lanes v[each], w[each];
     TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
-    for (index_t r = 0; r < rows; ++r) low[j][r] = middle[j][r] = high[j][r] = int_lanes{};
-    const std::uint8_t* x = q;
-    for (index_t i = 0; i < registers; ++i) {
-      int_lanes v[rows];
-      TERSOR_UNROLL
-      for (index_t r = 0; r < rows; ++r) {
-        const std::uint8_t* p = data + ((r0 + r) * registers + i) * 64;
-        lanes::prefetch(p + detail::prefetch_distance);
-        v[r] = reinterpret_cast<int_lanes>(_mm512_loadu_si512(p));
+    for (index_t r = 0; r < each; ++r) {
+      const std::uint8_t* p = data + (r * registers + i) * 64;
+      lanes::prefetch(p + detail::prefetch_distance);
+      v[r] = as_lanes(_mm512_loadu_si512(p));
+    }
+    TERSOR_UNROLL
+    for (index_t r = 0; r < each; r += 4) turn_fours(v + r, w + r);
+    TERSOR_UNROLL
+    for (index_t k = 0; k < 4; ++k) {
+      if constexpr (parts == 4) _mm512_storeu_si512(out + k * stride, as_register(w[k]));
+      if constexpr (parts == 2) {
+        _mm512_storeu_si512(out + k * stride, join_blocks<0x88>(w[k], w[4 + k]));
+        _mm512_storeu_si512(out + (4 + k) * stride, join_blocks<0xdd>(w[k], w[4 + k]));
       }
+      if constexpr (parts == 1) {
+        const int_lanes a = as_lanes(join_blocks<0x44>(w[k], w[4 + k])),
+                        b = as_lanes(join_blocks<0x44>(w[8 + k], w[12 + k]));
+        const int_lanes c = as_lanes(join_blocks<0xee>(w[k], w[4 + k])),
+                        d = as_lanes(join_blocks<0xee>(w[8 + k], w[12 + k]));
+        _mm512_storeu_si512(out + k * stride, join_blocks<0x88>(a, b));
+        _mm512_storeu_si512(out + (4 + k) * stride, join_blocks<0xdd>(a, b));
+        _mm512_storeu_si512(out + (8 + k) * stride, join_blocks<0x88>(c, d));
+        _mm512_storeu_si512(out + (12 + k) * stride, join_blocks<0xdd>(c, d));
+      }
+    }
+  }
+}
+/// out [count, 16 sets] = constant + unit * products of rows that lie turned, [words, sets, 16].
+template <int bits, index_t parts, bool single, index_t count, index_t sets>
+inline void fixed_products(const std::uint8_t* turned, index_t registers, const std::uint8_t* q,
+                           const scaled_vectors& made, float* out, index_t out_stride) {
+  constexpr index_t fields = 8 / bits, words = 16 / parts, chunk = 192 * count;
+  if constexpr (single) registers = 1;
+  constexpr index_t banks = count == 1 ? 2 : 1;  // enough sums that none waits for another
+  const __m512i mask = _mm512_set1_epi8(static_cast<char>((1U << bits) - 1U));
+  int_lanes low[banks][count][sets], middle[banks][count][sets], high[banks][count][sets];
+  TERSOR_UNROLL
+  for (index_t b = 0; b < banks; ++b) TERSOR_UNROLL
+  for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+  for (index_t r = 0; r < sets; ++r) low[b][j][r] = middle[b][j][r] = high[b][j][r] = int_lanes{};
+  for (index_t i = 0; i < registers; ++i)
+    for (index_t w = 0; w < words; ++w, turned += 64 * sets) {
+      const std::uint8_t* x = q + i * chunk + 4 * w;
+      int_lanes v[sets];
       TERSOR_UNROLL
-      for (index_t m = 0; m < fields; ++m, x += 192) {
-        __m512i code[rows];
+      for (index_t r = 0; r < sets; ++r) v[r] = as_lanes(_mm512_loadu_si512(turned + 64 * r));
+      TERSOR_UNROLL
+      for (index_t m = 0; m < fields; ++m) {
+        int_lanes code[sets];
         TERSOR_UNROLL
-        for (index_t r = 0; r < rows; ++r) {
-          code[r] = _mm512_and_si512(as_register(v[r]), mask);
-          v[r] = reinterpret_cast<int_lanes>(_mm512_srli_epi32(as_register(v[r]), bits));
+        for (index_t r = 0; r < sets; ++r) {
+          code[r] = as_lanes(_mm512_and_si512(as_register(v[r]), mask));
+          v[r] = as_lanes(_mm512_srli_epi32(as_register(v[r]), bits));
         }
+        const std::uint8_t* at =
+            parts == 1 ? x + m * registers * chunk : x + m * words / 16 * chunk + m * words % 16 * 4;
         TERSOR_UNROLL
-        for (index_t j = 0; j < count; ++j) {
-          const __m512i a = _mm512_loadu_si512(x + j * q_stride),
-                        b = _mm512_loadu_si512(x + j * q_stride + 64);
-          const __m512i c = _mm512_loadu_si512(x + j * q_stride + 128);
+        for (index_t j = 0; j < count; ++j, at += 192) {
+          std::int32_t a, b, c;
+          std::memcpy(&a, at, 4);
+          std::memcpy(&b, at + 64, 4);
+          std::memcpy(&c, at + 128, 4);
+          const __m512i a_lanes = _mm512_set1_epi32(a), b_lanes = _mm512_set1_epi32(b),
+                        c_lanes = _mm512_set1_epi32(c);
           TERSOR_UNROLL
-          for (index_t r = 0; r < rows; ++r) {
-            low[j][r] = dot(low[j][r], code[r], a);
-            middle[j][r] = dot(middle[j][r], code[r], b);
-            high[j][r] = dot(high[j][r], code[r], c);
+          for (index_t r = 0; r < sets; ++r) {
+            low[m % banks][j][r] = dot(low[m % banks][j][r], as_register(code[r]), a_lanes);
+            middle[m % banks][j][r] = dot(middle[m % banks][j][r], as_register(code[r]), b_lanes);
+            high[m % banks][j][r] = dot(high[m % banks][j][r], as_register(code[r]), c_lanes);
           }
         }
       }
     }
-    TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
-    for (index_t r = 0; r < rows; ++r) {
-      const __m512i top =
-          _mm512_add_epi32(_mm512_slli_epi32(as_register(high[j][r]), 8), as_register(middle[j][r]));
-      all[j][r0 + r] =
-          reinterpret_cast<int_lanes>(_mm512_add_epi32(_mm512_slli_epi32(top, 8), as_register(low[j][r])));
+  TERSOR_UNROLL
+  for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+  for (index_t r = 0; r < sets; ++r) {
+    if constexpr (banks == 2) {
+      low[0][j][r] += low[1][j][r];
+      middle[0][j][r] += middle[1][j][r];
+      high[0][j][r] += high[1][j][r];
     }
+    const __m512 sum = joined_bytes(low[0][j][r], middle[0][j][r], high[0][j][r]);
+    _mm512_storeu_ps(out + j * out_stride + 16 * r,
+                     row_order<parts>(_mm512_fmadd_ps(sum, _mm512_set1_ps(made.largest[4 * j]),
+                                                      _mm512_set1_ps(made.constant[4 * j]))));
   }
-  for (index_t j = 0; j < count; ++j)
-    _mm512_storeu_ps(out + j * out_stride,
-                     _mm512_fmadd_ps(_mm512_cvtepi32_ps(int_part_sums<parts>(all[j])),
-                                     _mm512_set1_ps(unit[j]), _mm512_set1_ps(constant[j])));
 }
 
-template <int bits, index_t parts>
+/// out [count, 16 sets] of `sets` times sixteen rows.
+template <int bits, index_t parts, bool single, index_t sets>
+inline void fixed_scores_of_rows(const std::uint8_t* data, const detail::code_shape& s, index_t count,
+                                 const std::uint8_t* fixed, index_t bytes, const scaled_vectors* made,
+                                 std::uint8_t* turned, float* out, index_t out_stride) {
+  for (index_t r = 0; r < sets; ++r)
+    turn_rows<parts, single, 64 * sets>(data + 16 * r * s.padded * 4, s.registers, turned + 64 * r);
+  index_t j = 0;
+  for (; j + 4 <= count; j += 4, ++made)
+    fixed_products<bits, parts, single, 4, sets>(turned, s.registers, fixed + j * bytes, *made,
+                                                 out + j * out_stride, out_stride);
+  for (; j < count; ++j, ++made)
+    fixed_products<bits, parts, single, 1, sets>(turned, s.registers, fixed + j * bytes, *made,
+                                                 out + j * out_stride, out_stride);
+}
+template <dtype type>
+inline void scale_vectors_of(index_t columns, row_vectors q, const std::uint8_t* scale,
+                             const std::uint8_t* minimum, float* scaled, scaled_vectors* made) {
+  index_t j = 0;
+  for (; j + 4 <= q.count; j += 4, ++made)
+    scale_vectors<type, 4>(columns, q.data + j * q.stride, q.stride, scale, minimum,
+                           scaled + j * (columns + 16), *made);
+  for (; j < q.count; ++j, ++made)
+    scale_vectors<type, 1>(columns, q.data + j * q.stride, q.stride, scale, minimum,
+                           scaled + j * (columns + 16), *made);
+}
+
+/// Groups whose vectors are prepared together, so that none waits for the reductions of its own.
+inline constexpr index_t fixed_groups = 4;
+
+/// `single`: a row is one register, or a part of one.
+template <int bits, index_t parts, bool single>
 inline void fixed_scores_of(const code_rows& x, const detail::code_shape& s, const column_grids& grids,
                             row_vectors q, float* out, index_t out_stride, detail::scratch& memory) {
-  constexpr index_t fields = 8 / bits;
-  constexpr float levels = (1 << bits) - 1;
-  constexpr index_t most_rows = 16 / parts < 8 ? 16 / parts : 8;
-  const index_t bytes = s.registers * fields * 192;
+  const index_t bytes = fixed_chunks(s) * 192;        // of a vector
+  const index_t stride = q.count * (x.columns + 16);  // of scaled vectors of a group
+  const index_t each = q.count / 4 + q.count % 4;     // vectors that are worked on together
   auto* room = reinterpret_cast<std::uint8_t*>(memory.take(s.block * s.padded));
   float *scale = memory.take(x.columns), *minimum = memory.take(x.columns);
-  const index_t stride_of_scaled = x.columns + 16;
-  float *scaled = memory.take(q.count * stride_of_scaled), *last = memory.take(q.count * 16);
-  float *units = memory.take(q.count), *inverses = memory.take(q.count), *constants = memory.take(q.count);
-  auto* fixed = reinterpret_cast<std::uint8_t*>(memory.take(q.count * bytes / 4));
-  for (index_t j = 0; j < q.count; ++j) std::memset(scaled + j * stride_of_scaled + x.columns, 0, 64);
+  float *scaled = memory.take(fixed_groups * stride), *last = memory.take(q.count * 16);
+  auto* fixed = reinterpret_cast<std::uint8_t*>(memory.take(fixed_groups * q.count * bytes / 4));
+  auto* turned = reinterpret_cast<std::uint8_t*>(memory.take(32 * s.padded));
+  auto* made = reinterpret_cast<scaled_vectors*>(memory.take(fixed_groups * each * 32));
+  std::memset(scaled, 0, static_cast<std::size_t>(fixed_groups * stride) * sizeof(float));
   const index_t grid_bytes = grids.width * bits_of(grids.type) / 8;
+  const auto end_of = [&](index_t group) {
+    return std::min(x.rows, (group + 1) * grids.size - grids.offset);
+  };
   for (index_t first = 0; first < x.rows;) {
-    const index_t group = (grids.offset + first) / grids.size;
-    const index_t end = std::min(x.rows, (group + 1) * grids.size - grids.offset);
-    convert(grids.type, grids.scale + group * grid_bytes, x.columns, scale);
-    convert(grids.type, grids.minimum + group * grid_bytes, x.columns, minimum);
-    // one loop for each step, so that none waits for the reductions and divisions of its own vector
-    for (index_t j = 0; j < q.count; ++j) {
-      const float* mine = q.data + j * q.stride;
-      float* to = scaled + j * stride_of_scaled;
-      __m512 constant = _mm512_setzero_ps(), total = _mm512_setzero_ps();
-      __m512i most = _mm512_setzero_si512();
-      for (index_t c = 0; c < x.columns; c += 16) {
-        const __m512 y = _mm512_loadu_ps(mine + c), product = _mm512_mul_ps(y, _mm512_loadu_ps(scale + c));
-        const __m512 magnitude = _mm512_abs_ps(product);
-        _mm512_storeu_ps(to + c, product);
-        total = _mm512_add_ps(total, magnitude);
-        most = _mm512_max_epi32(most, _mm512_castps_si512(magnitude));
-        constant = _mm512_fmadd_ps(y, _mm512_loadu_ps(minimum + c), constant);
+    const index_t first_group = (grids.offset + first) / grids.size;
+    const index_t groups =
+        std::min(fixed_groups, (grids.offset + x.rows + grids.size - 1) / grids.size - first_group);
+    for (index_t g = 0; g < groups; ++g) {
+      const std::uint8_t* own_scale = grids.scale + (first_group + g) * grid_bytes;
+      const std::uint8_t* own_minimum = grids.minimum + (first_group + g) * grid_bytes;
+      if (grids.type == dtype::f16) {
+        scale_vectors_of<dtype::f16>(x.columns, q, own_scale, own_minimum, scaled + g * stride,
+                                     made + g * each);
+        continue;
       }
-      const float bound = _mm512_reduce_add_ps(total) * (levels * fixed_limit / fixed_total);
-      units[j] = largest_lane(most, bound);
-      constants[j] = _mm512_reduce_add_ps(constant);
+      convert(grids.type, own_scale, x.columns, scale);
+      convert(grids.type, own_minimum, x.columns, minimum);
+      scale_vectors_of<dtype::f32>(x.columns, q, reinterpret_cast<const std::uint8_t*>(scale),
+                                   reinterpret_cast<const std::uint8_t*>(minimum), scaled + g * stride,
+                                   made + g * each);
     }
-    for (index_t j = 0; j < q.count; ++j) {
-      const fixed_unit unit(units[j]);
-      units[j] = unit.unit;
-      inverses[j] = unit.inverse;
+    for (index_t g = 0; g < groups; ++g) {
+      scaled_vectors* to = made + g * each;
+      const float* from = scaled + g * stride;
+      index_t j = 0;
+      for (; j + 4 <= q.count; j += 4, ++to)
+        fixed_columns<4>(s, from + j * (x.columns + 16), *to, fixed + (g * q.count + j) * bytes);
+      for (; j < q.count; ++j, ++to)
+        fixed_columns<1>(s, from + j * (x.columns + 16), *to, fixed + (g * q.count + j) * bytes);
     }
-    for (index_t j = 0; j < q.count; ++j)
-      fixed_columns<bits, parts>(s, scaled + j * stride_of_scaled, inverses[j], fixed + j * bytes);
-    while (first < end) {
-      const index_t n = std::min(s.block, end - first);
-      const std::uint8_t* data = detail::rows_for_kernel(x, s, first, n, room);
-      for (index_t t = 0; t < n; t += 16) {
-        const index_t some = std::min<index_t>(16, n - t);
-        float* to = some == 16 ? out + first + t : last;
-        const index_t stride = some == 16 ? out_stride : 16;
-        const std::uint8_t* from = data + t * s.padded * 4;
-        index_t j = 0;
-        for (; j + 4 <= q.count; j += 4)
-          sixteen_fixed_products<bits, parts, 4, 2>(from, s.registers, fixed + j * bytes, bytes, units + j,
-                                                    constants + j, to + j * stride, stride);
-        for (; j < q.count; ++j)
-          sixteen_fixed_products<bits, parts, 1, most_rows>(
-              from, s.registers, fixed + j * bytes, bytes, units + j, constants + j, to + j * stride, stride);
-        if (some < 16)
-          for (j = 0; j < q.count; ++j)
-            std::memcpy(out + j * out_stride + first + t, last + 16 * j,
-                        static_cast<std::size_t>(some) * sizeof(float));
+    for (index_t g = 0; g < groups; ++g) {
+      const std::uint8_t* own = fixed + g * q.count * bytes;
+      for (const index_t end = end_of(first_group + g); first < end;) {
+        const index_t n = std::min(s.block, end - first);
+        const std::uint8_t* data = detail::rows_for_kernel(x, s, first, n, room);
+        index_t t = 0;
+        for (; t + 32 <= n; t += 32)
+          fixed_scores_of_rows<bits, parts, single, 2>(data + t * s.padded * 4, s, q.count, own, bytes,
+                                                       made + g * each, turned, out + first + t, out_stride);
+        for (; t < n; t += 16) {
+          const index_t some = std::min<index_t>(16, n - t);
+          fixed_scores_of_rows<bits, parts, single, 1>(
+              data + t * s.padded * 4, s, q.count, own, bytes, made + g * each, turned,
+              some == 16 ? out + first + t : last, some == 16 ? out_stride : 16);
+          if (some < 16)
+            for (index_t j = 0; j < q.count; ++j)
+              std::memcpy(out + j * out_stride + first + t, last + 16 * j,
+                          static_cast<std::size_t>(some) * sizeof(float));
+        }
+        first += n;
       }
-      first += n;
     }
   }
 }
 template <int bits>
 inline void fixed_scores_in_parts(const code_rows& x, const detail::code_shape& s, const column_grids& grids,
                                   row_vectors q, float* out, index_t out_stride, detail::scratch& memory) {
-  if (s.parts == 1) return fixed_scores_of<bits, 1>(x, s, grids, q, out, out_stride, memory);
-  if (s.parts == 2) return fixed_scores_of<bits, 2>(x, s, grids, q, out, out_stride, memory);
-  fixed_scores_of<bits, 4>(x, s, grids, q, out, out_stride, memory);
+  if (s.parts == 4) return fixed_scores_of<bits, 4, true>(x, s, grids, q, out, out_stride, memory);
+  if (s.parts == 2) return fixed_scores_of<bits, 2, true>(x, s, grids, q, out, out_stride, memory);
+  if (s.registers == 1) return fixed_scores_of<bits, 1, true>(x, s, grids, q, out, out_stride, memory);
+  fixed_scores_of<bits, 1, false>(x, s, grids, q, out, out_stride, memory);
 }
 inline void fixed_scores(const code_rows& x, const detail::code_shape& s, const column_grids& grids,
                          row_vectors q, float* out, index_t out_stride) {
-  detail::scratch memory(s.block * s.padded + 2 * x.columns +
-                         q.count * (x.columns + 35 + s.registers * 8 / x.bits * 48));
+  detail::scratch memory((s.block + 32) * s.padded + 2 * x.columns +
+                         q.count * (fixed_groups * (x.columns + 48 + fixed_chunks(s) * 48) + 16));
   switch (x.bits) {
     case 1:
       return fixed_scores_in_parts<1>(x, s, grids, q, out, out_stride, memory);
@@ -10229,8 +10513,8 @@ inline lanes::floats load_last(const std::uint8_t* p, index_t n) {
   return load_in_units<type, numbers>(last);
 }
 
-/// Scores of up to sixteen rows. Rows behind the last are the last once more.
-template <dtype type, bool numbers, index_t count>
+/// Scores of up to sixteen rows, or of up to `most`. Rows behind the last are the last once more.
+template <dtype type, bool numbers, index_t count, index_t most = 16>
 inline void sixteen_scores(const real_rows& x, index_t first, const float* q, index_t q_stride, float* out,
                            index_t out_stride) {
   constexpr index_t width = bits_of(type) / 8, rows = lanes::rows(count);
@@ -10241,7 +10525,10 @@ inline void sixteen_scores(const real_rows& x, index_t first, const float* q, in
   const index_t distance = is_long ? detail::prefetch_distance / rows : detail::prefetch_distance;
   const index_t distance_at_end = is_long ? distance + (rows - 1) * row_bytes : distance;
   lanes::floats all[count][16];
-  for (index_t r0 = 0; r0 < 16; r0 += rows) {
+  if constexpr (most < 16)
+    for (index_t j = 0; j < count; ++j)
+      for (index_t r = most; r < 16; ++r) all[j][r] = lanes::zero();
+  for (index_t r0 = 0; r0 < most; r0 += rows) {
     const std::uint8_t* row[rows];
     lanes::floats sum[count][rows];
     TERSOR_UNROLL
@@ -10295,6 +10582,12 @@ template <dtype type, bool numbers = false>
 inline void scores_of(const real_rows& x, row_vectors q, float* out, index_t out_stride) {
   for (index_t t = 0; t < x.rows; t += 16) {
     index_t j = 0;
+    // factors of low rank are a few long rows
+    if constexpr (type == dtype::f32)
+      if (constexpr index_t few = lanes::rows(4); x.rows - t <= few)
+        for (; j + 4 <= q.count; j += 4)
+          sixteen_scores<type, numbers, 4, few>(x, t, q.data + j * q.stride, q.stride,
+                                                out + j * out_stride + t, out_stride);
     for (; j + 4 <= q.count; j += 4)
       sixteen_scores<type, numbers, 4>(x, t, q.data + j * q.stride, q.stride, out + j * out_stride + t,
                                        out_stride);
@@ -11029,8 +11322,8 @@ inline lanes::floats load_last(const std::uint8_t* p, index_t n) {
   return load_in_units<type, numbers>(last);
 }
 
-/// Scores of up to sixteen rows. Rows behind the last are the last once more.
-template <dtype type, bool numbers, index_t count>
+/// Scores of up to sixteen rows, or of up to `most`. Rows behind the last are the last once more.
+template <dtype type, bool numbers, index_t count, index_t most = 16>
 inline void sixteen_scores(const real_rows& x, index_t first, const float* q, index_t q_stride, float* out,
                            index_t out_stride) {
   constexpr index_t width = bits_of(type) / 8, rows = lanes::rows(count);
@@ -11041,7 +11334,10 @@ inline void sixteen_scores(const real_rows& x, index_t first, const float* q, in
   const index_t distance = is_long ? detail::prefetch_distance / rows : detail::prefetch_distance;
   const index_t distance_at_end = is_long ? distance + (rows - 1) * row_bytes : distance;
   lanes::floats all[count][16];
-  for (index_t r0 = 0; r0 < 16; r0 += rows) {
+  if constexpr (most < 16)
+    for (index_t j = 0; j < count; ++j)
+      for (index_t r = most; r < 16; ++r) all[j][r] = lanes::zero();
+  for (index_t r0 = 0; r0 < most; r0 += rows) {
     const std::uint8_t* row[rows];
     lanes::floats sum[count][rows];
     TERSOR_UNROLL
@@ -11095,6 +11391,12 @@ template <dtype type, bool numbers = false>
 inline void scores_of(const real_rows& x, row_vectors q, float* out, index_t out_stride) {
   for (index_t t = 0; t < x.rows; t += 16) {
     index_t j = 0;
+    // factors of low rank are a few long rows
+    if constexpr (type == dtype::f32)
+      if (constexpr index_t few = lanes::rows(4); x.rows - t <= few)
+        for (; j + 4 <= q.count; j += 4)
+          sixteen_scores<type, numbers, 4, few>(x, t, q.data + j * q.stride, q.stride,
+                                                out + j * out_stride + t, out_stride);
     for (; j + 4 <= q.count; j += 4)
       sixteen_scores<type, numbers, 4>(x, t, q.data + j * q.stride, q.stride, out + j * out_stride + t,
                                        out_stride);
@@ -11828,8 +12130,8 @@ inline lanes::floats load_last(const std::uint8_t* p, index_t n) {
   return load_in_units<type, numbers>(last);
 }
 
-/// Scores of up to sixteen rows. Rows behind the last are the last once more.
-template <dtype type, bool numbers, index_t count>
+/// Scores of up to sixteen rows, or of up to `most`. Rows behind the last are the last once more.
+template <dtype type, bool numbers, index_t count, index_t most = 16>
 inline void sixteen_scores(const real_rows& x, index_t first, const float* q, index_t q_stride, float* out,
                            index_t out_stride) {
   constexpr index_t width = bits_of(type) / 8, rows = lanes::rows(count);
@@ -11840,7 +12142,10 @@ inline void sixteen_scores(const real_rows& x, index_t first, const float* q, in
   const index_t distance = is_long ? detail::prefetch_distance / rows : detail::prefetch_distance;
   const index_t distance_at_end = is_long ? distance + (rows - 1) * row_bytes : distance;
   lanes::floats all[count][16];
-  for (index_t r0 = 0; r0 < 16; r0 += rows) {
+  if constexpr (most < 16)
+    for (index_t j = 0; j < count; ++j)
+      for (index_t r = most; r < 16; ++r) all[j][r] = lanes::zero();
+  for (index_t r0 = 0; r0 < most; r0 += rows) {
     const std::uint8_t* row[rows];
     lanes::floats sum[count][rows];
     TERSOR_UNROLL
@@ -11894,6 +12199,12 @@ template <dtype type, bool numbers = false>
 inline void scores_of(const real_rows& x, row_vectors q, float* out, index_t out_stride) {
   for (index_t t = 0; t < x.rows; t += 16) {
     index_t j = 0;
+    // factors of low rank are a few long rows
+    if constexpr (type == dtype::f32)
+      if (constexpr index_t few = lanes::rows(4); x.rows - t <= few)
+        for (; j + 4 <= q.count; j += 4)
+          sixteen_scores<type, numbers, 4, few>(x, t, q.data + j * q.stride, q.stride,
+                                                out + j * out_stride + t, out_stride);
     for (; j + 4 <= q.count; j += 4)
       sixteen_scores<type, numbers, 4>(x, t, q.data + j * q.stride, q.stride, out + j * out_stride + t,
                                        out_stride);
@@ -12722,12 +13033,19 @@ namespace avx512::outliers {
 TERSOR_BEGIN_TARGET(TERSOR_FEATURES_AVX512)
 
 // tersor/kernel/outlier_tile.inc
-template <index_t size>
-inline index_t find_deltas(const outlier_tile& x, const float* low, index_t r, index_t begin, float* delta) {
+inline index_t end_of_block(const outlier_tile& x, index_t r) {
   index_t n = 0;
-  for (; r < x.rounds; ++r) {
+  for (; r < x.rounds && n + x.round[r] <= detail::outlier_block - 16; ++r) n += (x.round[r] + 15) / 16 * 16;
+  return r;
+}
+/// delta [.., 16] = value - low[place], sixteen entries of one round each, zeros behind its end, of rounds
+/// [r, end), the first of which begins at entry `begin`.
+template <index_t size>
+inline void find_deltas(const outlier_tile& x, const float* low, index_t r, index_t end, index_t begin,
+                        float* delta) {
+  index_t n = 0;
+  for (; r < end; ++r) {
     const index_t count = x.round[r];
-    if (16 * n + count > detail::outlier_block - 16) break;
     for (index_t i = 0; i < count; i += 16, ++n) {
       const lanes::ints place = lanes::widen_bytes(x.place + begin + i);
       const lanes::floats y = lanes::fma(lanes::pick<size>(low, place), lanes::broadcast(-1.0F),
@@ -12736,7 +13054,6 @@ inline index_t find_deltas(const outlier_tile& x, const float* low, index_t r, i
     }
     begin += count;
   }
-  return r;
 }
 /// sums [ordered] += the entries of rounds [first, last), the first of which is entry `begin`.
 template <index_t size>
@@ -12771,9 +13088,13 @@ inline void add(const outlier_tile& x, const float* low, index_t places, int shi
   alignas(64) float all[outlier_tile::most_sums + 16];
   index_t begin = 0;
   for (index_t r = 0; r < x.rounds;) {
-    const index_t end = low_size == 64    ? find_deltas<64>(x, low, r, begin, delta)
-                        : low_size == 128 ? find_deltas<128>(x, low, r, begin, delta)
-                                          : find_deltas<256>(x, low, r, begin, delta);
+    const index_t end = end_of_block(x, r);
+    if (low_size == 64)
+      find_deltas<64>(x, low, r, end, begin, delta);
+    else if (low_size == 128)
+      find_deltas<128>(x, low, r, end, begin, delta);
+    else
+      find_deltas<256>(x, low, r, end, begin, delta);
     for (index_t j = 0; j < v.count; ++j) {
       const float* mine = own.table(v.data + j * v.stride, places >> shift);
       std::memset(sums, 0, static_cast<std::size_t>((x.sums + 15) / 16 * 16) * sizeof(float));
@@ -12798,18 +13119,154 @@ inline void add(const outlier_tile& x, const float* low, index_t places, int shi
     for (; r < end; ++r) begin += x.round[r];
   }
 }
+// uses the one before
+
+// tersor/kernel/outlier_tile_avx512.inc
+TERSOR_ALWAYS_INLINE void turn_fours(const __m512* v, __m512* out) {
+  const __m512 a = _mm512_unpacklo_ps(v[0], v[1]), b = _mm512_unpackhi_ps(v[0], v[1]);
+  const __m512 c = _mm512_unpacklo_ps(v[2], v[3]), d = _mm512_unpackhi_ps(v[2], v[3]);
+  out[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(c)));
+  out[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(c)));
+  out[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(b), _mm512_castps_pd(d)));
+  out[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(b), _mm512_castps_pd(d)));
+}
+TERSOR_ALWAYS_INLINE __m512 load_quarters(const float* a, const float* b, const float* c, const float* d) {
+  const __m512 low = _mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(a)), _mm_loadu_ps(b), 1);
+  return _mm512_insertf32x4(_mm512_insertf32x4(low, _mm_loadu_ps(c), 2), _mm_loadu_ps(d), 3);
+}
+/// Four vectors [n] as a table [n, 4], in which place p is where `table_place` says.
+inline void fill_table(const float* v, index_t stride, index_t n, float* table) {
+  for (index_t p = 0; p < n; p += 16, table += 64) {
+    const auto some = static_cast<__mmask16>((1U << std::min<index_t>(16, n - p)) - 1U);
+    __m512 own[4], turned[4];
+    TERSOR_UNROLL
+    for (index_t j = 0; j < 4; ++j) own[j] = _mm512_maskz_loadu_ps(some, v + j * stride + p);
+    turn_fours(own, turned);
+    TERSOR_UNROLL
+    for (index_t k = 0; k < 4; ++k) _mm512_store_ps(table + 16 * k, turned[k]);
+  }
+}
+/// 16 (p / 16) + 4 (p mod 4) + p mod 16 / 4, times four.
+TERSOR_ALWAYS_INLINE __m512i table_place(__m512i p) {
+  const __m512i block = _mm512_slli_epi32(_mm512_srli_epi32(p, 4), 6);
+  const __m512i low = _mm512_slli_epi32(_mm512_and_si512(p, _mm512_set1_epi32(3)), 4);
+  const __m512i high = _mm512_and_si512(p, _mm512_set1_epi32(12));
+  return _mm512_or_si512(_mm512_or_si512(block, low), high);
+}
+/// delta [n] = value - low[place] of entries from `begin` on, and their places in a table of vectors; n is
+/// rounded up to sixteen.
+template <index_t size>
+inline void find_flat_deltas(const outlier_tile& x, const float* low, int shift, index_t begin, index_t n,
+                             float* delta, std::uint16_t* at) {
+  for (index_t i = 0; i < n; i += 16) {
+    const __m512i place =
+        _mm512_maskz_mov_epi32(static_cast<__mmask16>((1U << std::min<index_t>(16, n - i)) - 1U),
+                               lanes::widen_bytes(x.place + begin + i));
+    lanes::store(delta + i, lanes::fma(lanes::pick<size>(low, place), lanes::broadcast(-1.0F),
+                                       lanes::load_f32(x.value + begin + i)));
+    const __m512i own = table_place(_mm512_srl_epi32(place, _mm_cvtsi32_si128(shift)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(at + i), _mm512_cvtepi32_epi16(own));
+  }
+}
+
+/// sums [4, 4] += what four entries add.
+TERSOR_ALWAYS_INLINE void add_entries(const float* table, const std::uint16_t* at, __m128 delta,
+                                      float* sums) {
+  const __m512 factor = _mm512_permutexvar_ps(
+      _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3), _mm512_castps128_ps512(delta));
+  const __m512 own = load_quarters(table + at[0], table + at[1], table + at[2], table + at[3]);
+  _mm512_store_ps(sums, _mm512_fmadd_ps(own, factor, _mm512_load_ps(sums)));
+}
+/// `add` of four vectors. `low` is a table of `low_size`.
+inline void add_four(const outlier_tile& x, const float* low, index_t low_size, index_t places, int shift,
+                     const float* v, index_t stride, index_t first, index_t last, float* out,
+                     index_t out_stride) {
+  alignas(64) float table[4 * outlier_tile::most_places];
+  alignas(64) float sums[4 * (outlier_tile::most_sums + 4)];
+  alignas(64) float delta[detail::outlier_block];
+  std::uint16_t at[detail::outlier_block];
+  fill_table(v, stride, places >> shift, table);
+  index_t begin = 0;
+  for (index_t r = 0; r < x.rounds;) {
+    const index_t end = end_of_block(x, r);
+    index_t n = 0;
+    for (index_t i = r; i < end; ++i) n += x.round[i];
+    if (low_size == 64)
+      find_flat_deltas<64>(x, low, shift, begin, n, delta, at);
+    else if (low_size == 128)
+      find_flat_deltas<128>(x, low, shift, begin, n, delta, at);
+    else
+      find_flat_deltas<256>(x, low, shift, begin, n, delta, at);
+    std::memset(sums, 0, static_cast<std::size_t>((x.sums + 3) / 4 * 16) * sizeof(float));
+    const float* d = delta;
+    const std::uint16_t* p = at;
+    for (; r < end; ++r) {
+      const index_t count = x.round[r];
+      index_t k = 0;
+      for (; k + 4 <= count; k += 4) add_entries(table, p + k, _mm_loadu_ps(d + k), sums + 4 * k);
+      if (k < count)
+        add_entries(table, p + k, _mm_maskz_loadu_ps(static_cast<__mmask8>((1U << (count - k)) - 1U), d + k),
+                    sums + 4 * k);
+      d += count;
+      p += count;
+    }
+    begin += n;
+    for (index_t s = first / 16 * 16; s < last; s += 16) {
+      const std::uint8_t* order = x.order + s;
+      __m512 own[4], turned[4];
+      TERSOR_UNROLL
+      for (index_t k = 0; k < 4; ++k)
+        own[k] = load_quarters(sums + 4 * order[k], sums + 4 * order[4 + k], sums + 4 * order[8 + k],
+                               sums + 4 * order[12 + k]);
+      turn_fours(own, turned);
+      const auto from = static_cast<unsigned>(std::max<index_t>(first - s, 0));
+      const auto to = static_cast<unsigned>(std::min<index_t>(last - s, 16));
+      const auto some = static_cast<__mmask16>((1U << to) - (1U << from));
+      float* y = out + s - first;
+      if (some == 0xffff) {
+        TERSOR_UNROLL
+        for (index_t j = 0; j < 4; ++j, y += out_stride)
+          _mm512_storeu_ps(y, _mm512_add_ps(_mm512_loadu_ps(y), turned[j]));
+      } else {
+        TERSOR_UNROLL
+        for (index_t j = 0; j < 4; ++j, y += out_stride)
+          _mm512_mask_storeu_ps(y, some, _mm512_add_ps(_mm512_maskz_loadu_ps(some, y), turned[j]));
+      }
+    }
+  }
+}
+inline void add_fours(const outlier_tile& x, const float* low, index_t places, int shift, row_vectors v,
+                      index_t first, index_t last, float* out, index_t out_stride) {
+  if (x.rounds == 0) return;
+  detail::padded_table lows;
+  const float* table = lows.table(low, places);
+  index_t j = 0;
+  for (; j + 4 <= v.count; j += 4)
+    add_four(x, table, detail::table_size(places), places, shift, v.data + j * v.stride, v.stride, first,
+             last, out + j * out_stride, out_stride);
+  if (j < v.count)
+    add(x, low, places, shift, {v.data + j * v.stride, v.stride, v.count - j}, first, last,
+        out + j * out_stride, out_stride);
+}
 TERSOR_END_TARGET
 }  // namespace avx512::outliers
 namespace avx2::outliers {
 TERSOR_BEGIN_TARGET(TERSOR_FEATURES_AVX2)
 
 // tersor/kernel/outlier_tile.inc
-template <index_t size>
-inline index_t find_deltas(const outlier_tile& x, const float* low, index_t r, index_t begin, float* delta) {
+inline index_t end_of_block(const outlier_tile& x, index_t r) {
   index_t n = 0;
-  for (; r < x.rounds; ++r) {
+  for (; r < x.rounds && n + x.round[r] <= detail::outlier_block - 16; ++r) n += (x.round[r] + 15) / 16 * 16;
+  return r;
+}
+/// delta [.., 16] = value - low[place], sixteen entries of one round each, zeros behind its end, of rounds
+/// [r, end), the first of which begins at entry `begin`.
+template <index_t size>
+inline void find_deltas(const outlier_tile& x, const float* low, index_t r, index_t end, index_t begin,
+                        float* delta) {
+  index_t n = 0;
+  for (; r < end; ++r) {
     const index_t count = x.round[r];
-    if (16 * n + count > detail::outlier_block - 16) break;
     for (index_t i = 0; i < count; i += 16, ++n) {
       const lanes::ints place = lanes::widen_bytes(x.place + begin + i);
       const lanes::floats y = lanes::fma(lanes::pick<size>(low, place), lanes::broadcast(-1.0F),
@@ -12818,7 +13275,6 @@ inline index_t find_deltas(const outlier_tile& x, const float* low, index_t r, i
     }
     begin += count;
   }
-  return r;
 }
 /// sums [ordered] += the entries of rounds [first, last), the first of which is entry `begin`.
 template <index_t size>
@@ -12853,9 +13309,13 @@ inline void add(const outlier_tile& x, const float* low, index_t places, int shi
   alignas(64) float all[outlier_tile::most_sums + 16];
   index_t begin = 0;
   for (index_t r = 0; r < x.rounds;) {
-    const index_t end = low_size == 64    ? find_deltas<64>(x, low, r, begin, delta)
-                        : low_size == 128 ? find_deltas<128>(x, low, r, begin, delta)
-                                          : find_deltas<256>(x, low, r, begin, delta);
+    const index_t end = end_of_block(x, r);
+    if (low_size == 64)
+      find_deltas<64>(x, low, r, end, begin, delta);
+    else if (low_size == 128)
+      find_deltas<128>(x, low, r, end, begin, delta);
+    else
+      find_deltas<256>(x, low, r, end, begin, delta);
     for (index_t j = 0; j < v.count; ++j) {
       const float* mine = own.table(v.data + j * v.stride, places >> shift);
       std::memset(sums, 0, static_cast<std::size_t>((x.sums + 15) / 16 * 16) * sizeof(float));
@@ -12887,12 +13347,19 @@ namespace neon::outliers {
 TERSOR_BEGIN_TARGET(TERSOR_FEATURES_NEON)
 
 // tersor/kernel/outlier_tile.inc
-template <index_t size>
-inline index_t find_deltas(const outlier_tile& x, const float* low, index_t r, index_t begin, float* delta) {
+inline index_t end_of_block(const outlier_tile& x, index_t r) {
   index_t n = 0;
-  for (; r < x.rounds; ++r) {
+  for (; r < x.rounds && n + x.round[r] <= detail::outlier_block - 16; ++r) n += (x.round[r] + 15) / 16 * 16;
+  return r;
+}
+/// delta [.., 16] = value - low[place], sixteen entries of one round each, zeros behind its end, of rounds
+/// [r, end), the first of which begins at entry `begin`.
+template <index_t size>
+inline void find_deltas(const outlier_tile& x, const float* low, index_t r, index_t end, index_t begin,
+                        float* delta) {
+  index_t n = 0;
+  for (; r < end; ++r) {
     const index_t count = x.round[r];
-    if (16 * n + count > detail::outlier_block - 16) break;
     for (index_t i = 0; i < count; i += 16, ++n) {
       const lanes::ints place = lanes::widen_bytes(x.place + begin + i);
       const lanes::floats y = lanes::fma(lanes::pick<size>(low, place), lanes::broadcast(-1.0F),
@@ -12901,7 +13368,6 @@ inline index_t find_deltas(const outlier_tile& x, const float* low, index_t r, i
     }
     begin += count;
   }
-  return r;
 }
 /// sums [ordered] += the entries of rounds [first, last), the first of which is entry `begin`.
 template <index_t size>
@@ -12936,9 +13402,13 @@ inline void add(const outlier_tile& x, const float* low, index_t places, int shi
   alignas(64) float all[outlier_tile::most_sums + 16];
   index_t begin = 0;
   for (index_t r = 0; r < x.rounds;) {
-    const index_t end = low_size == 64    ? find_deltas<64>(x, low, r, begin, delta)
-                        : low_size == 128 ? find_deltas<128>(x, low, r, begin, delta)
-                                          : find_deltas<256>(x, low, r, begin, delta);
+    const index_t end = end_of_block(x, r);
+    if (low_size == 64)
+      find_deltas<64>(x, low, r, end, begin, delta);
+    else if (low_size == 128)
+      find_deltas<128>(x, low, r, end, begin, delta);
+    else
+      find_deltas<256>(x, low, r, end, begin, delta);
     for (index_t j = 0; j < v.count; ++j) {
       const float* mine = own.table(v.data + j * v.stride, places >> shift);
       std::memset(sums, 0, static_cast<std::size_t>((x.sums + 15) / 16 * 16) * sizeof(float));
@@ -12969,12 +13439,19 @@ TERSOR_END_TARGET
 namespace portable::outliers {
 
 // tersor/kernel/outlier_tile.inc
-template <index_t size>
-inline index_t find_deltas(const outlier_tile& x, const float* low, index_t r, index_t begin, float* delta) {
+inline index_t end_of_block(const outlier_tile& x, index_t r) {
   index_t n = 0;
-  for (; r < x.rounds; ++r) {
+  for (; r < x.rounds && n + x.round[r] <= detail::outlier_block - 16; ++r) n += (x.round[r] + 15) / 16 * 16;
+  return r;
+}
+/// delta [.., 16] = value - low[place], sixteen entries of one round each, zeros behind its end, of rounds
+/// [r, end), the first of which begins at entry `begin`.
+template <index_t size>
+inline void find_deltas(const outlier_tile& x, const float* low, index_t r, index_t end, index_t begin,
+                        float* delta) {
+  index_t n = 0;
+  for (; r < end; ++r) {
     const index_t count = x.round[r];
-    if (16 * n + count > detail::outlier_block - 16) break;
     for (index_t i = 0; i < count; i += 16, ++n) {
       const lanes::ints place = lanes::widen_bytes(x.place + begin + i);
       const lanes::floats y = lanes::fma(lanes::pick<size>(low, place), lanes::broadcast(-1.0F),
@@ -12983,7 +13460,6 @@ inline index_t find_deltas(const outlier_tile& x, const float* low, index_t r, i
     }
     begin += count;
   }
-  return r;
 }
 /// sums [ordered] += the entries of rounds [first, last), the first of which is entry `begin`.
 template <index_t size>
@@ -13018,9 +13494,13 @@ inline void add(const outlier_tile& x, const float* low, index_t places, int shi
   alignas(64) float all[outlier_tile::most_sums + 16];
   index_t begin = 0;
   for (index_t r = 0; r < x.rounds;) {
-    const index_t end = low_size == 64    ? find_deltas<64>(x, low, r, begin, delta)
-                        : low_size == 128 ? find_deltas<128>(x, low, r, begin, delta)
-                                          : find_deltas<256>(x, low, r, begin, delta);
+    const index_t end = end_of_block(x, r);
+    if (low_size == 64)
+      find_deltas<64>(x, low, r, end, begin, delta);
+    else if (low_size == 128)
+      find_deltas<128>(x, low, r, end, begin, delta);
+    else
+      find_deltas<256>(x, low, r, end, begin, delta);
     for (index_t j = 0; j < v.count; ++j) {
       const float* mine = own.table(v.data + j * v.stride, places >> shift);
       std::memset(sums, 0, static_cast<std::size_t>((x.sums + 15) / 16 * 16) * sizeof(float));
@@ -13054,7 +13534,7 @@ void add_outliers(target t, const outlier_tile& x, const float* low, index_t pla
   (void)t;
 #if defined(TERSOR_X86_KERNELS)
   if (t == target::avx512)
-    return avx512::outliers::add(x, low, places, shift, v, first, last, out, out_stride);
+    return avx512::outliers::add_fours(x, low, places, shift, v, first, last, out, out_stride);
   if (t == target::avx2) return avx2::outliers::add(x, low, places, shift, v, first, last, out, out_stride);
 #elif defined(TERSOR_NEON_KERNELS)
   if (t == target::neon) return neon::outliers::add(x, low, places, shift, v, first, last, out, out_stride);
@@ -32456,8 +32936,7 @@ class gear_block final : public segment {
     const auto p = transposed_factor(p_, head, 0, head_dim(), head_dim());
     for (index_t t = 0; t < out.rows(); ++t)
       for (index_t k = 0; k < rank_; ++k)
-        kernel::run<add_multiple>(kernel::best_target(), q(k, t), static_cast<const float*>(p.row(k).data()),
-                                  head_dim(), out.row(t).data);
+        kernel::run<add_multiple>(kernel::best_target(), q.row(k)[t], p.row(k), head_dim(), out.row(t).data);
   }
   /// Backbone and outliers alone.
   void read_without_factors(index_t head, index_t first, matrix_view<float> out) const {
@@ -32648,12 +33127,20 @@ class gear_block final : public segment {
       f(at, tile, n);
     }
   }
+  /// Floats that are not initialised, [rank, count].
+  struct factor_rows {
+    index_t count;
+    std::unique_ptr<float[]> floats;
+    const float* data() const { return floats.get(); }
+    const float* row(index_t k) const { return floats.get() + k * count; }
+  };
   /// Rows [first, first + count) of a head's factor of `rows` rows, as columns [rank, count].
-  matrix<float> transposed_factor(const std::vector<real_list>& factors, index_t head, index_t first,
-                                  index_t count, index_t rows) const {
-    matrix<float> f(rank_, count);
+  factor_rows transposed_factor(const std::vector<real_list>& factors, index_t head, index_t first,
+                                index_t count, index_t rows) const {
+    factor_rows f{count, std::make_unique_for_overwrite<float[]>(static_cast<std::size_t>(rank_ * count))};
     for (index_t k = 0; k < rank_; ++k)
-      factors[static_cast<std::size_t>(head)].read(k * rows + first, f.row(k));
+      factors[static_cast<std::size_t>(head)].read(
+          k * rows + first, {f.floats.get() + k * count, static_cast<std::size_t>(count)});
     return f;
   }
   /// Stores the largest and the smallest entries of every vector, or of all, and puts the mean of their
