@@ -8798,9 +8798,9 @@ template <class = void>
 void read_reals(target t, dtype type, const std::uint8_t* x, index_t n, float* out);
 
 // With AVX-512, vectors times scales are multiplied with codes in fixed point where that is faster, off by at
-// most 2^-23 of the largest of a group of rows (scores; more where sums of 4-bit codes would leave 32 bits)
-// or of 128 rows (sums): kernel/code_rows_avx512.inc has the bounds. No number is taken for smaller than
-// 2^-120.
+// most 2^-22.9 of the largest of a group of rows (scores) or of 128 rows (sums): kernel/code_rows_avx512.inc
+// has the bounds and says why it does what it does. Products are made of four vectors at a time, and of one.
+// No number is taken for smaller than 2^-120.
 //
 // All kernels compute, for a target, in an order of additions of its own; the result for a vector depends
 // neither on the other vectors nor on how a call was reached.
@@ -8973,8 +8973,8 @@ inline lanes::floats load_last(const std::uint8_t* p, index_t n) {
   return load_in_units<type, numbers>(last);
 }
 
-/// Scores of up to sixteen rows. Rows behind the last are the last once more.
-template <dtype type, bool numbers, index_t count>
+/// Scores of up to sixteen rows, or of up to `most`. Rows behind the last are the last once more.
+template <dtype type, bool numbers, index_t count, index_t most = 16>
 inline void sixteen_scores(const real_rows& x, index_t first, const float* q, index_t q_stride, float* out,
                            index_t out_stride) {
   constexpr index_t width = bits_of(type) / 8, rows = lanes::rows(count);
@@ -8985,14 +8985,12 @@ inline void sixteen_scores(const real_rows& x, index_t first, const float* q, in
   const index_t distance = is_long ? detail::prefetch_distance / rows : detail::prefetch_distance;
   const index_t distance_at_end = is_long ? distance + (rows - 1) * row_bytes : distance;
   lanes::floats all[count][16];
-  for (index_t r0 = 0; r0 < 16; r0 += rows) {
+  if constexpr (most < 16)
+    for (index_t j = 0; j < count; ++j)
+      for (index_t r = most; r < 16; ++r) all[j][r] = lanes::zero();
+  for (index_t r0 = 0; r0 < most; r0 += rows) {
     const std::uint8_t* row[rows];
     lanes::floats sum[count][rows];
-    if (r0 >= n) {  // nobody wants the rest
-      for (index_t r = r0; r < 16; ++r)
-        for (index_t j = 0; j < count; ++j) all[j][r] = lanes::zero();
-      break;
-    }
     TERSOR_UNROLL
     for (index_t r = 0; r < rows; ++r) {
       row[r] = x.data + std::min(first + r0 + r, x.rows - 1) * row_bytes;
@@ -9044,6 +9042,12 @@ template <dtype type, bool numbers = false>
 inline void scores_of(const real_rows& x, row_vectors q, float* out, index_t out_stride) {
   for (index_t t = 0; t < x.rows; t += 16) {
     index_t j = 0;
+    // factors of low rank are a few long rows
+    if constexpr (type == dtype::f32)
+      if (constexpr index_t few = lanes::rows(4); x.rows - t <= few)
+        for (; j + 4 <= q.count; j += 4)
+          sixteen_scores<type, numbers, 4, few>(x, t, q.data + j * q.stride, q.stride,
+                                                out + j * out_stride + t, out_stride);
     for (; j + 4 <= q.count; j += 4)
       sixteen_scores<type, numbers, 4>(x, t, q.data + j * q.stride, q.stride, out + j * out_stride + t,
                                        out_stride);
@@ -9960,6 +9964,7 @@ inline void fixed_weights(const fixed_shape& s, index_t n, const float* a, index
 /// words each, `word_of_lane` tells which.
 template <index_t parts>
 inline void interleave_rows(const std::uint8_t* data, index_t registers, std::uint8_t* out) {
+  if constexpr (parts > 1) registers = 1;
   for (index_t i = 0; i < registers; ++i, out += 256) {
     __m512i v[4];
     TERSOR_UNROLL
@@ -10317,8 +10322,9 @@ TERSOR_ALWAYS_INLINE __m512i join_blocks(int_lanes a, int_lanes b) {
   return _mm512_shuffle_i32x4(as_register(a), as_register(b), places);
 }
 /// Sixteen rows turned: word w of all of them at out + w stride, in the order that `row_order` undoes.
-template <index_t parts>
-inline void turn_rows(const std::uint8_t* data, index_t registers, std::uint8_t* out, index_t stride) {
+template <index_t parts, bool single, index_t stride>
+inline void turn_rows(const std::uint8_t* data, index_t registers, std::uint8_t* out) {
+  if constexpr (single) registers = 1;  // so that compilers know
   constexpr index_t each = 16 / parts;
   for (index_t i = 0; i < registers; ++i, out += each * stride) {
     int_lanes v[each], w[each];
@@ -10351,10 +10357,11 @@ inline void turn_rows(const std::uint8_t* data, index_t registers, std::uint8_t*
   }
 }
 /// out [count, 16 sets] = constant + unit * products of rows that lie turned, [words, sets, 16].
-template <int bits, index_t parts, index_t count, index_t sets>
+template <int bits, index_t parts, bool single, index_t count, index_t sets>
 inline void fixed_products(const std::uint8_t* turned, index_t registers, const std::uint8_t* q,
                            const scaled_vectors& made, float* out, index_t out_stride) {
   constexpr index_t fields = 8 / bits, words = 16 / parts, chunk = 192 * count;
+  if constexpr (single) registers = 1;
   constexpr index_t banks = count == 1 ? 2 : 1;  // enough sums that none waits for another
   const __m512i mask = _mm512_set1_epi8(static_cast<char>((1U << bits) - 1U));
   int_lanes low[banks][count][sets], middle[banks][count][sets], high[banks][count][sets];
@@ -10411,19 +10418,19 @@ inline void fixed_products(const std::uint8_t* turned, index_t registers, const 
 }
 
 /// out [count, 16 sets] of `sets` times sixteen rows.
-template <int bits, index_t parts, index_t sets>
+template <int bits, index_t parts, bool single, index_t sets>
 inline void fixed_scores_of_rows(const std::uint8_t* data, const detail::code_shape& s, index_t count,
                                  const std::uint8_t* fixed, index_t bytes, const scaled_vectors* made,
                                  std::uint8_t* turned, float* out, index_t out_stride) {
   for (index_t r = 0; r < sets; ++r)
-    turn_rows<parts>(data + 16 * r * s.padded * 4, s.registers, turned + 64 * r, 64 * sets);
+    turn_rows<parts, single, 64 * sets>(data + 16 * r * s.padded * 4, s.registers, turned + 64 * r);
   index_t j = 0;
   for (; j + 4 <= count; j += 4, ++made)
-    fixed_products<bits, parts, 4, sets>(turned, s.registers, fixed + j * bytes, *made, out + j * out_stride,
-                                         out_stride);
+    fixed_products<bits, parts, single, 4, sets>(turned, s.registers, fixed + j * bytes, *made,
+                                                 out + j * out_stride, out_stride);
   for (; j < count; ++j, ++made)
-    fixed_products<bits, parts, 1, sets>(turned, s.registers, fixed + j * bytes, *made, out + j * out_stride,
-                                         out_stride);
+    fixed_products<bits, parts, single, 1, sets>(turned, s.registers, fixed + j * bytes, *made,
+                                                 out + j * out_stride, out_stride);
 }
 template <dtype type>
 inline void scale_vectors_of(index_t columns, row_vectors q, const std::uint8_t* scale,
@@ -10440,7 +10447,8 @@ inline void scale_vectors_of(index_t columns, row_vectors q, const std::uint8_t*
 /// Groups whose vectors are prepared together, so that none waits for the reductions of its own.
 inline constexpr index_t fixed_groups = 4;
 
-template <int bits, index_t parts>
+/// `single`: a row is one register, or a part of one.
+template <int bits, index_t parts, bool single>
 inline void fixed_scores_of(const code_rows& x, const detail::code_shape& s, const column_grids& grids,
                             row_vectors q, float* out, index_t out_stride, detail::scratch& memory) {
   const index_t bytes = fixed_chunks(s) * 192;        // of a vector
@@ -10491,13 +10499,13 @@ inline void fixed_scores_of(const code_rows& x, const detail::code_shape& s, con
         const std::uint8_t* data = detail::rows_for_kernel(x, s, first, n, room);
         index_t t = 0;
         for (; t + 32 <= n; t += 32)
-          fixed_scores_of_rows<bits, parts, 2>(data + t * s.padded * 4, s, q.count, own, bytes,
-                                               made + g * each, turned, out + first + t, out_stride);
+          fixed_scores_of_rows<bits, parts, single, 2>(data + t * s.padded * 4, s, q.count, own, bytes,
+                                                       made + g * each, turned, out + first + t, out_stride);
         for (; t < n; t += 16) {
           const index_t some = std::min<index_t>(16, n - t);
-          fixed_scores_of_rows<bits, parts, 1>(data + t * s.padded * 4, s, q.count, own, bytes,
-                                               made + g * each, turned, some == 16 ? out + first + t : last,
-                                               some == 16 ? out_stride : 16);
+          fixed_scores_of_rows<bits, parts, single, 1>(
+              data + t * s.padded * 4, s, q.count, own, bytes, made + g * each, turned,
+              some == 16 ? out + first + t : last, some == 16 ? out_stride : 16);
           if (some < 16)
             for (index_t j = 0; j < q.count; ++j)
               std::memcpy(out + j * out_stride + first + t, last + 16 * j,
@@ -10511,9 +10519,10 @@ inline void fixed_scores_of(const code_rows& x, const detail::code_shape& s, con
 template <int bits>
 inline void fixed_scores_in_parts(const code_rows& x, const detail::code_shape& s, const column_grids& grids,
                                   row_vectors q, float* out, index_t out_stride, detail::scratch& memory) {
-  if (s.parts == 1) return fixed_scores_of<bits, 1>(x, s, grids, q, out, out_stride, memory);
-  if (s.parts == 2) return fixed_scores_of<bits, 2>(x, s, grids, q, out, out_stride, memory);
-  fixed_scores_of<bits, 4>(x, s, grids, q, out, out_stride, memory);
+  if (s.parts == 4) return fixed_scores_of<bits, 4, true>(x, s, grids, q, out, out_stride, memory);
+  if (s.parts == 2) return fixed_scores_of<bits, 2, true>(x, s, grids, q, out, out_stride, memory);
+  if (s.registers == 1) return fixed_scores_of<bits, 1, true>(x, s, grids, q, out, out_stride, memory);
+  fixed_scores_of<bits, 1, false>(x, s, grids, q, out, out_stride, memory);
 }
 inline void fixed_scores(const code_rows& x, const detail::code_shape& s, const column_grids& grids,
                          row_vectors q, float* out, index_t out_stride) {
@@ -10566,8 +10575,8 @@ inline lanes::floats load_last(const std::uint8_t* p, index_t n) {
   return load_in_units<type, numbers>(last);
 }
 
-/// Scores of up to sixteen rows. Rows behind the last are the last once more.
-template <dtype type, bool numbers, index_t count>
+/// Scores of up to sixteen rows, or of up to `most`. Rows behind the last are the last once more.
+template <dtype type, bool numbers, index_t count, index_t most = 16>
 inline void sixteen_scores(const real_rows& x, index_t first, const float* q, index_t q_stride, float* out,
                            index_t out_stride) {
   constexpr index_t width = bits_of(type) / 8, rows = lanes::rows(count);
@@ -10578,14 +10587,12 @@ inline void sixteen_scores(const real_rows& x, index_t first, const float* q, in
   const index_t distance = is_long ? detail::prefetch_distance / rows : detail::prefetch_distance;
   const index_t distance_at_end = is_long ? distance + (rows - 1) * row_bytes : distance;
   lanes::floats all[count][16];
-  for (index_t r0 = 0; r0 < 16; r0 += rows) {
+  if constexpr (most < 16)
+    for (index_t j = 0; j < count; ++j)
+      for (index_t r = most; r < 16; ++r) all[j][r] = lanes::zero();
+  for (index_t r0 = 0; r0 < most; r0 += rows) {
     const std::uint8_t* row[rows];
     lanes::floats sum[count][rows];
-    if (r0 >= n) {  // nobody wants the rest
-      for (index_t r = r0; r < 16; ++r)
-        for (index_t j = 0; j < count; ++j) all[j][r] = lanes::zero();
-      break;
-    }
     TERSOR_UNROLL
     for (index_t r = 0; r < rows; ++r) {
       row[r] = x.data + std::min(first + r0 + r, x.rows - 1) * row_bytes;
@@ -10637,6 +10644,12 @@ template <dtype type, bool numbers = false>
 inline void scores_of(const real_rows& x, row_vectors q, float* out, index_t out_stride) {
   for (index_t t = 0; t < x.rows; t += 16) {
     index_t j = 0;
+    // factors of low rank are a few long rows
+    if constexpr (type == dtype::f32)
+      if (constexpr index_t few = lanes::rows(4); x.rows - t <= few)
+        for (; j + 4 <= q.count; j += 4)
+          sixteen_scores<type, numbers, 4, few>(x, t, q.data + j * q.stride, q.stride,
+                                                out + j * out_stride + t, out_stride);
     for (; j + 4 <= q.count; j += 4)
       sixteen_scores<type, numbers, 4>(x, t, q.data + j * q.stride, q.stride, out + j * out_stride + t,
                                        out_stride);
@@ -11371,8 +11384,8 @@ inline lanes::floats load_last(const std::uint8_t* p, index_t n) {
   return load_in_units<type, numbers>(last);
 }
 
-/// Scores of up to sixteen rows. Rows behind the last are the last once more.
-template <dtype type, bool numbers, index_t count>
+/// Scores of up to sixteen rows, or of up to `most`. Rows behind the last are the last once more.
+template <dtype type, bool numbers, index_t count, index_t most = 16>
 inline void sixteen_scores(const real_rows& x, index_t first, const float* q, index_t q_stride, float* out,
                            index_t out_stride) {
   constexpr index_t width = bits_of(type) / 8, rows = lanes::rows(count);
@@ -11383,14 +11396,12 @@ inline void sixteen_scores(const real_rows& x, index_t first, const float* q, in
   const index_t distance = is_long ? detail::prefetch_distance / rows : detail::prefetch_distance;
   const index_t distance_at_end = is_long ? distance + (rows - 1) * row_bytes : distance;
   lanes::floats all[count][16];
-  for (index_t r0 = 0; r0 < 16; r0 += rows) {
+  if constexpr (most < 16)
+    for (index_t j = 0; j < count; ++j)
+      for (index_t r = most; r < 16; ++r) all[j][r] = lanes::zero();
+  for (index_t r0 = 0; r0 < most; r0 += rows) {
     const std::uint8_t* row[rows];
     lanes::floats sum[count][rows];
-    if (r0 >= n) {  // nobody wants the rest
-      for (index_t r = r0; r < 16; ++r)
-        for (index_t j = 0; j < count; ++j) all[j][r] = lanes::zero();
-      break;
-    }
     TERSOR_UNROLL
     for (index_t r = 0; r < rows; ++r) {
       row[r] = x.data + std::min(first + r0 + r, x.rows - 1) * row_bytes;
@@ -11442,6 +11453,12 @@ template <dtype type, bool numbers = false>
 inline void scores_of(const real_rows& x, row_vectors q, float* out, index_t out_stride) {
   for (index_t t = 0; t < x.rows; t += 16) {
     index_t j = 0;
+    // factors of low rank are a few long rows
+    if constexpr (type == dtype::f32)
+      if (constexpr index_t few = lanes::rows(4); x.rows - t <= few)
+        for (; j + 4 <= q.count; j += 4)
+          sixteen_scores<type, numbers, 4, few>(x, t, q.data + j * q.stride, q.stride,
+                                                out + j * out_stride + t, out_stride);
     for (; j + 4 <= q.count; j += 4)
       sixteen_scores<type, numbers, 4>(x, t, q.data + j * q.stride, q.stride, out + j * out_stride + t,
                                        out_stride);
@@ -12175,8 +12192,8 @@ inline lanes::floats load_last(const std::uint8_t* p, index_t n) {
   return load_in_units<type, numbers>(last);
 }
 
-/// Scores of up to sixteen rows. Rows behind the last are the last once more.
-template <dtype type, bool numbers, index_t count>
+/// Scores of up to sixteen rows, or of up to `most`. Rows behind the last are the last once more.
+template <dtype type, bool numbers, index_t count, index_t most = 16>
 inline void sixteen_scores(const real_rows& x, index_t first, const float* q, index_t q_stride, float* out,
                            index_t out_stride) {
   constexpr index_t width = bits_of(type) / 8, rows = lanes::rows(count);
@@ -12187,14 +12204,12 @@ inline void sixteen_scores(const real_rows& x, index_t first, const float* q, in
   const index_t distance = is_long ? detail::prefetch_distance / rows : detail::prefetch_distance;
   const index_t distance_at_end = is_long ? distance + (rows - 1) * row_bytes : distance;
   lanes::floats all[count][16];
-  for (index_t r0 = 0; r0 < 16; r0 += rows) {
+  if constexpr (most < 16)
+    for (index_t j = 0; j < count; ++j)
+      for (index_t r = most; r < 16; ++r) all[j][r] = lanes::zero();
+  for (index_t r0 = 0; r0 < most; r0 += rows) {
     const std::uint8_t* row[rows];
     lanes::floats sum[count][rows];
-    if (r0 >= n) {  // nobody wants the rest
-      for (index_t r = r0; r < 16; ++r)
-        for (index_t j = 0; j < count; ++j) all[j][r] = lanes::zero();
-      break;
-    }
     TERSOR_UNROLL
     for (index_t r = 0; r < rows; ++r) {
       row[r] = x.data + std::min(first + r0 + r, x.rows - 1) * row_bytes;
@@ -12246,6 +12261,12 @@ template <dtype type, bool numbers = false>
 inline void scores_of(const real_rows& x, row_vectors q, float* out, index_t out_stride) {
   for (index_t t = 0; t < x.rows; t += 16) {
     index_t j = 0;
+    // factors of low rank are a few long rows
+    if constexpr (type == dtype::f32)
+      if (constexpr index_t few = lanes::rows(4); x.rows - t <= few)
+        for (; j + 4 <= q.count; j += 4)
+          sixteen_scores<type, numbers, 4, few>(x, t, q.data + j * q.stride, q.stride,
+                                                out + j * out_stride + t, out_stride);
     for (; j + 4 <= q.count; j += 4)
       sixteen_scores<type, numbers, 4>(x, t, q.data + j * q.stride, q.stride, out + j * out_stride + t,
                                        out_stride);
@@ -13263,10 +13284,15 @@ inline void add_four(const outlier_tile& x, const float* low, index_t low_size, 
       const auto from = static_cast<unsigned>(std::max<index_t>(first - s, 0));
       const auto to = static_cast<unsigned>(std::min<index_t>(last - s, 16));
       const auto some = static_cast<__mmask16>((1U << to) - (1U << from));
-      TERSOR_UNROLL
-      for (index_t j = 0; j < 4; ++j) {
-        float* y = out + j * out_stride + s - first;
-        _mm512_mask_storeu_ps(y, some, _mm512_add_ps(_mm512_maskz_loadu_ps(some, y), turned[j]));
+      float* y = out + s - first;
+      if (some == 0xffff) {
+        TERSOR_UNROLL
+        for (index_t j = 0; j < 4; ++j, y += out_stride)
+          _mm512_storeu_ps(y, _mm512_add_ps(_mm512_loadu_ps(y), turned[j]));
+      } else {
+        TERSOR_UNROLL
+        for (index_t j = 0; j < 4; ++j, y += out_stride)
+          _mm512_mask_storeu_ps(y, some, _mm512_add_ps(_mm512_maskz_loadu_ps(some, y), turned[j]));
       }
     }
   }

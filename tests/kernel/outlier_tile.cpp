@@ -101,15 +101,19 @@ TEST_CASE("outlier_tile: every size of tables, ranges of sums, several vectors")
       const tile x(s.sums, s.places, s.most, 3);
       random_generator g(4);
       const index_t own = s.places >> s.shift;
-      matrix<float> low(1, s.places), v(3, own + 2);
+      matrix<float> low(1, s.places), v(5, own + 2);
       for (float& y : low.values()) y = static_cast<float>(g.normal());
       for (float& y : v.values()) y = static_cast<float>(g.normal());
       for (const auto& [first, last] : {std::pair<index_t, index_t>{0, s.sums}, {3, s.sums - 1}, {5, 6}}) {
-        matrix<float> out(3, last - first + 1, 0.5F);
-        kernel::add_outliers(t, x.view(), low.data(), s.places, s.shift, {v.data(), v.cols(), 3}, first, last,
+        matrix<float> out(5, last - first + 1, 0.5F), alone(5, out.cols(), 0.5F);
+        kernel::add_outliers(t, x.view(), low.data(), s.places, s.shift, {v.data(), v.cols(), 5}, first, last,
                              out.data(), out.cols());
+        for (index_t j = 0; j < 5; ++j)
+          kernel::add_outliers(t, x.view(), low.data(), s.places, s.shift, {v.row(j).data(), v.cols(), 1},
+                               first, last, alone.row(j).data(), alone.cols());
+        CHECK(std::ranges::equal(out.values(), alone.values()));  // the same bits among other vectors
         double worst = 0;
-        for (index_t j = 0; j < 3; ++j) {
+        for (index_t j = 0; j < 5; ++j) {
           for (index_t i = first; i < last; ++i) {
             double expected = 0.5;
             const auto k = static_cast<std::size_t>(i);

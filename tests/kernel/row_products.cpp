@@ -261,6 +261,7 @@ TEST_CASE("row_products: rows of codes of every width, with grids of columns and
         check_codes(t, bits, 70, columns, 32, 7, dtype::f16);
         check_codes(t, bits, 33, columns, columns / 2, 0, dtype::f32);
         check_codes(t, bits, 48, columns, 16 * 1024, 64, dtype::bf16);
+        check_codes(t, bits, 300, columns, 32, 0, dtype::f16);
       }
 }
 

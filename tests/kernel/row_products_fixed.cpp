@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include <tersor/kernel/row_products.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -130,6 +131,50 @@ TEST_CASE("row_products: sums are off by rounding of the weights alone") {
         INFO(bits << " bits, kind " << kind);
         CHECK(wrong == 0);
       }
+}
+
+TEST_CASE("row_products: vectors of all sizes do not touch each other") {
+  for (const auto t : targets())
+    for (const int bits : {1, 2, 4, 8}) {
+      const problem keys(bits, (rows + 31) / 32, columns), values(bits, rows, 4);
+      matrix<float> q(6, columns), a(6, rows), s(6, rows), y(6, columns), own_s(6, rows), own_y(6, columns);
+      for (int kind = 0; kind < 6; ++kind) {
+        std::ranges::copy(numbers(columns, kind), q.row(kind).begin());
+        std::ranges::copy(numbers(rows, kind), a.row(kind).begin());
+      }
+      const auto multiply = [&](index_t first, index_t count, matrix<float>& scores, matrix<float>& sums) {
+        kernel::row_scores(t, keys.view(), keys.grids<kernel::column_grids>(32),
+                           {q.row(first).data(), columns, count}, scores.row(first).data(), rows);
+        kernel::row_sums(t, values.view(), values.grids<kernel::group_grids>(32),
+                         {a.row(first).data(), rows, count}, sums.row(first).data(), columns);
+      };
+      multiply(0, 6, s, y);
+      for (index_t j = 0; j < 6; ++j) multiply(j, 1, own_s, own_y);
+      CHECK(std::ranges::equal(s.values(), own_s.values()));
+      CHECK(std::ranges::equal(y.values(), own_y.values()));
+    }
+}
+
+TEST_CASE("row_products: sums of the largest codes over long rows stay in 32 bits") {
+  constexpr index_t n = 4096;
+  const std::vector<std::uint8_t> data(16 * n / 2, 0xff);
+  const std::vector<float> scale(n, 1.0F), minimum(n, 0.0F);
+  kernel::column_grids g;
+  g.scale = reinterpret_cast<const std::uint8_t*>(scale.data());
+  g.minimum = reinterpret_cast<const std::uint8_t*>(minimum.data());
+  g.type = dtype::f32;
+  g.width = n;
+  g.size = 16;
+  for (const auto t : targets())
+    // numbers whose low bytes are the largest, or the smallest, that there are
+    for (const float rest : {32639.0F, -32896.0F, 127.0F, -128.0F}) {
+      std::vector<float> q(n, rest), out(16);
+      q[0] = 4161000.0F;
+      kernel::row_scores(t, {data.data(), 4, 16, n}, g, {q.data(), n, 1}, out.data(), 16);
+      const double expected = 15 * (4161000.0 + (n - 1) * static_cast<double>(rest));
+      for (const float y : out)
+        CHECK(std::abs(static_cast<double>(y) - expected) <= 1e-5 * (15 * 4161000.0 + std::abs(expected)));
+    }
 }
 
 TEST_CASE("row_products: what is not finite does not look finite") {
