@@ -13215,20 +13215,22 @@ TERSOR_ALWAYS_INLINE __m512i table_place(__m512i p) {
   const __m512i high = _mm512_and_si512(p, _mm512_set1_epi32(12));
   return _mm512_or_si512(_mm512_or_si512(block, low), high);
 }
-/// delta [n] = value - low[place] of entries from `begin` on, and their places in a table of vectors; n is
-/// rounded up to sixteen.
+/// delta [n] = value - low[place] of entries from `begin` on, and their places in a table of vectors. Places
+/// go on behind n with 0: of a last round that is no multiple of four, four are read all the same.
 template <index_t size>
 inline void find_flat_deltas(const outlier_tile& x, const float* low, int shift, index_t begin, index_t n,
                              float* delta, std::uint16_t* at) {
-  for (index_t i = 0; i < n; i += 16) {
-    const __m512i place =
-        _mm512_maskz_mov_epi32(static_cast<__mmask16>((1U << std::min<index_t>(16, n - i)) - 1U),
-                               lanes::widen_bytes(x.place + begin + i));
+  index_t i = 0;
+  for (; i < n; i += 16) {
+    const auto some = static_cast<__mmask16>((1U << std::min<index_t>(16, n - i)) - 1U);
+    const __m512i place = _mm512_maskz_mov_epi32(some, lanes::widen_bytes(x.place + begin + i));
     lanes::store(delta + i, lanes::fma(lanes::pick<size>(low, place), lanes::broadcast(-1.0F),
                                        lanes::load_f32(x.value + begin + i)));
     const __m512i own = table_place(_mm512_srl_epi32(place, _mm_cvtsi32_si128(shift)));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(at + i), _mm512_cvtepi32_epi16(own));
   }
+  // a block leaves room for sixteen more (`end_of_block`)
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(at + i), _mm256_setzero_si256());
 }
 
 /// sums [4, 4] += what four entries add.

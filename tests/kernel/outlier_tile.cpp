@@ -97,6 +97,9 @@ TEST_CASE("outlier_tile: every size of tables, ranges of sums, several vectors")
                           {80, 256, 2, 5},
                           {256, 40, 0, 60},
                           {16, 64, 0, 1},
+                          {17, 64, 0, 1},
+                          {18, 64, 0, 2},
+                          {33, 32, 0, 1},
                           {128, 64, 0, 0}}) {
       const tile x(s.sums, s.places, s.most, 3);
       random_generator g(4);
