@@ -13276,12 +13276,11 @@ inline void add_four(const outlier_tile& x, const float* low, index_t low_size, 
     }
     begin += n;
     for (index_t s = first / 16 * 16; s < last; s += 16) {
-      const std::uint8_t* order = x.order + s;
+      const auto sum_of = [&](index_t k) { return sums + index_t{4} * x.order[s + k]; };
       __m512 own[4], turned[4];
       TERSOR_UNROLL
       for (index_t k = 0; k < 4; ++k)
-        own[k] = load_quarters(sums + 4 * order[k], sums + 4 * order[4 + k], sums + 4 * order[8 + k],
-                               sums + 4 * order[12 + k]);
+        own[k] = load_quarters(sum_of(k), sum_of(4 + k), sum_of(8 + k), sum_of(12 + k));
       turn_fours(own, turned);
       const auto from = static_cast<unsigned>(std::max<index_t>(first - s, 0));
       const auto to = static_cast<unsigned>(std::min<index_t>(last - s, 16));
