@@ -9835,7 +9835,7 @@ struct fixed_shape {
   alignas(64) std::int32_t row[16];      ///< rows of sixteen in the order of quads
 };
 
-/// The units of `count` vectors' weights [count, a_stride] of n rows, and their inverses, in quarter j of the
+/// The units of `count` vectors' weights [count, a_stride] of n rows, in quarter j of the
 /// lanes for vector j.
 template <index_t count>
 inline __m512 fixed_units(const float* a, index_t a_stride, index_t n, float largest_scale) {
@@ -9961,7 +9961,7 @@ inline void fixed_weights(const fixed_shape& s, index_t n, const float* a, index
 }
 
 /// Codes of a step's rows so that the four rows of a quad meet in lanes: quad after quad, registers of four
-/// words each, `word_of_lane` tells which.
+/// words each, `place_of_word` tells which.
 template <index_t parts>
 inline void interleave_rows(const std::uint8_t* data, index_t registers, std::uint8_t* out) {
   if constexpr (parts > 1) registers = 1;
