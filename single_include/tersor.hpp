@@ -13096,8 +13096,11 @@ TERSOR_BEGIN_TARGET(TERSOR_FEATURES_AVX512)
 
 // tersor/kernel/outlier_tile.inc
 inline index_t end_of_block(const outlier_tile& x, index_t r) {
-  index_t n = 0;
-  for (; r < x.rounds && n + x.round[r] <= detail::outlier_block - 16; ++r) n += (x.round[r] + 15) / 16 * 16;
+  for (index_t n = 0; r < x.rounds; ++r) {
+    const index_t count = x.round[r];
+    if (n + count > detail::outlier_block - 16) break;
+    n += (count + 15) / 16 * 16;
+  }
   return r;
 }
 /// delta [.., 16] = value - low[place], sixteen entries of one round each, zeros behind its end, of rounds
@@ -13318,8 +13321,11 @@ TERSOR_BEGIN_TARGET(TERSOR_FEATURES_AVX2)
 
 // tersor/kernel/outlier_tile.inc
 inline index_t end_of_block(const outlier_tile& x, index_t r) {
-  index_t n = 0;
-  for (; r < x.rounds && n + x.round[r] <= detail::outlier_block - 16; ++r) n += (x.round[r] + 15) / 16 * 16;
+  for (index_t n = 0; r < x.rounds; ++r) {
+    const index_t count = x.round[r];
+    if (n + count > detail::outlier_block - 16) break;
+    n += (count + 15) / 16 * 16;
+  }
   return r;
 }
 /// delta [.., 16] = value - low[place], sixteen entries of one round each, zeros behind its end, of rounds
@@ -13411,8 +13417,11 @@ TERSOR_BEGIN_TARGET(TERSOR_FEATURES_NEON)
 
 // tersor/kernel/outlier_tile.inc
 inline index_t end_of_block(const outlier_tile& x, index_t r) {
-  index_t n = 0;
-  for (; r < x.rounds && n + x.round[r] <= detail::outlier_block - 16; ++r) n += (x.round[r] + 15) / 16 * 16;
+  for (index_t n = 0; r < x.rounds; ++r) {
+    const index_t count = x.round[r];
+    if (n + count > detail::outlier_block - 16) break;
+    n += (count + 15) / 16 * 16;
+  }
   return r;
 }
 /// delta [.., 16] = value - low[place], sixteen entries of one round each, zeros behind its end, of rounds
@@ -13503,8 +13512,11 @@ namespace portable::outliers {
 
 // tersor/kernel/outlier_tile.inc
 inline index_t end_of_block(const outlier_tile& x, index_t r) {
-  index_t n = 0;
-  for (; r < x.rounds && n + x.round[r] <= detail::outlier_block - 16; ++r) n += (x.round[r] + 15) / 16 * 16;
+  for (index_t n = 0; r < x.rounds; ++r) {
+    const index_t count = x.round[r];
+    if (n + count > detail::outlier_block - 16) break;
+    n += (count + 15) / 16 * 16;
+  }
   return r;
 }
 /// delta [.., 16] = value - low[place], sixteen entries of one round each, zeros behind its end, of rounds
