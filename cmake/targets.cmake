@@ -24,7 +24,7 @@ endif()
 if(TERSOR_BUILD_PRECOMPILED AND EXISTS ${PROJECT_SOURCE_DIR}/src/precompiled.cpp)
   set(tersor_precompiled_sources activations ggml kernels operators precompiled standard_catalog)
   if(nlohmann_json_FOUND)
-    list(APPEND tersor_precompiled_sources adapters json)
+    list(APPEND tersor_precompiled_sources adapters json models)
   endif()
   list(TRANSFORM tersor_precompiled_sources REPLACE "(.+)" "${PROJECT_SOURCE_DIR}/src/\\1.cpp")
   # Evaluations spend a third of their time here when compilers do not vectorise, as with -O0 and -O1.

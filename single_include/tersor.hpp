@@ -5280,10 +5280,10 @@ struct code_values {
   }
 };
 
-/// A product whose activations are floats. Sums of a group are added up in several places, to hide the latency
-/// of additions. Where a target says so, 4-bit codes of one token are multiplied in the four places that they
-/// have in 16 bits, as 1, 16, 256 or 4096 times what they are: each place has a sum of its own, and the factor,
-/// a power of two, is taken out of that.
+/// A product whose activations are floats. Sums of a group are added up in several places, to hide the
+/// latency of additions. Where a target says so, 4-bit codes of one token are multiplied in the four places
+/// that they have in 16 bits, as 1, 16, 256 or 4096 times what they are: each place has a sum of its own, and
+/// the factor, a power of two, is taken out of that.
 template <int bits, code_meaning meaning, index_t tokens>
 struct float_group {
   static constexpr bool in_place =
@@ -5303,7 +5303,8 @@ struct float_group {
   TERSOR_ALWAYS_INLINE void column(const chunk_codes<bits>& c, const float* x, index_t stride) {
     if constexpr (in_place) {
       constexpr int place = static_cast<int>(quad % 2) + 2 * (b % 2);
-      const auto w = lanes::template nibble_in_place<4 * place>(lanes::template shift<b / 2 * 16>(c.plane[quad / 2]));
+      const auto w =
+          lanes::template nibble_in_place<4 * place>(lanes::template shift<b / 2 * 16>(c.plane[quad / 2]));
       sum[0][place] = lanes::fma(w, lanes::broadcast(x[4 * quad + b]), sum[0][place]);
     } else {
       const auto w = values.template at<quad, b>(c);
@@ -5394,7 +5395,8 @@ TERSOR_ALWAYS_INLINE lanes::floats load_scales(dtype type, const std::uint8_t* p
   return lanes::load_f32(p);
 }
 
-inline lanes::floats load_scales(const coded_scales& s, const std::uint8_t* p, index_t first, index_t groups) {
+inline lanes::floats load_scales(const coded_scales& s, const std::uint8_t* p, index_t first,
+                                 index_t groups) {
   float scale[tile_format::tile_rows];
   for (index_t r = 0; r < tile_format::tile_rows; ++r) {
     const float x = s.levels[p[r]] * s.largest[(first + r * groups) / s.block_size] + s.offset;
@@ -5409,15 +5411,17 @@ struct group_header {
 };
 /// @param p where the group begins in the tile whose first row is `row`.
 template <int part>
-TERSOR_ALWAYS_INLINE group_header load_header(const tile_operand& w, index_t row, index_t group, const std::uint8_t* p) {
+TERSOR_ALWAYS_INLINE group_header load_header(const tile_operand& w, index_t row, index_t group,
+                                              const std::uint8_t* p) {
   group_header h;
-  h.scale = w.coded ? load_scales(*w.coded, p, row * w.groups + group, w.groups)
-                    : load_scales(w.scale_type, p + part * tile_format::tile_rows * (bits_of(w.scale_type) / 8));
+  h.scale = w.coded
+                ? load_scales(*w.coded, p, row * w.groups + group, w.groups)
+                : load_scales(w.scale_type, p + part * tile_format::tile_rows * (bits_of(w.scale_type) / 8));
   h.scale = lanes::multiply(h.scale, lanes::broadcast(w.unit));
   h.minus_zero = lanes::broadcast(-w.zero_point);
   if (w.has_zeros)
-    h.minus_zero = lanes::multiply(
-        lanes::load_u8(p + tile_format::tile_rows * (bits_of(w.scale_type) / 8)), lanes::broadcast(-1.0F));
+    h.minus_zero = lanes::multiply(lanes::load_u8(p + tile_format::tile_rows * (bits_of(w.scale_type) / 8)),
+                                   lanes::broadcast(-1.0F));
   return h;
 }
 
@@ -5438,8 +5442,9 @@ struct tile_times {
   }
   /// Σ of a group's parts: codes times activations, without scale and zero point.
   template <index_t tokens>
-  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const float_activations& a, index_t t, index_t column,
-             index_t, lanes::floats (&out)[parts][lanes::tokens]) const {
+  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const float_activations& a,
+                                  index_t t, index_t column, index_t,
+                                  lanes::floats (&out)[parts][lanes::tokens]) const {
     if constexpr (parts == 2) {
       prefetch(p);
       half_group<tokens, 0>(p, a, t, column, out[0]);
@@ -5456,8 +5461,9 @@ struct tile_times {
     for (index_t i = 0; i < tokens; ++i) out[0][i] = g.total(i);
   }
   template <index_t tokens>
-  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const byte_activations& a, index_t t, index_t column,
-             index_t segment, lanes::floats (&out)[parts][lanes::tokens]) const {
+  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const byte_activations& a, index_t t,
+                                  index_t column, index_t segment,
+                                  lanes::floats (&out)[parts][lanes::tokens]) const {
     if constexpr (parts == 2) {
       prefetch(p);
       half_group<tokens, 0>(p, a, t, column, segment, out[0]);
@@ -5476,39 +5482,43 @@ struct tile_times {
       }
       TERSOR_UNROLL
       for (index_t i = 0; i < tokens; ++i)
-        out[0][i] = lanes::fma(s.total(i), lanes::broadcast(a.scales[(t + i) * a.segments + segment]), out[0][i]);
+        out[0][i] =
+            lanes::fma(s.total(i), lanes::broadcast(a.scales[(t + i) * a.segments + segment]), out[0][i]);
     }
   }
   template <index_t tokens, int part>
-  TERSOR_ALWAYS_INLINE void half_group(const std::uint8_t* p, const float_activations& a, index_t t, index_t column,
-                                       lanes::floats* out) const {
+  TERSOR_ALWAYS_INLINE void half_group(const std::uint8_t* p, const float_activations& a, index_t t,
+                                       index_t column, lanes::floats* out) const {
     float_group<bits, meaning, tokens> g(table);
     g.template half<part>(chunk_codes<bits>(p), a.values + t * a.stride + column, a.stride);
     for (index_t i = 0; i < tokens; ++i) out[i] = g.total(i);
   }
   template <index_t tokens, int part>
-  TERSOR_ALWAYS_INLINE void half_group(const std::uint8_t* p, const byte_activations& a, index_t t, index_t column,
-                                       index_t segment, lanes::floats* out) const {
+  TERSOR_ALWAYS_INLINE void half_group(const std::uint8_t* p, const byte_activations& a, index_t t,
+                                       index_t column, index_t segment, lanes::floats* out) const {
     byte_segment<bits, meaning, tokens> s(w.byte_levels);
     s.template half<part>(chunk_codes<bits>(p), a.codes + t * a.stride + column, a.stride);
     for (index_t i = 0; i < tokens; ++i)
       out[i] = lanes::multiply(s.total(i), lanes::broadcast(a.scales[(t + i) * a.segments + segment]));
   }
 
-  TERSOR_ALWAYS_INLINE static lanes::floats shifted(const group_header& h, const float* x_sum, lanes::floats part) {
+  TERSOR_ALWAYS_INLINE static lanes::floats shifted(const group_header& h, const float* x_sum,
+                                                    lanes::floats part) {
     return lanes::fma(h.minus_zero, lanes::broadcast(*x_sum), part);
   }
   /// One token has a function of its own: beside the loops for several, its sums and its table would not stay
   /// in registers, and of short groups that is as much work as the codes.
   template <class Activations>
-  TERSOR_NO_INLINE void run_one(index_t row, const std::uint8_t* p, const Activations& a, float* y, index_t rows) const {
+  TERSOR_NO_INLINE void run_one(index_t row, const std::uint8_t* p, const Activations& a, float* y,
+                                index_t rows) const {
     auto sum = lanes::zero();
     const index_t header_bytes =
         tile_format::tile_rows * (parts * bits_of(w.scale_type) / 8 + (w.has_zeros ? 1 : 0));
     index_t column = 0, segment = 0;
     for (index_t g = 0; g < w.groups; ++g) {
       for (index_t i = 0; i < header_bytes; i += 64) lanes::prefetch(p + prefetch_distance + i);
-      const auto h = load_header<0>(w, row, g, p), last = parts == 2 ? load_header<parts - 1>(w, row, g, p) : h;
+      const auto h = load_header<0>(w, row, g, p),
+                 last = parts == 2 ? load_header<parts - 1>(w, row, g, p) : h;
       p += header_bytes;
       const index_t chunks = w.chunks[g];
       lanes::floats part[parts][lanes::tokens];
@@ -5523,8 +5533,8 @@ struct tile_times {
     lanes::store(y, sum, rows);
   }
   template <class Activations>
-  TERSOR_NO_INLINE void run(index_t row, const std::uint8_t* p, const Activations& a, index_t tokens, float* y,
-                            index_t y_stride, index_t rows) const {
+  TERSOR_NO_INLINE void run(index_t row, const std::uint8_t* p, const Activations& a, index_t tokens,
+                            float* y, index_t y_stride, index_t rows) const {
     lanes::floats sum[tile_tokens];
     for (index_t t = 0; t < tokens; ++t) sum[t] = lanes::zero();
     const index_t header_bytes =
@@ -5532,7 +5542,8 @@ struct tile_times {
     index_t column = 0, segment = 0;
     for (index_t g = 0; g < w.groups; ++g) {
       for (index_t i = 0; i < header_bytes; i += 64) lanes::prefetch(p + prefetch_distance + i);
-      const auto h = load_header<0>(w, row, g, p), last = parts == 2 ? load_header<parts - 1>(w, row, g, p) : h;
+      const auto h = load_header<0>(w, row, g, p),
+                 last = parts == 2 ? load_header<parts - 1>(w, row, g, p) : h;
       p += header_bytes;
       const index_t chunks = w.chunks[g];
       lanes::floats part[parts][lanes::tokens];
@@ -5547,7 +5558,8 @@ struct tile_times {
         for (index_t i = 0; i < n; ++i, ++t) {
           const float* x_sum = a.sums + t * a.groups + g * parts;
           sum[t] = lanes::fma(h.scale, shifted(h, x_sum, part[0][i]), sum[t]);
-          if constexpr (parts == 2) sum[t] = lanes::fma(last.scale, shifted(last, x_sum + 1, part[1][i]), sum[t]);
+          if constexpr (parts == 2)
+            sum[t] = lanes::fma(last.scale, shifted(last, x_sum + 1, part[1][i]), sum[t]);
         }
       }
       p += chunks * stride_of_chunk;
@@ -5571,8 +5583,9 @@ void tiles_times(const tile_operand& w, const Activations& a, index_t first, ind
       continue;
     }
     for (index_t t = 0; t < a.tokens; t += tile_tokens)
-      product.run(row, w.stream + tile * w.tile_bytes, a.from(t), a.tokens - t < tile_tokens ? a.tokens - t : tile_tokens,
-                  y + t * y_stride + row, y_stride, rows);
+      product.run(row, w.stream + tile * w.tile_bytes, a.from(t),
+                  a.tokens - t < tile_tokens ? a.tokens - t : tile_tokens, y + t * y_stride + row, y_stride,
+                  rows);
   }
 }
 // uses the one before
@@ -5607,7 +5620,7 @@ struct token_block {
   /// total := codes [tiles][quads][64] times x [quads][tokens][4].
   template <int width>
   static void multiply(const std::uint8_t* codes, index_t quads, const std::int8_t* x,
-                  lanes::ints (&total)[tokens][tiles]) {
+                       lanes::ints (&total)[tokens][tiles]) {
     lanes::ints sum[tokens][tiles];
     TERSOR_UNROLL
     for (index_t t = 0; t < tokens; ++t) {
@@ -5621,7 +5634,8 @@ struct token_block {
       TERSOR_UNROLL
       for (index_t t = 0; t < tokens; ++t) {
         TERSOR_UNROLL
-        for (index_t i = 0; i < tiles; ++i) sum[t][i] = lanes::template dot<width>(sum[t][i], w[i], x + 4 * t);
+        for (index_t i = 0; i < tiles; ++i)
+          sum[t][i] = lanes::template dot<width>(sum[t][i], w[i], x + 4 * t);
       }
     }
     keep(sum, total);
@@ -5704,7 +5718,8 @@ struct many_tokens {
       const auto h = load_header<0>(w, row + 16 * i, s.group, tile + s.header);
       const auto second = parts == 2 ? load_header<parts - 1>(w, row + 16 * i, s.group, tile + s.header) : h;
       for (index_t c = 0; c < s.chunks; ++c)
-        decode(tile + s.codes + c * 64 * index_t{bits}, h, second, values + 16 * (i * columns + c * tile_format::chunk_columns));
+        decode(tile + s.codes + c * 64 * index_t{bits}, h, second,
+               values + 16 * (i * columns + c * tile_format::chunk_columns));
     }
     for (index_t t = 0; t < x.tokens; t += tokens) {
       lanes::floats sum[tokens][tiles];
@@ -5718,7 +5733,8 @@ struct many_tokens {
                bool first) const {
     alignas(64) std::uint8_t codes[tiles * most_columns * 16];
     group_header h[parts][tiles];
-    const index_t quads = s.chunks * tile_format::chunk_columns / 4;  // of a tile: of a part [tiles][quads / parts]
+    const index_t quads =
+        s.chunks * tile_format::chunk_columns / 4;  // of a tile: of a part [tiles][quads / parts]
     for (index_t i = 0; i < tiles; ++i) {
       const std::uint8_t* tile = w.stream + (row / 16 + i) * w.tile_bytes;
       h[0][i] = load_header<0>(w, row + 16 * i, s.group, tile + s.header);
@@ -5732,12 +5748,13 @@ struct many_tokens {
       for (index_t part = 0; part < parts; ++part) {
         const index_t some = quads / parts;
         lanes::ints dots[tokens][tiles];
-        token_block<tiles>::template multiply<code_width>(codes + 64 * part * tiles * some, some,
-                                                          x.codes + x.at(s, t) + part * some * 4 * tokens, dots);
+        token_block<tiles>::template multiply<code_width>(
+            codes + 64 * part * tiles * some, some, x.codes + x.at(s, t) + part * some * 4 * tokens, dots);
         const index_t n = x.tokens - t < tokens ? x.tokens - t : tokens;
         for (index_t j = 0; j < n; ++j) {
           const index_t at = (t + j) * x.segments + s.index;
-          const auto scale = lanes::broadcast(x.scales[at]), sum = lanes::broadcast(x.sums[at * parts + part]);
+          const auto scale = lanes::broadcast(x.scales[at]),
+                     sum = lanes::broadcast(x.sums[at * parts + part]);
           for (index_t i = 0; i < tiles; ++i) {
             float* to = y + (t + j) * y_stride + row + 16 * i;
             const index_t rows = rows_at(row + 16 * i);
@@ -5813,7 +5830,8 @@ void product(const tile_operand& w, const Activations& a, index_t first, index_t
   using enum code_meaning;
   const bool levels = w.meaning_is_level;
   switch (w.bits) {
-    case 1: return product_of<1, number>(w, a, first, last, y, y_stride);
+    case 1:
+      return product_of<1, number>(w, a, first, last, y, y_stride);
     case 2:
       return levels ? product_of<2, level>(w, a, first, last, y, y_stride)
                     : product_of<2, number>(w, a, first, last, y, y_stride);
@@ -5824,10 +5842,14 @@ void product(const tile_operand& w, const Activations& a, index_t first, index_t
       if (w.parts == 2) return product_of<4, level, 2>(w, a, first, last, y, y_stride);
       return levels ? product_of<4, level>(w, a, first, last, y, y_stride)
                     : product_of<4, number>(w, a, first, last, y, y_stride);
-    case 5: return product_of<5, number>(w, a, first, last, y, y_stride);
-    case 6: return product_of<6, number>(w, a, first, last, y, y_stride);
-    case 7: return product_of<7, number>(w, a, first, last, y, y_stride);
-    default: return product_of<8, number>(w, a, first, last, y, y_stride);
+    case 5:
+      return product_of<5, number>(w, a, first, last, y, y_stride);
+    case 6:
+      return product_of<6, number>(w, a, first, last, y, y_stride);
+    case 7:
+      return product_of<7, number>(w, a, first, last, y, y_stride);
+    default:
+      return product_of<8, number>(w, a, first, last, y, y_stride);
   }
 }
 
@@ -6143,6 +6165,18 @@ struct lanes {
     return _mm512_permutexvar_ps(order, sums_by_block);
   }
 
+  // Of this target only, for kernels of its own (kernel/*_avx512.inc).
+
+  /// Lane 4 i + j of out[k] is lane 4 i + k of v[j].
+  TERSOR_ALWAYS_INLINE static void turn_fours(const floats* v, floats* out) {
+    const floats a = _mm512_unpacklo_ps(v[0], v[1]), b = _mm512_unpackhi_ps(v[0], v[1]);
+    const floats c = _mm512_unpacklo_ps(v[2], v[3]), d = _mm512_unpackhi_ps(v[2], v[3]);
+    out[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(c)));
+    out[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(c)));
+    out[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(b), _mm512_castps_pd(d)));
+    out[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(b), _mm512_castps_pd(d)));
+  }
+
  private:
   TERSOR_ALWAYS_INLINE static __m256i load_words(const void* p) {
     return _mm256_cvtepu8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
@@ -6247,10 +6281,10 @@ struct code_values {
   }
 };
 
-/// A product whose activations are floats. Sums of a group are added up in several places, to hide the latency
-/// of additions. Where a target says so, 4-bit codes of one token are multiplied in the four places that they
-/// have in 16 bits, as 1, 16, 256 or 4096 times what they are: each place has a sum of its own, and the factor,
-/// a power of two, is taken out of that.
+/// A product whose activations are floats. Sums of a group are added up in several places, to hide the
+/// latency of additions. Where a target says so, 4-bit codes of one token are multiplied in the four places
+/// that they have in 16 bits, as 1, 16, 256 or 4096 times what they are: each place has a sum of its own, and
+/// the factor, a power of two, is taken out of that.
 template <int bits, code_meaning meaning, index_t tokens>
 struct float_group {
   static constexpr bool in_place =
@@ -6270,7 +6304,8 @@ struct float_group {
   TERSOR_ALWAYS_INLINE void column(const chunk_codes<bits>& c, const float* x, index_t stride) {
     if constexpr (in_place) {
       constexpr int place = static_cast<int>(quad % 2) + 2 * (b % 2);
-      const auto w = lanes::template nibble_in_place<4 * place>(lanes::template shift<b / 2 * 16>(c.plane[quad / 2]));
+      const auto w =
+          lanes::template nibble_in_place<4 * place>(lanes::template shift<b / 2 * 16>(c.plane[quad / 2]));
       sum[0][place] = lanes::fma(w, lanes::broadcast(x[4 * quad + b]), sum[0][place]);
     } else {
       const auto w = values.template at<quad, b>(c);
@@ -6361,7 +6396,8 @@ TERSOR_ALWAYS_INLINE lanes::floats load_scales(dtype type, const std::uint8_t* p
   return lanes::load_f32(p);
 }
 
-inline lanes::floats load_scales(const coded_scales& s, const std::uint8_t* p, index_t first, index_t groups) {
+inline lanes::floats load_scales(const coded_scales& s, const std::uint8_t* p, index_t first,
+                                 index_t groups) {
   float scale[tile_format::tile_rows];
   for (index_t r = 0; r < tile_format::tile_rows; ++r) {
     const float x = s.levels[p[r]] * s.largest[(first + r * groups) / s.block_size] + s.offset;
@@ -6376,15 +6412,17 @@ struct group_header {
 };
 /// @param p where the group begins in the tile whose first row is `row`.
 template <int part>
-TERSOR_ALWAYS_INLINE group_header load_header(const tile_operand& w, index_t row, index_t group, const std::uint8_t* p) {
+TERSOR_ALWAYS_INLINE group_header load_header(const tile_operand& w, index_t row, index_t group,
+                                              const std::uint8_t* p) {
   group_header h;
-  h.scale = w.coded ? load_scales(*w.coded, p, row * w.groups + group, w.groups)
-                    : load_scales(w.scale_type, p + part * tile_format::tile_rows * (bits_of(w.scale_type) / 8));
+  h.scale = w.coded
+                ? load_scales(*w.coded, p, row * w.groups + group, w.groups)
+                : load_scales(w.scale_type, p + part * tile_format::tile_rows * (bits_of(w.scale_type) / 8));
   h.scale = lanes::multiply(h.scale, lanes::broadcast(w.unit));
   h.minus_zero = lanes::broadcast(-w.zero_point);
   if (w.has_zeros)
-    h.minus_zero = lanes::multiply(
-        lanes::load_u8(p + tile_format::tile_rows * (bits_of(w.scale_type) / 8)), lanes::broadcast(-1.0F));
+    h.minus_zero = lanes::multiply(lanes::load_u8(p + tile_format::tile_rows * (bits_of(w.scale_type) / 8)),
+                                   lanes::broadcast(-1.0F));
   return h;
 }
 
@@ -6405,8 +6443,9 @@ struct tile_times {
   }
   /// Σ of a group's parts: codes times activations, without scale and zero point.
   template <index_t tokens>
-  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const float_activations& a, index_t t, index_t column,
-             index_t, lanes::floats (&out)[parts][lanes::tokens]) const {
+  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const float_activations& a,
+                                  index_t t, index_t column, index_t,
+                                  lanes::floats (&out)[parts][lanes::tokens]) const {
     if constexpr (parts == 2) {
       prefetch(p);
       half_group<tokens, 0>(p, a, t, column, out[0]);
@@ -6423,8 +6462,9 @@ struct tile_times {
     for (index_t i = 0; i < tokens; ++i) out[0][i] = g.total(i);
   }
   template <index_t tokens>
-  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const byte_activations& a, index_t t, index_t column,
-             index_t segment, lanes::floats (&out)[parts][lanes::tokens]) const {
+  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const byte_activations& a, index_t t,
+                                  index_t column, index_t segment,
+                                  lanes::floats (&out)[parts][lanes::tokens]) const {
     if constexpr (parts == 2) {
       prefetch(p);
       half_group<tokens, 0>(p, a, t, column, segment, out[0]);
@@ -6443,39 +6483,43 @@ struct tile_times {
       }
       TERSOR_UNROLL
       for (index_t i = 0; i < tokens; ++i)
-        out[0][i] = lanes::fma(s.total(i), lanes::broadcast(a.scales[(t + i) * a.segments + segment]), out[0][i]);
+        out[0][i] =
+            lanes::fma(s.total(i), lanes::broadcast(a.scales[(t + i) * a.segments + segment]), out[0][i]);
     }
   }
   template <index_t tokens, int part>
-  TERSOR_ALWAYS_INLINE void half_group(const std::uint8_t* p, const float_activations& a, index_t t, index_t column,
-                                       lanes::floats* out) const {
+  TERSOR_ALWAYS_INLINE void half_group(const std::uint8_t* p, const float_activations& a, index_t t,
+                                       index_t column, lanes::floats* out) const {
     float_group<bits, meaning, tokens> g(table);
     g.template half<part>(chunk_codes<bits>(p), a.values + t * a.stride + column, a.stride);
     for (index_t i = 0; i < tokens; ++i) out[i] = g.total(i);
   }
   template <index_t tokens, int part>
-  TERSOR_ALWAYS_INLINE void half_group(const std::uint8_t* p, const byte_activations& a, index_t t, index_t column,
-                                       index_t segment, lanes::floats* out) const {
+  TERSOR_ALWAYS_INLINE void half_group(const std::uint8_t* p, const byte_activations& a, index_t t,
+                                       index_t column, index_t segment, lanes::floats* out) const {
     byte_segment<bits, meaning, tokens> s(w.byte_levels);
     s.template half<part>(chunk_codes<bits>(p), a.codes + t * a.stride + column, a.stride);
     for (index_t i = 0; i < tokens; ++i)
       out[i] = lanes::multiply(s.total(i), lanes::broadcast(a.scales[(t + i) * a.segments + segment]));
   }
 
-  TERSOR_ALWAYS_INLINE static lanes::floats shifted(const group_header& h, const float* x_sum, lanes::floats part) {
+  TERSOR_ALWAYS_INLINE static lanes::floats shifted(const group_header& h, const float* x_sum,
+                                                    lanes::floats part) {
     return lanes::fma(h.minus_zero, lanes::broadcast(*x_sum), part);
   }
   /// One token has a function of its own: beside the loops for several, its sums and its table would not stay
   /// in registers, and of short groups that is as much work as the codes.
   template <class Activations>
-  TERSOR_NO_INLINE void run_one(index_t row, const std::uint8_t* p, const Activations& a, float* y, index_t rows) const {
+  TERSOR_NO_INLINE void run_one(index_t row, const std::uint8_t* p, const Activations& a, float* y,
+                                index_t rows) const {
     auto sum = lanes::zero();
     const index_t header_bytes =
         tile_format::tile_rows * (parts * bits_of(w.scale_type) / 8 + (w.has_zeros ? 1 : 0));
     index_t column = 0, segment = 0;
     for (index_t g = 0; g < w.groups; ++g) {
       for (index_t i = 0; i < header_bytes; i += 64) lanes::prefetch(p + prefetch_distance + i);
-      const auto h = load_header<0>(w, row, g, p), last = parts == 2 ? load_header<parts - 1>(w, row, g, p) : h;
+      const auto h = load_header<0>(w, row, g, p),
+                 last = parts == 2 ? load_header<parts - 1>(w, row, g, p) : h;
       p += header_bytes;
       const index_t chunks = w.chunks[g];
       lanes::floats part[parts][lanes::tokens];
@@ -6490,8 +6534,8 @@ struct tile_times {
     lanes::store(y, sum, rows);
   }
   template <class Activations>
-  TERSOR_NO_INLINE void run(index_t row, const std::uint8_t* p, const Activations& a, index_t tokens, float* y,
-                            index_t y_stride, index_t rows) const {
+  TERSOR_NO_INLINE void run(index_t row, const std::uint8_t* p, const Activations& a, index_t tokens,
+                            float* y, index_t y_stride, index_t rows) const {
     lanes::floats sum[tile_tokens];
     for (index_t t = 0; t < tokens; ++t) sum[t] = lanes::zero();
     const index_t header_bytes =
@@ -6499,7 +6543,8 @@ struct tile_times {
     index_t column = 0, segment = 0;
     for (index_t g = 0; g < w.groups; ++g) {
       for (index_t i = 0; i < header_bytes; i += 64) lanes::prefetch(p + prefetch_distance + i);
-      const auto h = load_header<0>(w, row, g, p), last = parts == 2 ? load_header<parts - 1>(w, row, g, p) : h;
+      const auto h = load_header<0>(w, row, g, p),
+                 last = parts == 2 ? load_header<parts - 1>(w, row, g, p) : h;
       p += header_bytes;
       const index_t chunks = w.chunks[g];
       lanes::floats part[parts][lanes::tokens];
@@ -6514,7 +6559,8 @@ struct tile_times {
         for (index_t i = 0; i < n; ++i, ++t) {
           const float* x_sum = a.sums + t * a.groups + g * parts;
           sum[t] = lanes::fma(h.scale, shifted(h, x_sum, part[0][i]), sum[t]);
-          if constexpr (parts == 2) sum[t] = lanes::fma(last.scale, shifted(last, x_sum + 1, part[1][i]), sum[t]);
+          if constexpr (parts == 2)
+            sum[t] = lanes::fma(last.scale, shifted(last, x_sum + 1, part[1][i]), sum[t]);
         }
       }
       p += chunks * stride_of_chunk;
@@ -6538,8 +6584,9 @@ void tiles_times(const tile_operand& w, const Activations& a, index_t first, ind
       continue;
     }
     for (index_t t = 0; t < a.tokens; t += tile_tokens)
-      product.run(row, w.stream + tile * w.tile_bytes, a.from(t), a.tokens - t < tile_tokens ? a.tokens - t : tile_tokens,
-                  y + t * y_stride + row, y_stride, rows);
+      product.run(row, w.stream + tile * w.tile_bytes, a.from(t),
+                  a.tokens - t < tile_tokens ? a.tokens - t : tile_tokens, y + t * y_stride + row, y_stride,
+                  rows);
   }
 }
 // uses the one before
@@ -6574,7 +6621,7 @@ struct token_block {
   /// total := codes [tiles][quads][64] times x [quads][tokens][4].
   template <int width>
   static void multiply(const std::uint8_t* codes, index_t quads, const std::int8_t* x,
-                  lanes::ints (&total)[tokens][tiles]) {
+                       lanes::ints (&total)[tokens][tiles]) {
     lanes::ints sum[tokens][tiles];
     TERSOR_UNROLL
     for (index_t t = 0; t < tokens; ++t) {
@@ -6588,7 +6635,8 @@ struct token_block {
       TERSOR_UNROLL
       for (index_t t = 0; t < tokens; ++t) {
         TERSOR_UNROLL
-        for (index_t i = 0; i < tiles; ++i) sum[t][i] = lanes::template dot<width>(sum[t][i], w[i], x + 4 * t);
+        for (index_t i = 0; i < tiles; ++i)
+          sum[t][i] = lanes::template dot<width>(sum[t][i], w[i], x + 4 * t);
       }
     }
     keep(sum, total);
@@ -6671,7 +6719,8 @@ struct many_tokens {
       const auto h = load_header<0>(w, row + 16 * i, s.group, tile + s.header);
       const auto second = parts == 2 ? load_header<parts - 1>(w, row + 16 * i, s.group, tile + s.header) : h;
       for (index_t c = 0; c < s.chunks; ++c)
-        decode(tile + s.codes + c * 64 * index_t{bits}, h, second, values + 16 * (i * columns + c * tile_format::chunk_columns));
+        decode(tile + s.codes + c * 64 * index_t{bits}, h, second,
+               values + 16 * (i * columns + c * tile_format::chunk_columns));
     }
     for (index_t t = 0; t < x.tokens; t += tokens) {
       lanes::floats sum[tokens][tiles];
@@ -6685,7 +6734,8 @@ struct many_tokens {
                bool first) const {
     alignas(64) std::uint8_t codes[tiles * most_columns * 16];
     group_header h[parts][tiles];
-    const index_t quads = s.chunks * tile_format::chunk_columns / 4;  // of a tile: of a part [tiles][quads / parts]
+    const index_t quads =
+        s.chunks * tile_format::chunk_columns / 4;  // of a tile: of a part [tiles][quads / parts]
     for (index_t i = 0; i < tiles; ++i) {
       const std::uint8_t* tile = w.stream + (row / 16 + i) * w.tile_bytes;
       h[0][i] = load_header<0>(w, row + 16 * i, s.group, tile + s.header);
@@ -6699,12 +6749,13 @@ struct many_tokens {
       for (index_t part = 0; part < parts; ++part) {
         const index_t some = quads / parts;
         lanes::ints dots[tokens][tiles];
-        token_block<tiles>::template multiply<code_width>(codes + 64 * part * tiles * some, some,
-                                                          x.codes + x.at(s, t) + part * some * 4 * tokens, dots);
+        token_block<tiles>::template multiply<code_width>(
+            codes + 64 * part * tiles * some, some, x.codes + x.at(s, t) + part * some * 4 * tokens, dots);
         const index_t n = x.tokens - t < tokens ? x.tokens - t : tokens;
         for (index_t j = 0; j < n; ++j) {
           const index_t at = (t + j) * x.segments + s.index;
-          const auto scale = lanes::broadcast(x.scales[at]), sum = lanes::broadcast(x.sums[at * parts + part]);
+          const auto scale = lanes::broadcast(x.scales[at]),
+                     sum = lanes::broadcast(x.sums[at * parts + part]);
           for (index_t i = 0; i < tiles; ++i) {
             float* to = y + (t + j) * y_stride + row + 16 * i;
             const index_t rows = rows_at(row + 16 * i);
@@ -6780,7 +6831,8 @@ void product(const tile_operand& w, const Activations& a, index_t first, index_t
   using enum code_meaning;
   const bool levels = w.meaning_is_level;
   switch (w.bits) {
-    case 1: return product_of<1, number>(w, a, first, last, y, y_stride);
+    case 1:
+      return product_of<1, number>(w, a, first, last, y, y_stride);
     case 2:
       return levels ? product_of<2, level>(w, a, first, last, y, y_stride)
                     : product_of<2, number>(w, a, first, last, y, y_stride);
@@ -6791,10 +6843,14 @@ void product(const tile_operand& w, const Activations& a, index_t first, index_t
       if (w.parts == 2) return product_of<4, level, 2>(w, a, first, last, y, y_stride);
       return levels ? product_of<4, level>(w, a, first, last, y, y_stride)
                     : product_of<4, number>(w, a, first, last, y, y_stride);
-    case 5: return product_of<5, number>(w, a, first, last, y, y_stride);
-    case 6: return product_of<6, number>(w, a, first, last, y, y_stride);
-    case 7: return product_of<7, number>(w, a, first, last, y, y_stride);
-    default: return product_of<8, number>(w, a, first, last, y, y_stride);
+    case 5:
+      return product_of<5, number>(w, a, first, last, y, y_stride);
+    case 6:
+      return product_of<6, number>(w, a, first, last, y, y_stride);
+    case 7:
+      return product_of<7, number>(w, a, first, last, y, y_stride);
+    default:
+      return product_of<8, number>(w, a, first, last, y, y_stride);
   }
 }
 
@@ -7266,10 +7322,10 @@ struct code_values {
   }
 };
 
-/// A product whose activations are floats. Sums of a group are added up in several places, to hide the latency
-/// of additions. Where a target says so, 4-bit codes of one token are multiplied in the four places that they
-/// have in 16 bits, as 1, 16, 256 or 4096 times what they are: each place has a sum of its own, and the factor,
-/// a power of two, is taken out of that.
+/// A product whose activations are floats. Sums of a group are added up in several places, to hide the
+/// latency of additions. Where a target says so, 4-bit codes of one token are multiplied in the four places
+/// that they have in 16 bits, as 1, 16, 256 or 4096 times what they are: each place has a sum of its own, and
+/// the factor, a power of two, is taken out of that.
 template <int bits, code_meaning meaning, index_t tokens>
 struct float_group {
   static constexpr bool in_place =
@@ -7289,7 +7345,8 @@ struct float_group {
   TERSOR_ALWAYS_INLINE void column(const chunk_codes<bits>& c, const float* x, index_t stride) {
     if constexpr (in_place) {
       constexpr int place = static_cast<int>(quad % 2) + 2 * (b % 2);
-      const auto w = lanes::template nibble_in_place<4 * place>(lanes::template shift<b / 2 * 16>(c.plane[quad / 2]));
+      const auto w =
+          lanes::template nibble_in_place<4 * place>(lanes::template shift<b / 2 * 16>(c.plane[quad / 2]));
       sum[0][place] = lanes::fma(w, lanes::broadcast(x[4 * quad + b]), sum[0][place]);
     } else {
       const auto w = values.template at<quad, b>(c);
@@ -7380,7 +7437,8 @@ TERSOR_ALWAYS_INLINE lanes::floats load_scales(dtype type, const std::uint8_t* p
   return lanes::load_f32(p);
 }
 
-inline lanes::floats load_scales(const coded_scales& s, const std::uint8_t* p, index_t first, index_t groups) {
+inline lanes::floats load_scales(const coded_scales& s, const std::uint8_t* p, index_t first,
+                                 index_t groups) {
   float scale[tile_format::tile_rows];
   for (index_t r = 0; r < tile_format::tile_rows; ++r) {
     const float x = s.levels[p[r]] * s.largest[(first + r * groups) / s.block_size] + s.offset;
@@ -7395,15 +7453,17 @@ struct group_header {
 };
 /// @param p where the group begins in the tile whose first row is `row`.
 template <int part>
-TERSOR_ALWAYS_INLINE group_header load_header(const tile_operand& w, index_t row, index_t group, const std::uint8_t* p) {
+TERSOR_ALWAYS_INLINE group_header load_header(const tile_operand& w, index_t row, index_t group,
+                                              const std::uint8_t* p) {
   group_header h;
-  h.scale = w.coded ? load_scales(*w.coded, p, row * w.groups + group, w.groups)
-                    : load_scales(w.scale_type, p + part * tile_format::tile_rows * (bits_of(w.scale_type) / 8));
+  h.scale = w.coded
+                ? load_scales(*w.coded, p, row * w.groups + group, w.groups)
+                : load_scales(w.scale_type, p + part * tile_format::tile_rows * (bits_of(w.scale_type) / 8));
   h.scale = lanes::multiply(h.scale, lanes::broadcast(w.unit));
   h.minus_zero = lanes::broadcast(-w.zero_point);
   if (w.has_zeros)
-    h.minus_zero = lanes::multiply(
-        lanes::load_u8(p + tile_format::tile_rows * (bits_of(w.scale_type) / 8)), lanes::broadcast(-1.0F));
+    h.minus_zero = lanes::multiply(lanes::load_u8(p + tile_format::tile_rows * (bits_of(w.scale_type) / 8)),
+                                   lanes::broadcast(-1.0F));
   return h;
 }
 
@@ -7424,8 +7484,9 @@ struct tile_times {
   }
   /// Σ of a group's parts: codes times activations, without scale and zero point.
   template <index_t tokens>
-  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const float_activations& a, index_t t, index_t column,
-             index_t, lanes::floats (&out)[parts][lanes::tokens]) const {
+  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const float_activations& a,
+                                  index_t t, index_t column, index_t,
+                                  lanes::floats (&out)[parts][lanes::tokens]) const {
     if constexpr (parts == 2) {
       prefetch(p);
       half_group<tokens, 0>(p, a, t, column, out[0]);
@@ -7442,8 +7503,9 @@ struct tile_times {
     for (index_t i = 0; i < tokens; ++i) out[0][i] = g.total(i);
   }
   template <index_t tokens>
-  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const byte_activations& a, index_t t, index_t column,
-             index_t segment, lanes::floats (&out)[parts][lanes::tokens]) const {
+  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const byte_activations& a, index_t t,
+                                  index_t column, index_t segment,
+                                  lanes::floats (&out)[parts][lanes::tokens]) const {
     if constexpr (parts == 2) {
       prefetch(p);
       half_group<tokens, 0>(p, a, t, column, segment, out[0]);
@@ -7462,39 +7524,43 @@ struct tile_times {
       }
       TERSOR_UNROLL
       for (index_t i = 0; i < tokens; ++i)
-        out[0][i] = lanes::fma(s.total(i), lanes::broadcast(a.scales[(t + i) * a.segments + segment]), out[0][i]);
+        out[0][i] =
+            lanes::fma(s.total(i), lanes::broadcast(a.scales[(t + i) * a.segments + segment]), out[0][i]);
     }
   }
   template <index_t tokens, int part>
-  TERSOR_ALWAYS_INLINE void half_group(const std::uint8_t* p, const float_activations& a, index_t t, index_t column,
-                                       lanes::floats* out) const {
+  TERSOR_ALWAYS_INLINE void half_group(const std::uint8_t* p, const float_activations& a, index_t t,
+                                       index_t column, lanes::floats* out) const {
     float_group<bits, meaning, tokens> g(table);
     g.template half<part>(chunk_codes<bits>(p), a.values + t * a.stride + column, a.stride);
     for (index_t i = 0; i < tokens; ++i) out[i] = g.total(i);
   }
   template <index_t tokens, int part>
-  TERSOR_ALWAYS_INLINE void half_group(const std::uint8_t* p, const byte_activations& a, index_t t, index_t column,
-                                       index_t segment, lanes::floats* out) const {
+  TERSOR_ALWAYS_INLINE void half_group(const std::uint8_t* p, const byte_activations& a, index_t t,
+                                       index_t column, index_t segment, lanes::floats* out) const {
     byte_segment<bits, meaning, tokens> s(w.byte_levels);
     s.template half<part>(chunk_codes<bits>(p), a.codes + t * a.stride + column, a.stride);
     for (index_t i = 0; i < tokens; ++i)
       out[i] = lanes::multiply(s.total(i), lanes::broadcast(a.scales[(t + i) * a.segments + segment]));
   }
 
-  TERSOR_ALWAYS_INLINE static lanes::floats shifted(const group_header& h, const float* x_sum, lanes::floats part) {
+  TERSOR_ALWAYS_INLINE static lanes::floats shifted(const group_header& h, const float* x_sum,
+                                                    lanes::floats part) {
     return lanes::fma(h.minus_zero, lanes::broadcast(*x_sum), part);
   }
   /// One token has a function of its own: beside the loops for several, its sums and its table would not stay
   /// in registers, and of short groups that is as much work as the codes.
   template <class Activations>
-  TERSOR_NO_INLINE void run_one(index_t row, const std::uint8_t* p, const Activations& a, float* y, index_t rows) const {
+  TERSOR_NO_INLINE void run_one(index_t row, const std::uint8_t* p, const Activations& a, float* y,
+                                index_t rows) const {
     auto sum = lanes::zero();
     const index_t header_bytes =
         tile_format::tile_rows * (parts * bits_of(w.scale_type) / 8 + (w.has_zeros ? 1 : 0));
     index_t column = 0, segment = 0;
     for (index_t g = 0; g < w.groups; ++g) {
       for (index_t i = 0; i < header_bytes; i += 64) lanes::prefetch(p + prefetch_distance + i);
-      const auto h = load_header<0>(w, row, g, p), last = parts == 2 ? load_header<parts - 1>(w, row, g, p) : h;
+      const auto h = load_header<0>(w, row, g, p),
+                 last = parts == 2 ? load_header<parts - 1>(w, row, g, p) : h;
       p += header_bytes;
       const index_t chunks = w.chunks[g];
       lanes::floats part[parts][lanes::tokens];
@@ -7509,8 +7575,8 @@ struct tile_times {
     lanes::store(y, sum, rows);
   }
   template <class Activations>
-  TERSOR_NO_INLINE void run(index_t row, const std::uint8_t* p, const Activations& a, index_t tokens, float* y,
-                            index_t y_stride, index_t rows) const {
+  TERSOR_NO_INLINE void run(index_t row, const std::uint8_t* p, const Activations& a, index_t tokens,
+                            float* y, index_t y_stride, index_t rows) const {
     lanes::floats sum[tile_tokens];
     for (index_t t = 0; t < tokens; ++t) sum[t] = lanes::zero();
     const index_t header_bytes =
@@ -7518,7 +7584,8 @@ struct tile_times {
     index_t column = 0, segment = 0;
     for (index_t g = 0; g < w.groups; ++g) {
       for (index_t i = 0; i < header_bytes; i += 64) lanes::prefetch(p + prefetch_distance + i);
-      const auto h = load_header<0>(w, row, g, p), last = parts == 2 ? load_header<parts - 1>(w, row, g, p) : h;
+      const auto h = load_header<0>(w, row, g, p),
+                 last = parts == 2 ? load_header<parts - 1>(w, row, g, p) : h;
       p += header_bytes;
       const index_t chunks = w.chunks[g];
       lanes::floats part[parts][lanes::tokens];
@@ -7533,7 +7600,8 @@ struct tile_times {
         for (index_t i = 0; i < n; ++i, ++t) {
           const float* x_sum = a.sums + t * a.groups + g * parts;
           sum[t] = lanes::fma(h.scale, shifted(h, x_sum, part[0][i]), sum[t]);
-          if constexpr (parts == 2) sum[t] = lanes::fma(last.scale, shifted(last, x_sum + 1, part[1][i]), sum[t]);
+          if constexpr (parts == 2)
+            sum[t] = lanes::fma(last.scale, shifted(last, x_sum + 1, part[1][i]), sum[t]);
         }
       }
       p += chunks * stride_of_chunk;
@@ -7557,8 +7625,9 @@ void tiles_times(const tile_operand& w, const Activations& a, index_t first, ind
       continue;
     }
     for (index_t t = 0; t < a.tokens; t += tile_tokens)
-      product.run(row, w.stream + tile * w.tile_bytes, a.from(t), a.tokens - t < tile_tokens ? a.tokens - t : tile_tokens,
-                  y + t * y_stride + row, y_stride, rows);
+      product.run(row, w.stream + tile * w.tile_bytes, a.from(t),
+                  a.tokens - t < tile_tokens ? a.tokens - t : tile_tokens, y + t * y_stride + row, y_stride,
+                  rows);
   }
 }
 // uses the one before
@@ -7593,7 +7662,7 @@ struct token_block {
   /// total := codes [tiles][quads][64] times x [quads][tokens][4].
   template <int width>
   static void multiply(const std::uint8_t* codes, index_t quads, const std::int8_t* x,
-                  lanes::ints (&total)[tokens][tiles]) {
+                       lanes::ints (&total)[tokens][tiles]) {
     lanes::ints sum[tokens][tiles];
     TERSOR_UNROLL
     for (index_t t = 0; t < tokens; ++t) {
@@ -7607,7 +7676,8 @@ struct token_block {
       TERSOR_UNROLL
       for (index_t t = 0; t < tokens; ++t) {
         TERSOR_UNROLL
-        for (index_t i = 0; i < tiles; ++i) sum[t][i] = lanes::template dot<width>(sum[t][i], w[i], x + 4 * t);
+        for (index_t i = 0; i < tiles; ++i)
+          sum[t][i] = lanes::template dot<width>(sum[t][i], w[i], x + 4 * t);
       }
     }
     keep(sum, total);
@@ -7690,7 +7760,8 @@ struct many_tokens {
       const auto h = load_header<0>(w, row + 16 * i, s.group, tile + s.header);
       const auto second = parts == 2 ? load_header<parts - 1>(w, row + 16 * i, s.group, tile + s.header) : h;
       for (index_t c = 0; c < s.chunks; ++c)
-        decode(tile + s.codes + c * 64 * index_t{bits}, h, second, values + 16 * (i * columns + c * tile_format::chunk_columns));
+        decode(tile + s.codes + c * 64 * index_t{bits}, h, second,
+               values + 16 * (i * columns + c * tile_format::chunk_columns));
     }
     for (index_t t = 0; t < x.tokens; t += tokens) {
       lanes::floats sum[tokens][tiles];
@@ -7704,7 +7775,8 @@ struct many_tokens {
                bool first) const {
     alignas(64) std::uint8_t codes[tiles * most_columns * 16];
     group_header h[parts][tiles];
-    const index_t quads = s.chunks * tile_format::chunk_columns / 4;  // of a tile: of a part [tiles][quads / parts]
+    const index_t quads =
+        s.chunks * tile_format::chunk_columns / 4;  // of a tile: of a part [tiles][quads / parts]
     for (index_t i = 0; i < tiles; ++i) {
       const std::uint8_t* tile = w.stream + (row / 16 + i) * w.tile_bytes;
       h[0][i] = load_header<0>(w, row + 16 * i, s.group, tile + s.header);
@@ -7718,12 +7790,13 @@ struct many_tokens {
       for (index_t part = 0; part < parts; ++part) {
         const index_t some = quads / parts;
         lanes::ints dots[tokens][tiles];
-        token_block<tiles>::template multiply<code_width>(codes + 64 * part * tiles * some, some,
-                                                          x.codes + x.at(s, t) + part * some * 4 * tokens, dots);
+        token_block<tiles>::template multiply<code_width>(
+            codes + 64 * part * tiles * some, some, x.codes + x.at(s, t) + part * some * 4 * tokens, dots);
         const index_t n = x.tokens - t < tokens ? x.tokens - t : tokens;
         for (index_t j = 0; j < n; ++j) {
           const index_t at = (t + j) * x.segments + s.index;
-          const auto scale = lanes::broadcast(x.scales[at]), sum = lanes::broadcast(x.sums[at * parts + part]);
+          const auto scale = lanes::broadcast(x.scales[at]),
+                     sum = lanes::broadcast(x.sums[at * parts + part]);
           for (index_t i = 0; i < tiles; ++i) {
             float* to = y + (t + j) * y_stride + row + 16 * i;
             const index_t rows = rows_at(row + 16 * i);
@@ -7799,7 +7872,8 @@ void product(const tile_operand& w, const Activations& a, index_t first, index_t
   using enum code_meaning;
   const bool levels = w.meaning_is_level;
   switch (w.bits) {
-    case 1: return product_of<1, number>(w, a, first, last, y, y_stride);
+    case 1:
+      return product_of<1, number>(w, a, first, last, y, y_stride);
     case 2:
       return levels ? product_of<2, level>(w, a, first, last, y, y_stride)
                     : product_of<2, number>(w, a, first, last, y, y_stride);
@@ -7810,10 +7884,14 @@ void product(const tile_operand& w, const Activations& a, index_t first, index_t
       if (w.parts == 2) return product_of<4, level, 2>(w, a, first, last, y, y_stride);
       return levels ? product_of<4, level>(w, a, first, last, y, y_stride)
                     : product_of<4, number>(w, a, first, last, y, y_stride);
-    case 5: return product_of<5, number>(w, a, first, last, y, y_stride);
-    case 6: return product_of<6, number>(w, a, first, last, y, y_stride);
-    case 7: return product_of<7, number>(w, a, first, last, y, y_stride);
-    default: return product_of<8, number>(w, a, first, last, y, y_stride);
+    case 5:
+      return product_of<5, number>(w, a, first, last, y, y_stride);
+    case 6:
+      return product_of<6, number>(w, a, first, last, y, y_stride);
+    case 7:
+      return product_of<7, number>(w, a, first, last, y, y_stride);
+    default:
+      return product_of<8, number>(w, a, first, last, y, y_stride);
   }
 }
 
@@ -8093,15 +8171,16 @@ inline void fill_tables(const float* x, index_t count, float* out) {
 }
 inline void fill_tables(const float* x, index_t count, float inverse_scale, std::uint8_t* out) {
   const auto inverse = lanes::broadcast(inverse_scale);
-  const auto magic = lanes::broadcast(12582912.0F + 128.0F);  // 1.5 * 2^23: the low byte is the rounded number
+  const auto magic =
+      lanes::broadcast(12582912.0F + 128.0F);  // 1.5 * 2^23: the low byte is the rounded number
   for (index_t j = 0; j < count; ++j)
     lanes::store_low_bytes(out + 16 * j, lanes::fma(signed_sums(x + 4 * j), inverse, magic));
 }
 
 /// out[t] := Σ of what one plane of a segment looks up. @param table of the first token.
 template <index_t tokens>
-TERSOR_ALWAYS_INLINE void look_up_segment(const std::uint8_t* p, index_t chunks, const float_tables& a, index_t t, index_t column,
-                                          index_t, lanes::floats* out) {
+TERSOR_ALWAYS_INLINE void look_up_segment(const std::uint8_t* p, index_t chunks, const float_tables& a,
+                                          index_t t, index_t column, index_t, lanes::floats* out) {
   lanes::floats sum[tokens][2];
   TERSOR_UNROLL
   for (index_t i = 0; i < tokens; ++i) sum[i][0] = sum[i][1] = lanes::zero();
@@ -8123,14 +8202,15 @@ TERSOR_ALWAYS_INLINE void look_up_segment(const std::uint8_t* p, index_t chunks,
   for (index_t i = 0; i < tokens; ++i) out[i] = lanes::add(sum[i][0], sum[i][1]);
 }
 template <index_t tokens>
-TERSOR_ALWAYS_INLINE void look_up_segment(const std::uint8_t* p, index_t chunks, const byte_tables& a, index_t t, index_t column,
-                                          index_t segment, lanes::floats* out) {
+TERSOR_ALWAYS_INLINE void look_up_segment(const std::uint8_t* p, index_t chunks, const byte_tables& a,
+                                          index_t t, index_t column, index_t segment, lanes::floats* out) {
   lanes::quarter_sums sum[tokens];
   const std::uint8_t* table = a.values + t * a.stride + 4 * column;
   for (index_t c = 0; c < chunks; ++c, p += binary_format::chunk_bytes, table += 128) {
     lanes::prefetch(p + prefetch_distance);
     const auto v = lanes::load(p);
-    const auto low = lanes::template bytes_and<15>(v), high = lanes::template bytes_and<15>(lanes::template shift<4>(v));
+    const auto low = lanes::template bytes_and<15>(v),
+               high = lanes::template bytes_and<15>(lanes::template shift<4>(v));
     TERSOR_UNROLL
     for (index_t i = 0; i < tokens; ++i) {
       sum[i].add(lanes::look_up_quarters(table + i * a.stride, low));
@@ -8147,8 +8227,9 @@ TERSOR_ALWAYS_INLINE void look_up_segment(const std::uint8_t* p, index_t chunks,
 
 /// sum[t] += one segment of all planes, for tokens t to t + tokens.
 template <index_t tokens, class Tables>
-TERSOR_ALWAYS_INLINE void add_segment(const binary_operand& w, const std::uint8_t* header, const std::uint8_t* p, index_t chunks,
-                                      const Tables& a, index_t t, index_t column, index_t segment, lanes::floats* sum) {
+TERSOR_ALWAYS_INLINE void add_segment(const binary_operand& w, const std::uint8_t* header,
+                                      const std::uint8_t* p, index_t chunks, const Tables& a, index_t t,
+                                      index_t column, index_t segment, lanes::floats* sum) {
   for (index_t i = 0; i < w.planes; ++i, p += chunks * binary_format::chunk_bytes) {
     lanes::floats part[tokens];
     look_up_segment<tokens>(p, chunks, a, t, column, segment, part);
@@ -8160,8 +8241,8 @@ TERSOR_ALWAYS_INLINE void add_segment(const binary_operand& w, const std::uint8_
 
 /// y of one tile and up to `tile_tokens` tokens from token t on.
 template <class Tables>
-inline void sign_tile(const binary_operand& w, const std::uint8_t* p, const Tables& a, index_t first, index_t tokens, float* y,
-                      index_t y_stride, index_t rows) {
+inline void sign_tile(const binary_operand& w, const std::uint8_t* p, const Tables& a, index_t first,
+                      index_t tokens, float* y, index_t y_stride, index_t rows) {
   lanes::floats sum[tile_tokens];
   for (index_t t = 0; t < tokens; ++t) sum[t] = lanes::zero();
   index_t column = 0, segment = 0;
@@ -8189,13 +8270,15 @@ inline void sign_tile(const binary_operand& w, const std::uint8_t* p, const Tabl
 
 /// y [tokens, rows] of tiles [first, last) := w times the activations.
 template <class Tables>
-void sign_product(const binary_operand& w, const Tables& a, index_t first, index_t last, float* y, index_t y_stride) {
+void sign_product(const binary_operand& w, const Tables& a, index_t first, index_t last, float* y,
+                  index_t y_stride) {
   for (index_t tile = first; tile < last; ++tile) {
     const index_t row = tile * binary_format::tile_rows;
     const index_t rows = row + binary_format::tile_rows < w.rows ? binary_format::tile_rows : w.rows - row;
     for (index_t t = 0; t < a.tokens; t += tile_tokens)
-      sign_tile(w, w.stream + tile * w.tile_bytes, a, t, a.tokens - t < tile_tokens ? a.tokens - t : tile_tokens,
-                y + t * y_stride + row, y_stride, rows);
+      sign_tile(w, w.stream + tile * w.tile_bytes, a, t,
+                a.tokens - t < tile_tokens ? a.tokens - t : tile_tokens, y + t * y_stride + row, y_stride,
+                rows);
   }
 }
 TERSOR_END_TARGET
@@ -8220,15 +8303,16 @@ inline void fill_tables(const float* x, index_t count, float* out) {
 }
 inline void fill_tables(const float* x, index_t count, float inverse_scale, std::uint8_t* out) {
   const auto inverse = lanes::broadcast(inverse_scale);
-  const auto magic = lanes::broadcast(12582912.0F + 128.0F);  // 1.5 * 2^23: the low byte is the rounded number
+  const auto magic =
+      lanes::broadcast(12582912.0F + 128.0F);  // 1.5 * 2^23: the low byte is the rounded number
   for (index_t j = 0; j < count; ++j)
     lanes::store_low_bytes(out + 16 * j, lanes::fma(signed_sums(x + 4 * j), inverse, magic));
 }
 
 /// out[t] := Σ of what one plane of a segment looks up. @param table of the first token.
 template <index_t tokens>
-TERSOR_ALWAYS_INLINE void look_up_segment(const std::uint8_t* p, index_t chunks, const float_tables& a, index_t t, index_t column,
-                                          index_t, lanes::floats* out) {
+TERSOR_ALWAYS_INLINE void look_up_segment(const std::uint8_t* p, index_t chunks, const float_tables& a,
+                                          index_t t, index_t column, index_t, lanes::floats* out) {
   lanes::floats sum[tokens][2];
   TERSOR_UNROLL
   for (index_t i = 0; i < tokens; ++i) sum[i][0] = sum[i][1] = lanes::zero();
@@ -8250,14 +8334,15 @@ TERSOR_ALWAYS_INLINE void look_up_segment(const std::uint8_t* p, index_t chunks,
   for (index_t i = 0; i < tokens; ++i) out[i] = lanes::add(sum[i][0], sum[i][1]);
 }
 template <index_t tokens>
-TERSOR_ALWAYS_INLINE void look_up_segment(const std::uint8_t* p, index_t chunks, const byte_tables& a, index_t t, index_t column,
-                                          index_t segment, lanes::floats* out) {
+TERSOR_ALWAYS_INLINE void look_up_segment(const std::uint8_t* p, index_t chunks, const byte_tables& a,
+                                          index_t t, index_t column, index_t segment, lanes::floats* out) {
   lanes::quarter_sums sum[tokens];
   const std::uint8_t* table = a.values + t * a.stride + 4 * column;
   for (index_t c = 0; c < chunks; ++c, p += binary_format::chunk_bytes, table += 128) {
     lanes::prefetch(p + prefetch_distance);
     const auto v = lanes::load(p);
-    const auto low = lanes::template bytes_and<15>(v), high = lanes::template bytes_and<15>(lanes::template shift<4>(v));
+    const auto low = lanes::template bytes_and<15>(v),
+               high = lanes::template bytes_and<15>(lanes::template shift<4>(v));
     TERSOR_UNROLL
     for (index_t i = 0; i < tokens; ++i) {
       sum[i].add(lanes::look_up_quarters(table + i * a.stride, low));
@@ -8274,8 +8359,9 @@ TERSOR_ALWAYS_INLINE void look_up_segment(const std::uint8_t* p, index_t chunks,
 
 /// sum[t] += one segment of all planes, for tokens t to t + tokens.
 template <index_t tokens, class Tables>
-TERSOR_ALWAYS_INLINE void add_segment(const binary_operand& w, const std::uint8_t* header, const std::uint8_t* p, index_t chunks,
-                                      const Tables& a, index_t t, index_t column, index_t segment, lanes::floats* sum) {
+TERSOR_ALWAYS_INLINE void add_segment(const binary_operand& w, const std::uint8_t* header,
+                                      const std::uint8_t* p, index_t chunks, const Tables& a, index_t t,
+                                      index_t column, index_t segment, lanes::floats* sum) {
   for (index_t i = 0; i < w.planes; ++i, p += chunks * binary_format::chunk_bytes) {
     lanes::floats part[tokens];
     look_up_segment<tokens>(p, chunks, a, t, column, segment, part);
@@ -8287,8 +8373,8 @@ TERSOR_ALWAYS_INLINE void add_segment(const binary_operand& w, const std::uint8_
 
 /// y of one tile and up to `tile_tokens` tokens from token t on.
 template <class Tables>
-inline void sign_tile(const binary_operand& w, const std::uint8_t* p, const Tables& a, index_t first, index_t tokens, float* y,
-                      index_t y_stride, index_t rows) {
+inline void sign_tile(const binary_operand& w, const std::uint8_t* p, const Tables& a, index_t first,
+                      index_t tokens, float* y, index_t y_stride, index_t rows) {
   lanes::floats sum[tile_tokens];
   for (index_t t = 0; t < tokens; ++t) sum[t] = lanes::zero();
   index_t column = 0, segment = 0;
@@ -8316,13 +8402,15 @@ inline void sign_tile(const binary_operand& w, const std::uint8_t* p, const Tabl
 
 /// y [tokens, rows] of tiles [first, last) := w times the activations.
 template <class Tables>
-void sign_product(const binary_operand& w, const Tables& a, index_t first, index_t last, float* y, index_t y_stride) {
+void sign_product(const binary_operand& w, const Tables& a, index_t first, index_t last, float* y,
+                  index_t y_stride) {
   for (index_t tile = first; tile < last; ++tile) {
     const index_t row = tile * binary_format::tile_rows;
     const index_t rows = row + binary_format::tile_rows < w.rows ? binary_format::tile_rows : w.rows - row;
     for (index_t t = 0; t < a.tokens; t += tile_tokens)
-      sign_tile(w, w.stream + tile * w.tile_bytes, a, t, a.tokens - t < tile_tokens ? a.tokens - t : tile_tokens,
-                y + t * y_stride + row, y_stride, rows);
+      sign_tile(w, w.stream + tile * w.tile_bytes, a, t,
+                a.tokens - t < tile_tokens ? a.tokens - t : tile_tokens, y + t * y_stride + row, y_stride,
+                rows);
   }
 }
 TERSOR_END_TARGET
@@ -8348,15 +8436,16 @@ inline void fill_tables(const float* x, index_t count, float* out) {
 }
 inline void fill_tables(const float* x, index_t count, float inverse_scale, std::uint8_t* out) {
   const auto inverse = lanes::broadcast(inverse_scale);
-  const auto magic = lanes::broadcast(12582912.0F + 128.0F);  // 1.5 * 2^23: the low byte is the rounded number
+  const auto magic =
+      lanes::broadcast(12582912.0F + 128.0F);  // 1.5 * 2^23: the low byte is the rounded number
   for (index_t j = 0; j < count; ++j)
     lanes::store_low_bytes(out + 16 * j, lanes::fma(signed_sums(x + 4 * j), inverse, magic));
 }
 
 /// out[t] := Σ of what one plane of a segment looks up. @param table of the first token.
 template <index_t tokens>
-TERSOR_ALWAYS_INLINE void look_up_segment(const std::uint8_t* p, index_t chunks, const float_tables& a, index_t t, index_t column,
-                                          index_t, lanes::floats* out) {
+TERSOR_ALWAYS_INLINE void look_up_segment(const std::uint8_t* p, index_t chunks, const float_tables& a,
+                                          index_t t, index_t column, index_t, lanes::floats* out) {
   lanes::floats sum[tokens][2];
   TERSOR_UNROLL
   for (index_t i = 0; i < tokens; ++i) sum[i][0] = sum[i][1] = lanes::zero();
@@ -8378,14 +8467,15 @@ TERSOR_ALWAYS_INLINE void look_up_segment(const std::uint8_t* p, index_t chunks,
   for (index_t i = 0; i < tokens; ++i) out[i] = lanes::add(sum[i][0], sum[i][1]);
 }
 template <index_t tokens>
-TERSOR_ALWAYS_INLINE void look_up_segment(const std::uint8_t* p, index_t chunks, const byte_tables& a, index_t t, index_t column,
-                                          index_t segment, lanes::floats* out) {
+TERSOR_ALWAYS_INLINE void look_up_segment(const std::uint8_t* p, index_t chunks, const byte_tables& a,
+                                          index_t t, index_t column, index_t segment, lanes::floats* out) {
   lanes::quarter_sums sum[tokens];
   const std::uint8_t* table = a.values + t * a.stride + 4 * column;
   for (index_t c = 0; c < chunks; ++c, p += binary_format::chunk_bytes, table += 128) {
     lanes::prefetch(p + prefetch_distance);
     const auto v = lanes::load(p);
-    const auto low = lanes::template bytes_and<15>(v), high = lanes::template bytes_and<15>(lanes::template shift<4>(v));
+    const auto low = lanes::template bytes_and<15>(v),
+               high = lanes::template bytes_and<15>(lanes::template shift<4>(v));
     TERSOR_UNROLL
     for (index_t i = 0; i < tokens; ++i) {
       sum[i].add(lanes::look_up_quarters(table + i * a.stride, low));
@@ -8402,8 +8492,9 @@ TERSOR_ALWAYS_INLINE void look_up_segment(const std::uint8_t* p, index_t chunks,
 
 /// sum[t] += one segment of all planes, for tokens t to t + tokens.
 template <index_t tokens, class Tables>
-TERSOR_ALWAYS_INLINE void add_segment(const binary_operand& w, const std::uint8_t* header, const std::uint8_t* p, index_t chunks,
-                                      const Tables& a, index_t t, index_t column, index_t segment, lanes::floats* sum) {
+TERSOR_ALWAYS_INLINE void add_segment(const binary_operand& w, const std::uint8_t* header,
+                                      const std::uint8_t* p, index_t chunks, const Tables& a, index_t t,
+                                      index_t column, index_t segment, lanes::floats* sum) {
   for (index_t i = 0; i < w.planes; ++i, p += chunks * binary_format::chunk_bytes) {
     lanes::floats part[tokens];
     look_up_segment<tokens>(p, chunks, a, t, column, segment, part);
@@ -8415,8 +8506,8 @@ TERSOR_ALWAYS_INLINE void add_segment(const binary_operand& w, const std::uint8_
 
 /// y of one tile and up to `tile_tokens` tokens from token t on.
 template <class Tables>
-inline void sign_tile(const binary_operand& w, const std::uint8_t* p, const Tables& a, index_t first, index_t tokens, float* y,
-                      index_t y_stride, index_t rows) {
+inline void sign_tile(const binary_operand& w, const std::uint8_t* p, const Tables& a, index_t first,
+                      index_t tokens, float* y, index_t y_stride, index_t rows) {
   lanes::floats sum[tile_tokens];
   for (index_t t = 0; t < tokens; ++t) sum[t] = lanes::zero();
   index_t column = 0, segment = 0;
@@ -8444,13 +8535,15 @@ inline void sign_tile(const binary_operand& w, const std::uint8_t* p, const Tabl
 
 /// y [tokens, rows] of tiles [first, last) := w times the activations.
 template <class Tables>
-void sign_product(const binary_operand& w, const Tables& a, index_t first, index_t last, float* y, index_t y_stride) {
+void sign_product(const binary_operand& w, const Tables& a, index_t first, index_t last, float* y,
+                  index_t y_stride) {
   for (index_t tile = first; tile < last; ++tile) {
     const index_t row = tile * binary_format::tile_rows;
     const index_t rows = row + binary_format::tile_rows < w.rows ? binary_format::tile_rows : w.rows - row;
     for (index_t t = 0; t < a.tokens; t += tile_tokens)
-      sign_tile(w, w.stream + tile * w.tile_bytes, a, t, a.tokens - t < tile_tokens ? a.tokens - t : tile_tokens,
-                y + t * y_stride + row, y_stride, rows);
+      sign_tile(w, w.stream + tile * w.tile_bytes, a, t,
+                a.tokens - t < tile_tokens ? a.tokens - t : tile_tokens, y + t * y_stride + row, y_stride,
+                rows);
   }
 }
 TERSOR_END_TARGET
@@ -8798,9 +8891,9 @@ template <class = void>
 void read_reals(target t, dtype type, const std::uint8_t* x, index_t n, float* out);
 
 // With AVX-512, vectors times scales are multiplied with codes in fixed point where that is faster, off by at
-// most 2^-22.9 of the largest of a group of rows (scores) or of 128 rows (sums): kernel/code_rows_avx512.inc
-// has the bounds and says why it does what it does. Products are made of four vectors at a time, and of one.
-// No number is taken for smaller than 2^-120.
+// most 2^-22.9 of the largest of a group of rows (scores) or of 128 rows (sums):
+// kernel/code_scores_avx512.inc and kernel/code_sums_avx512.inc have the bounds and say why they do what they
+// do. Products are made of four vectors at a time, and of one. No number is taken for smaller than 2^-120.
 //
 // All kernels compute, for a target, in an order of additions of its own; the result for a vector depends
 // neither on the other vectors nor on how a call was reached.
@@ -9026,9 +9119,8 @@ inline void sixteen_scores(const real_rows& x, index_t first, const float* q, in
       }
     }
     TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j)
-      TERSOR_UNROLL
-      for (index_t r = 0; r < rows; ++r) all[j][r0 + r] = sum[j][r];
+    for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+    for (index_t r = 0; r < rows; ++r) all[j][r0 + r] = sum[j][r];
   }
   constexpr float unit = type == dtype::f8_e4m3 && numbers ? 256.0F : 1.0F;
   for (index_t j = 0; j < count; ++j) {
@@ -9064,9 +9156,8 @@ inline void sum_columns(const std::uint8_t* data, index_t row_bytes, index_t row
   constexpr index_t width = bits_of(type) / 8;
   lanes::floats sum[count][columns];
   TERSOR_UNROLL
-  for (index_t j = 0; j < count; ++j)
-    TERSOR_UNROLL
-    for (index_t c = 0; c < columns; ++c) sum[j][c] = lanes::load_f32(out + j * out_stride + 16 * c);
+  for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+  for (index_t c = 0; c < columns; ++c) sum[j][c] = lanes::load_f32(out + j * out_stride + 16 * c);
   for (index_t t = 0; t < rows; ++t, data += row_bytes) {
     lanes::floats weight[count];
     TERSOR_UNROLL
@@ -9080,9 +9171,8 @@ inline void sum_columns(const std::uint8_t* data, index_t row_bytes, index_t row
     }
   }
   TERSOR_UNROLL
-  for (index_t j = 0; j < count; ++j)
-    TERSOR_UNROLL
-    for (index_t c = 0; c < columns; ++c) lanes::store(out + j * out_stride + 16 * c, sum[j][c]);
+  for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+  for (index_t c = 0; c < columns; ++c) lanes::store(out + j * out_stride + 16 * c, sum[j][c]);
 }
 
 /// All columns of a block of rows, which stays in the cache.
@@ -9127,22 +9217,31 @@ inline void sums_of(const real_rows& x, row_vectors a, float* out, index_t out_s
 
 inline void scores(const real_rows& x, row_vectors q, float* out, index_t out_stride) {
   switch (x.type) {
-    case dtype::f16: return scores_of<dtype::f16>(x, q, out, out_stride);
-    case dtype::bf16: return scores_of<dtype::bf16>(x, q, out, out_stride);
+    case dtype::f16:
+      return scores_of<dtype::f16>(x, q, out, out_stride);
+    case dtype::bf16:
+      return scores_of<dtype::bf16>(x, q, out, out_stride);
     case dtype::f8_e4m3:
       return x.numbers ? scores_of<dtype::f8_e4m3, true>(x, q, out, out_stride)
                        : scores_of<dtype::f8_e4m3>(x, q, out, out_stride);
-    case dtype::f8_e5m2: return scores_of<dtype::f8_e5m2>(x, q, out, out_stride);
-    default: return scores_of<dtype::f32>(x, q, out, out_stride);
+    case dtype::f8_e5m2:
+      return scores_of<dtype::f8_e5m2>(x, q, out, out_stride);
+    default:
+      return scores_of<dtype::f32>(x, q, out, out_stride);
   }
 }
 inline void sums(const real_rows& x, row_vectors a, float* out, index_t out_stride) {
   switch (x.type) {
-    case dtype::f16: return sums_of<dtype::f16>(x, a, out, out_stride);
-    case dtype::bf16: return sums_of<dtype::bf16>(x, a, out, out_stride);
-    case dtype::f8_e4m3: return sums_of<dtype::f8_e4m3>(x, a, out, out_stride);
-    case dtype::f8_e5m2: return sums_of<dtype::f8_e5m2>(x, a, out, out_stride);
-    default: return sums_of<dtype::f32>(x, a, out, out_stride);
+    case dtype::f16:
+      return sums_of<dtype::f16>(x, a, out, out_stride);
+    case dtype::bf16:
+      return sums_of<dtype::bf16>(x, a, out, out_stride);
+    case dtype::f8_e4m3:
+      return sums_of<dtype::f8_e4m3>(x, a, out, out_stride);
+    case dtype::f8_e5m2:
+      return sums_of<dtype::f8_e5m2>(x, a, out, out_stride);
+    default:
+      return sums_of<dtype::f32>(x, a, out, out_stride);
   }
 }
 
@@ -9162,11 +9261,16 @@ inline void convert_from(const std::uint8_t* p, index_t n, float* out) {
 }
 inline void convert(dtype type, const std::uint8_t* p, index_t n, float* out) {
   switch (type) {
-    case dtype::f16: return convert_from<dtype::f16>(p, n, out);
-    case dtype::bf16: return convert_from<dtype::bf16>(p, n, out);
-    case dtype::f8_e4m3: return convert_from<dtype::f8_e4m3>(p, n, out);
-    case dtype::f8_e5m2: return convert_from<dtype::f8_e5m2>(p, n, out);
-    default: return convert_from<dtype::f32>(p, n, out);
+    case dtype::f16:
+      return convert_from<dtype::f16>(p, n, out);
+    case dtype::bf16:
+      return convert_from<dtype::bf16>(p, n, out);
+    case dtype::f8_e4m3:
+      return convert_from<dtype::f8_e4m3>(p, n, out);
+    case dtype::f8_e5m2:
+      return convert_from<dtype::f8_e5m2>(p, n, out);
+    default:
+      return convert_from<dtype::f32>(p, n, out);
   }
 }
 // uses the one before
@@ -9212,9 +9316,8 @@ inline void sixteen_products(const std::uint8_t* data, const detail::code_shape&
   for (index_t r0 = 0; r0 < registers; r0 += rows) {
     lanes::floats sum[count][rows];
     TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j)
-      TERSOR_UNROLL
-      for (index_t r = 0; r < rows; ++r) sum[j][r] = lanes::load_f32(constant + 16 * j);
+    for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+    for (index_t r = 0; r < rows; ++r) sum[j][r] = lanes::load_f32(constant + 16 * j);
     for (index_t i = 0; i < s.registers; ++i) {
       lanes::ints v[rows];
       TERSOR_UNROLL
@@ -9240,9 +9343,8 @@ inline void sixteen_products(const std::uint8_t* data, const detail::code_shape&
       }
     }
     TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j)
-      TERSOR_UNROLL
-      for (index_t r = 0; r < rows; ++r) all[j][r0 + r] = sum[j][r];
+    for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+    for (index_t r = 0; r < rows; ++r) all[j][r0 + r] = sum[j][r];
   }
   for (index_t j = 0; j < count; ++j) {
     const lanes::floats sums = s.parts == 1   ? lanes::part_sums<1>(all[j])
@@ -9360,10 +9462,9 @@ inline void add_fields(const std::uint8_t* data, const detail::code_shape& s, in
     }
   }
   TERSOR_UNROLL
-  for (index_t c = 0; c < columns; ++c)
-    TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j)
-      lanes::store(sums + j * s.ordered() + ((k0 + c) * s.registers + i) * 16, sum[j][c]);
+  for (index_t c = 0; c < columns; ++c) TERSOR_UNROLL
+  for (index_t j = 0; j < count; ++j)
+    lanes::store(sums + j * s.ordered() + ((k0 + c) * s.registers + i) * 16, sum[j][c]);
 }
 
 /// The same of one vector where all fields fit in registers and `groups` groups share them evenly: weights
@@ -9718,44 +9819,48 @@ inline void decode_of(const code_rows& x, const detail::code_shape& s, const gro
 inline void scores(const code_rows& x, const detail::code_shape& s, const column_grids& grids, row_vectors q,
                    float* out, index_t out_stride, detail::scratch& memory) {
   switch (x.bits) {
-    case 1: return scores_of<1>(x, s, grids, q, out, out_stride, memory);
-    case 2: return scores_of<2>(x, s, grids, q, out, out_stride, memory);
-    case 4: return scores_of<4>(x, s, grids, q, out, out_stride, memory);
-    default: return scores_of<8>(x, s, grids, q, out, out_stride, memory);
+    case 1:
+      return scores_of<1>(x, s, grids, q, out, out_stride, memory);
+    case 2:
+      return scores_of<2>(x, s, grids, q, out, out_stride, memory);
+    case 4:
+      return scores_of<4>(x, s, grids, q, out, out_stride, memory);
+    default:
+      return scores_of<8>(x, s, grids, q, out, out_stride, memory);
   }
 }
 inline void sums(const code_rows& x, const detail::code_shape& s, const group_grids& grids, row_vectors a,
                  float* out, index_t out_stride, detail::scratch& memory) {
   switch (x.bits) {
-    case 1: return sums_of<1>(x, s, grids, a, out, out_stride, memory);
-    case 2: return sums_of<2>(x, s, grids, a, out, out_stride, memory);
-    case 4: return sums_of<4>(x, s, grids, a, out, out_stride, memory);
-    default: return sums_of<8>(x, s, grids, a, out, out_stride, memory);
+    case 1:
+      return sums_of<1>(x, s, grids, a, out, out_stride, memory);
+    case 2:
+      return sums_of<2>(x, s, grids, a, out, out_stride, memory);
+    case 4:
+      return sums_of<4>(x, s, grids, a, out, out_stride, memory);
+    default:
+      return sums_of<8>(x, s, grids, a, out, out_stride, memory);
   }
 }
 template <class Grids>
 void decode(const code_rows& x, const detail::code_shape& s, const Grids& grids, float* out,
             detail::scratch& memory) {
   switch (x.bits) {
-    case 1: return decode_of<1>(x, s, grids, out, memory);
-    case 2: return decode_of<2>(x, s, grids, out, memory);
-    case 4: return decode_of<4>(x, s, grids, out, memory);
-    default: return decode_of<8>(x, s, grids, out, memory);
+    case 1:
+      return decode_of<1>(x, s, grids, out, memory);
+    case 2:
+      return decode_of<2>(x, s, grids, out, memory);
+    case 4:
+      return decode_of<4>(x, s, grids, out, memory);
+    default:
+      return decode_of<8>(x, s, grids, out, memory);
   }
 }
-// uses both
+// the next two use it
 
-// tersor/kernel/code_rows_avx512.inc
+// tersor/kernel/fixed_point_avx512.inc
 inline constexpr float fixed_limit = 4161000.0F;                       // three bytes: below 2^22 - 2^15
 inline constexpr float fixed_shift = 8388608.0F + 4194304.0F + 32896;  // 2^23 + 0x408080
-inline constexpr index_t fixed_rows = 128;
-
-/// Are there four groups, or two, or one, that begin where quarters of a row do?
-inline bool fits_fixed_sums(const code_rows& x, const group_grids& grids) {
-  for (index_t b = 0; b < 4; ++b)
-    if (grids.group_of(b * x.columns / 4) != grids.group_of((b + 1) * x.columns / 4 - 1)) return false;
-  return true;
-}
 
 /// Sums of 32 bits. (Arrays of __m512i, 64 bits by their type, GCC keeps in memory as well as in registers.)
 using int_lanes = std::int32_t __attribute__((vector_size(64)));
@@ -9771,14 +9876,6 @@ TERSOR_ALWAYS_INLINE __m512 joined_bytes(int_lanes low, int_lanes middle, int_la
                          _mm512_cvtepi32_ps(rest));
 }
 
-/// The largest |x|; not finite if one of x [n] is, n a multiple of sixteen.
-inline float largest_size(const float* x, index_t n) {
-  __m512i most = _mm512_setzero_si512();
-  const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
-  for (index_t i = 0; i < n; i += 16)
-    most = _mm512_max_epi32(most, _mm512_and_si512(_mm512_loadu_si512(x + i), magnitude));
-  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(_mm512_reduce_max_epi32(most))));
-}
 /// Of numbers up to `largest`, in every lane.
 TERSOR_ALWAYS_INLINE __m512 fixed_unit(__m512 largest) {
   const __mmask16 is_small = _mm512_cmp_ps_mask(largest, _mm512_set1_ps(0x1p-97F), _CMP_LE_OQ);
@@ -9806,16 +9903,10 @@ TERSOR_ALWAYS_INLINE __m512 fold_four(const lanes::floats* v) {
   return F::run(all, _mm512_shuffle_ps(all, all, 0xb1));
 }
 
-/// Lane 4 i + j of out[k] is lane 4 i + k of v[j].
-TERSOR_ALWAYS_INLINE void turn_fours(const int_lanes* v, int_lanes* out) {
-  const __m512i a = _mm512_unpacklo_epi32(as_register(v[0]), as_register(v[1]));
-  const __m512i b = _mm512_unpackhi_epi32(as_register(v[0]), as_register(v[1]));
-  const __m512i c = _mm512_unpacklo_epi32(as_register(v[2]), as_register(v[3]));
-  const __m512i d = _mm512_unpackhi_epi32(as_register(v[2]), as_register(v[3]));
-  out[0] = as_lanes(_mm512_unpacklo_epi64(a, c));
-  out[1] = as_lanes(_mm512_unpackhi_epi64(a, c));
-  out[2] = as_lanes(_mm512_unpacklo_epi64(b, d));
-  out[3] = as_lanes(_mm512_unpackhi_epi64(b, d));
+/// Quarter `quarter` of v in all quarters.
+template <int quarter>
+TERSOR_ALWAYS_INLINE __m512 repeat_quarter(__m512 v) {
+  return _mm512_shuffle_f32x4(v, v, 0x55 * quarter);
 }
 /// Sixteen rows, or words, in their own order after `turn_rows`.
 template <index_t parts>
@@ -9824,6 +9915,17 @@ TERSOR_ALWAYS_INLINE __m512 row_order(__m512 v) {
   if constexpr (parts == 2)
     return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15), v);
   return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), v);
+}
+//
+
+// tersor/kernel/code_sums_avx512.inc
+inline constexpr index_t fixed_rows = 128;
+
+/// Are there four groups, or two, or one, that begin where quarters of a row do?
+inline bool fits_fixed_sums(const code_rows& x, const group_grids& grids) {
+  for (index_t b = 0; b < 4; ++b)
+    if (grids.group_of(b * x.columns / 4) != grids.group_of((b + 1) * x.columns / 4 - 1)) return false;
+  return true;
 }
 
 /// What blocks of sums share. A step is four registers of codes, 4 parts rows; a quad four rows of it, part +
@@ -9835,8 +9937,7 @@ struct fixed_shape {
   alignas(64) std::int32_t row[16];      ///< rows of sixteen in the order of quads
 };
 
-/// The units of `count` vectors' weights [count, a_stride] of n rows, in quarter j of the
-/// lanes for vector j.
+/// The units of `count` vectors' weights [count, a_stride] of n rows, in quarter j of the lanes for vector j.
 template <index_t count>
 inline __m512 fixed_units(const float* a, index_t a_stride, index_t n, float largest_scale) {
   const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
@@ -9851,6 +9952,14 @@ inline __m512 fixed_units(const float* a, index_t a_stride, index_t n, float lar
     }
   }
   return fixed_unit(_mm512_mul_ps(fold_four<largest_of_lanes>(most), _mm512_set1_ps(largest_scale)));
+}
+/// The largest |x|; not finite if one of x [n] is, n a multiple of sixteen.
+inline float largest_size(const float* x, index_t n) {
+  __m512i most = _mm512_setzero_si512();
+  const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+  for (index_t i = 0; i < n; i += 16)
+    most = _mm512_max_epi32(most, _mm512_and_si512(_mm512_loadu_si512(x + i), magnitude));
+  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(_mm512_reduce_max_epi32(most))));
 }
 /// Grids of rows [steps * 4 parts, width] to quads.
 inline void order_grids(const fixed_shape& s, index_t steps, const float* x, index_t width, float* out) {
@@ -9907,11 +10016,6 @@ inline float read_fixed_grids(const fixed_shape& s, const group_grids& grids, bo
   return largest_size(out, steps * parts * 16);
 }
 
-/// Quarter `quarter` of v in all quarters.
-template <int quarter>
-TERSOR_ALWAYS_INLINE __m512 repeat_quarter(__m512 v) {
-  return _mm512_shuffle_f32x4(v, v, 0x55 * quarter);
-}
 template <index_t count, int quad>
 TERSOR_ALWAYS_INLINE void add_quads(const lanes::floats* weight, const lanes::floats* number,
                                     const float* scale, const float* minimum, lanes::floats* constant,
@@ -10119,16 +10223,14 @@ inline void add_fixed_quarters(const detail::code_shape& s, const float* sums, c
     const index_t step = fields * s.words;  // from one quarter to the next
     if constexpr (parts == 1) {
       for (index_t i = 0; i < s.registers; ++i) {
-        int_lanes own[4], turned[4];
+        lanes::floats own[4], turned[4];
         TERSOR_UNROLL
-        for (index_t k = 0; k < 4; ++k)
-          own[k] = as_lanes(_mm512_loadu_si512(sums + (4 * i + k) * fields * 16));
-        turn_fours(own, turned);
+        for (index_t k = 0; k < 4; ++k) own[k] = _mm512_loadu_ps(sums + (4 * i + k) * fields * 16);
+        lanes::turn_fours(own, turned);
         TERSOR_UNROLL
         for (index_t b = 0; b < 4; ++b) {
           float* to = y + b * step + 16 * i;
-          const __m512 sum =
-              _mm512_add_ps(_mm512_castsi512_ps(as_register(turned[b])), _mm512_set1_ps(added[b]));
+          const __m512 sum = _mm512_add_ps(turned[b], _mm512_set1_ps(added[b]));
           _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), sum));
         }
       }
@@ -10228,14 +10330,9 @@ inline void fixed_sums(const code_rows& x, const detail::code_shape& s, const gr
       return fixed_sums_in_parts<8>(x, s, grids, a, out, out_stride, memory);
   }
 }
+//
 
-/// Products of rows of codes, the vector times the columns' scales in fixed point: y = q scale / unit,
-/// rounded, is three signed bytes, where unit is the largest |q scale| over `fixed_limit`. So an entry is off
-/// by at most half of that, and products of a row, which are exact, by a sum of such errors times codes.
-/// Sixteen rows are turned, so that a lane is a row and words of the vector are broadcast: no sums over
-/// lanes are left, which for four vectors would be as much work as the products.
-
-/// Rows in place, and sums that stay in 32 bits.
+// tersor/kernel/code_scores_avx512.inc
 inline bool fits_fixed_scores(const code_rows& x, const detail::code_shape& s) {
   return x.bits <= 4 && s.words == s.padded && x.columns <= 4096;
 }
@@ -10298,9 +10395,8 @@ inline void fixed_columns(const detail::code_shape& s, const float* scaled, scal
   _mm512_store_ps(made.largest, units);
   const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80)),
                 sign_of_high = _mm512_set1_epi8(static_cast<char>(0xc0));
-  const lanes::floats inverse[4] = {
-      _mm512_shuffle_f32x4(inverses, inverses, 0x00), _mm512_shuffle_f32x4(inverses, inverses, 0x55),
-      _mm512_shuffle_f32x4(inverses, inverses, 0xaa), _mm512_shuffle_f32x4(inverses, inverses, 0xff)};
+  const lanes::floats inverse[4] = {repeat_quarter<0>(inverses), repeat_quarter<1>(inverses),
+                                    repeat_quarter<2>(inverses), repeat_quarter<3>(inverses)};
   for (index_t i = 0; i < chunks; ++i) {
     TERSOR_UNROLL
     for (index_t j = 0; j < count; ++j, out += 192) {
@@ -10318,8 +10414,8 @@ inline void fixed_columns(const detail::code_shape& s, const float* scaled, scal
 }
 
 template <int places>
-TERSOR_ALWAYS_INLINE __m512i join_blocks(int_lanes a, int_lanes b) {
-  return _mm512_shuffle_i32x4(as_register(a), as_register(b), places);
+TERSOR_ALWAYS_INLINE __m512 join_blocks(__m512 a, __m512 b) {
+  return _mm512_shuffle_f32x4(a, b, places);
 }
 /// Sixteen rows turned: word w of all of them at out + w stride, in the order that `row_order` undoes.
 template <index_t parts, bool single, index_t stride>
@@ -10327,31 +10423,29 @@ inline void turn_rows(const std::uint8_t* data, index_t registers, std::uint8_t*
   if constexpr (single) registers = 1;  // so that compilers know
   constexpr index_t each = 16 / parts;
   for (index_t i = 0; i < registers; ++i, out += each * stride) {
-    int_lanes v[each], w[each];
+    lanes::floats v[each], w[each];
     TERSOR_UNROLL
     for (index_t r = 0; r < each; ++r) {
       const std::uint8_t* p = data + (r * registers + i) * 64;
       lanes::prefetch(p + detail::prefetch_distance);
-      v[r] = as_lanes(_mm512_loadu_si512(p));
+      v[r] = _mm512_loadu_ps(p);
     }
     TERSOR_UNROLL
-    for (index_t r = 0; r < each; r += 4) turn_fours(v + r, w + r);
+    for (index_t r = 0; r < each; r += 4) lanes::turn_fours(v + r, w + r);
     TERSOR_UNROLL
     for (index_t k = 0; k < 4; ++k) {
-      if constexpr (parts == 4) _mm512_storeu_si512(out + k * stride, as_register(w[k]));
+      if constexpr (parts == 4) _mm512_storeu_ps(out + k * stride, w[k]);
       if constexpr (parts == 2) {
-        _mm512_storeu_si512(out + k * stride, join_blocks<0x88>(w[k], w[4 + k]));
-        _mm512_storeu_si512(out + (4 + k) * stride, join_blocks<0xdd>(w[k], w[4 + k]));
+        _mm512_storeu_ps(out + k * stride, join_blocks<0x88>(w[k], w[4 + k]));
+        _mm512_storeu_ps(out + (4 + k) * stride, join_blocks<0xdd>(w[k], w[4 + k]));
       }
       if constexpr (parts == 1) {
-        const int_lanes a = as_lanes(join_blocks<0x44>(w[k], w[4 + k])),
-                        b = as_lanes(join_blocks<0x44>(w[8 + k], w[12 + k]));
-        const int_lanes c = as_lanes(join_blocks<0xee>(w[k], w[4 + k])),
-                        d = as_lanes(join_blocks<0xee>(w[8 + k], w[12 + k]));
-        _mm512_storeu_si512(out + k * stride, join_blocks<0x88>(a, b));
-        _mm512_storeu_si512(out + (4 + k) * stride, join_blocks<0xdd>(a, b));
-        _mm512_storeu_si512(out + (8 + k) * stride, join_blocks<0x88>(c, d));
-        _mm512_storeu_si512(out + (12 + k) * stride, join_blocks<0xdd>(c, d));
+        const __m512 a = join_blocks<0x44>(w[k], w[4 + k]), b = join_blocks<0x44>(w[8 + k], w[12 + k]);
+        const __m512 c = join_blocks<0xee>(w[k], w[4 + k]), d = join_blocks<0xee>(w[8 + k], w[12 + k]);
+        _mm512_storeu_ps(out + k * stride, join_blocks<0x88>(a, b));
+        _mm512_storeu_ps(out + (4 + k) * stride, join_blocks<0xdd>(a, b));
+        _mm512_storeu_ps(out + (8 + k) * stride, join_blocks<0x88>(c, d));
+        _mm512_storeu_ps(out + (12 + k) * stride, join_blocks<0xdd>(c, d));
       }
     }
   }
@@ -10628,9 +10722,8 @@ inline void sixteen_scores(const real_rows& x, index_t first, const float* q, in
       }
     }
     TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j)
-      TERSOR_UNROLL
-      for (index_t r = 0; r < rows; ++r) all[j][r0 + r] = sum[j][r];
+    for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+    for (index_t r = 0; r < rows; ++r) all[j][r0 + r] = sum[j][r];
   }
   constexpr float unit = type == dtype::f8_e4m3 && numbers ? 256.0F : 1.0F;
   for (index_t j = 0; j < count; ++j) {
@@ -10666,9 +10759,8 @@ inline void sum_columns(const std::uint8_t* data, index_t row_bytes, index_t row
   constexpr index_t width = bits_of(type) / 8;
   lanes::floats sum[count][columns];
   TERSOR_UNROLL
-  for (index_t j = 0; j < count; ++j)
-    TERSOR_UNROLL
-    for (index_t c = 0; c < columns; ++c) sum[j][c] = lanes::load_f32(out + j * out_stride + 16 * c);
+  for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+  for (index_t c = 0; c < columns; ++c) sum[j][c] = lanes::load_f32(out + j * out_stride + 16 * c);
   for (index_t t = 0; t < rows; ++t, data += row_bytes) {
     lanes::floats weight[count];
     TERSOR_UNROLL
@@ -10682,9 +10774,8 @@ inline void sum_columns(const std::uint8_t* data, index_t row_bytes, index_t row
     }
   }
   TERSOR_UNROLL
-  for (index_t j = 0; j < count; ++j)
-    TERSOR_UNROLL
-    for (index_t c = 0; c < columns; ++c) lanes::store(out + j * out_stride + 16 * c, sum[j][c]);
+  for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+  for (index_t c = 0; c < columns; ++c) lanes::store(out + j * out_stride + 16 * c, sum[j][c]);
 }
 
 /// All columns of a block of rows, which stays in the cache.
@@ -10729,22 +10820,31 @@ inline void sums_of(const real_rows& x, row_vectors a, float* out, index_t out_s
 
 inline void scores(const real_rows& x, row_vectors q, float* out, index_t out_stride) {
   switch (x.type) {
-    case dtype::f16: return scores_of<dtype::f16>(x, q, out, out_stride);
-    case dtype::bf16: return scores_of<dtype::bf16>(x, q, out, out_stride);
+    case dtype::f16:
+      return scores_of<dtype::f16>(x, q, out, out_stride);
+    case dtype::bf16:
+      return scores_of<dtype::bf16>(x, q, out, out_stride);
     case dtype::f8_e4m3:
       return x.numbers ? scores_of<dtype::f8_e4m3, true>(x, q, out, out_stride)
                        : scores_of<dtype::f8_e4m3>(x, q, out, out_stride);
-    case dtype::f8_e5m2: return scores_of<dtype::f8_e5m2>(x, q, out, out_stride);
-    default: return scores_of<dtype::f32>(x, q, out, out_stride);
+    case dtype::f8_e5m2:
+      return scores_of<dtype::f8_e5m2>(x, q, out, out_stride);
+    default:
+      return scores_of<dtype::f32>(x, q, out, out_stride);
   }
 }
 inline void sums(const real_rows& x, row_vectors a, float* out, index_t out_stride) {
   switch (x.type) {
-    case dtype::f16: return sums_of<dtype::f16>(x, a, out, out_stride);
-    case dtype::bf16: return sums_of<dtype::bf16>(x, a, out, out_stride);
-    case dtype::f8_e4m3: return sums_of<dtype::f8_e4m3>(x, a, out, out_stride);
-    case dtype::f8_e5m2: return sums_of<dtype::f8_e5m2>(x, a, out, out_stride);
-    default: return sums_of<dtype::f32>(x, a, out, out_stride);
+    case dtype::f16:
+      return sums_of<dtype::f16>(x, a, out, out_stride);
+    case dtype::bf16:
+      return sums_of<dtype::bf16>(x, a, out, out_stride);
+    case dtype::f8_e4m3:
+      return sums_of<dtype::f8_e4m3>(x, a, out, out_stride);
+    case dtype::f8_e5m2:
+      return sums_of<dtype::f8_e5m2>(x, a, out, out_stride);
+    default:
+      return sums_of<dtype::f32>(x, a, out, out_stride);
   }
 }
 
@@ -10764,11 +10864,16 @@ inline void convert_from(const std::uint8_t* p, index_t n, float* out) {
 }
 inline void convert(dtype type, const std::uint8_t* p, index_t n, float* out) {
   switch (type) {
-    case dtype::f16: return convert_from<dtype::f16>(p, n, out);
-    case dtype::bf16: return convert_from<dtype::bf16>(p, n, out);
-    case dtype::f8_e4m3: return convert_from<dtype::f8_e4m3>(p, n, out);
-    case dtype::f8_e5m2: return convert_from<dtype::f8_e5m2>(p, n, out);
-    default: return convert_from<dtype::f32>(p, n, out);
+    case dtype::f16:
+      return convert_from<dtype::f16>(p, n, out);
+    case dtype::bf16:
+      return convert_from<dtype::bf16>(p, n, out);
+    case dtype::f8_e4m3:
+      return convert_from<dtype::f8_e4m3>(p, n, out);
+    case dtype::f8_e5m2:
+      return convert_from<dtype::f8_e5m2>(p, n, out);
+    default:
+      return convert_from<dtype::f32>(p, n, out);
   }
 }
 // uses the one before
@@ -10814,9 +10919,8 @@ inline void sixteen_products(const std::uint8_t* data, const detail::code_shape&
   for (index_t r0 = 0; r0 < registers; r0 += rows) {
     lanes::floats sum[count][rows];
     TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j)
-      TERSOR_UNROLL
-      for (index_t r = 0; r < rows; ++r) sum[j][r] = lanes::load_f32(constant + 16 * j);
+    for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+    for (index_t r = 0; r < rows; ++r) sum[j][r] = lanes::load_f32(constant + 16 * j);
     for (index_t i = 0; i < s.registers; ++i) {
       lanes::ints v[rows];
       TERSOR_UNROLL
@@ -10842,9 +10946,8 @@ inline void sixteen_products(const std::uint8_t* data, const detail::code_shape&
       }
     }
     TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j)
-      TERSOR_UNROLL
-      for (index_t r = 0; r < rows; ++r) all[j][r0 + r] = sum[j][r];
+    for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+    for (index_t r = 0; r < rows; ++r) all[j][r0 + r] = sum[j][r];
   }
   for (index_t j = 0; j < count; ++j) {
     const lanes::floats sums = s.parts == 1   ? lanes::part_sums<1>(all[j])
@@ -10962,10 +11065,9 @@ inline void add_fields(const std::uint8_t* data, const detail::code_shape& s, in
     }
   }
   TERSOR_UNROLL
-  for (index_t c = 0; c < columns; ++c)
-    TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j)
-      lanes::store(sums + j * s.ordered() + ((k0 + c) * s.registers + i) * 16, sum[j][c]);
+  for (index_t c = 0; c < columns; ++c) TERSOR_UNROLL
+  for (index_t j = 0; j < count; ++j)
+    lanes::store(sums + j * s.ordered() + ((k0 + c) * s.registers + i) * 16, sum[j][c]);
 }
 
 /// The same of one vector where all fields fit in registers and `groups` groups share them evenly: weights
@@ -11320,29 +11422,41 @@ inline void decode_of(const code_rows& x, const detail::code_shape& s, const gro
 inline void scores(const code_rows& x, const detail::code_shape& s, const column_grids& grids, row_vectors q,
                    float* out, index_t out_stride, detail::scratch& memory) {
   switch (x.bits) {
-    case 1: return scores_of<1>(x, s, grids, q, out, out_stride, memory);
-    case 2: return scores_of<2>(x, s, grids, q, out, out_stride, memory);
-    case 4: return scores_of<4>(x, s, grids, q, out, out_stride, memory);
-    default: return scores_of<8>(x, s, grids, q, out, out_stride, memory);
+    case 1:
+      return scores_of<1>(x, s, grids, q, out, out_stride, memory);
+    case 2:
+      return scores_of<2>(x, s, grids, q, out, out_stride, memory);
+    case 4:
+      return scores_of<4>(x, s, grids, q, out, out_stride, memory);
+    default:
+      return scores_of<8>(x, s, grids, q, out, out_stride, memory);
   }
 }
 inline void sums(const code_rows& x, const detail::code_shape& s, const group_grids& grids, row_vectors a,
                  float* out, index_t out_stride, detail::scratch& memory) {
   switch (x.bits) {
-    case 1: return sums_of<1>(x, s, grids, a, out, out_stride, memory);
-    case 2: return sums_of<2>(x, s, grids, a, out, out_stride, memory);
-    case 4: return sums_of<4>(x, s, grids, a, out, out_stride, memory);
-    default: return sums_of<8>(x, s, grids, a, out, out_stride, memory);
+    case 1:
+      return sums_of<1>(x, s, grids, a, out, out_stride, memory);
+    case 2:
+      return sums_of<2>(x, s, grids, a, out, out_stride, memory);
+    case 4:
+      return sums_of<4>(x, s, grids, a, out, out_stride, memory);
+    default:
+      return sums_of<8>(x, s, grids, a, out, out_stride, memory);
   }
 }
 template <class Grids>
 void decode(const code_rows& x, const detail::code_shape& s, const Grids& grids, float* out,
             detail::scratch& memory) {
   switch (x.bits) {
-    case 1: return decode_of<1>(x, s, grids, out, memory);
-    case 2: return decode_of<2>(x, s, grids, out, memory);
-    case 4: return decode_of<4>(x, s, grids, out, memory);
-    default: return decode_of<8>(x, s, grids, out, memory);
+    case 1:
+      return decode_of<1>(x, s, grids, out, memory);
+    case 2:
+      return decode_of<2>(x, s, grids, out, memory);
+    case 4:
+      return decode_of<4>(x, s, grids, out, memory);
+    default:
+      return decode_of<8>(x, s, grids, out, memory);
   }
 }
 TERSOR_END_TARGET
@@ -11437,9 +11551,8 @@ inline void sixteen_scores(const real_rows& x, index_t first, const float* q, in
       }
     }
     TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j)
-      TERSOR_UNROLL
-      for (index_t r = 0; r < rows; ++r) all[j][r0 + r] = sum[j][r];
+    for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+    for (index_t r = 0; r < rows; ++r) all[j][r0 + r] = sum[j][r];
   }
   constexpr float unit = type == dtype::f8_e4m3 && numbers ? 256.0F : 1.0F;
   for (index_t j = 0; j < count; ++j) {
@@ -11475,9 +11588,8 @@ inline void sum_columns(const std::uint8_t* data, index_t row_bytes, index_t row
   constexpr index_t width = bits_of(type) / 8;
   lanes::floats sum[count][columns];
   TERSOR_UNROLL
-  for (index_t j = 0; j < count; ++j)
-    TERSOR_UNROLL
-    for (index_t c = 0; c < columns; ++c) sum[j][c] = lanes::load_f32(out + j * out_stride + 16 * c);
+  for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+  for (index_t c = 0; c < columns; ++c) sum[j][c] = lanes::load_f32(out + j * out_stride + 16 * c);
   for (index_t t = 0; t < rows; ++t, data += row_bytes) {
     lanes::floats weight[count];
     TERSOR_UNROLL
@@ -11491,9 +11603,8 @@ inline void sum_columns(const std::uint8_t* data, index_t row_bytes, index_t row
     }
   }
   TERSOR_UNROLL
-  for (index_t j = 0; j < count; ++j)
-    TERSOR_UNROLL
-    for (index_t c = 0; c < columns; ++c) lanes::store(out + j * out_stride + 16 * c, sum[j][c]);
+  for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+  for (index_t c = 0; c < columns; ++c) lanes::store(out + j * out_stride + 16 * c, sum[j][c]);
 }
 
 /// All columns of a block of rows, which stays in the cache.
@@ -11538,22 +11649,31 @@ inline void sums_of(const real_rows& x, row_vectors a, float* out, index_t out_s
 
 inline void scores(const real_rows& x, row_vectors q, float* out, index_t out_stride) {
   switch (x.type) {
-    case dtype::f16: return scores_of<dtype::f16>(x, q, out, out_stride);
-    case dtype::bf16: return scores_of<dtype::bf16>(x, q, out, out_stride);
+    case dtype::f16:
+      return scores_of<dtype::f16>(x, q, out, out_stride);
+    case dtype::bf16:
+      return scores_of<dtype::bf16>(x, q, out, out_stride);
     case dtype::f8_e4m3:
       return x.numbers ? scores_of<dtype::f8_e4m3, true>(x, q, out, out_stride)
                        : scores_of<dtype::f8_e4m3>(x, q, out, out_stride);
-    case dtype::f8_e5m2: return scores_of<dtype::f8_e5m2>(x, q, out, out_stride);
-    default: return scores_of<dtype::f32>(x, q, out, out_stride);
+    case dtype::f8_e5m2:
+      return scores_of<dtype::f8_e5m2>(x, q, out, out_stride);
+    default:
+      return scores_of<dtype::f32>(x, q, out, out_stride);
   }
 }
 inline void sums(const real_rows& x, row_vectors a, float* out, index_t out_stride) {
   switch (x.type) {
-    case dtype::f16: return sums_of<dtype::f16>(x, a, out, out_stride);
-    case dtype::bf16: return sums_of<dtype::bf16>(x, a, out, out_stride);
-    case dtype::f8_e4m3: return sums_of<dtype::f8_e4m3>(x, a, out, out_stride);
-    case dtype::f8_e5m2: return sums_of<dtype::f8_e5m2>(x, a, out, out_stride);
-    default: return sums_of<dtype::f32>(x, a, out, out_stride);
+    case dtype::f16:
+      return sums_of<dtype::f16>(x, a, out, out_stride);
+    case dtype::bf16:
+      return sums_of<dtype::bf16>(x, a, out, out_stride);
+    case dtype::f8_e4m3:
+      return sums_of<dtype::f8_e4m3>(x, a, out, out_stride);
+    case dtype::f8_e5m2:
+      return sums_of<dtype::f8_e5m2>(x, a, out, out_stride);
+    default:
+      return sums_of<dtype::f32>(x, a, out, out_stride);
   }
 }
 
@@ -11573,11 +11693,16 @@ inline void convert_from(const std::uint8_t* p, index_t n, float* out) {
 }
 inline void convert(dtype type, const std::uint8_t* p, index_t n, float* out) {
   switch (type) {
-    case dtype::f16: return convert_from<dtype::f16>(p, n, out);
-    case dtype::bf16: return convert_from<dtype::bf16>(p, n, out);
-    case dtype::f8_e4m3: return convert_from<dtype::f8_e4m3>(p, n, out);
-    case dtype::f8_e5m2: return convert_from<dtype::f8_e5m2>(p, n, out);
-    default: return convert_from<dtype::f32>(p, n, out);
+    case dtype::f16:
+      return convert_from<dtype::f16>(p, n, out);
+    case dtype::bf16:
+      return convert_from<dtype::bf16>(p, n, out);
+    case dtype::f8_e4m3:
+      return convert_from<dtype::f8_e4m3>(p, n, out);
+    case dtype::f8_e5m2:
+      return convert_from<dtype::f8_e5m2>(p, n, out);
+    default:
+      return convert_from<dtype::f32>(p, n, out);
   }
 }
 // uses the one before
@@ -11623,9 +11748,8 @@ inline void sixteen_products(const std::uint8_t* data, const detail::code_shape&
   for (index_t r0 = 0; r0 < registers; r0 += rows) {
     lanes::floats sum[count][rows];
     TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j)
-      TERSOR_UNROLL
-      for (index_t r = 0; r < rows; ++r) sum[j][r] = lanes::load_f32(constant + 16 * j);
+    for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+    for (index_t r = 0; r < rows; ++r) sum[j][r] = lanes::load_f32(constant + 16 * j);
     for (index_t i = 0; i < s.registers; ++i) {
       lanes::ints v[rows];
       TERSOR_UNROLL
@@ -11651,9 +11775,8 @@ inline void sixteen_products(const std::uint8_t* data, const detail::code_shape&
       }
     }
     TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j)
-      TERSOR_UNROLL
-      for (index_t r = 0; r < rows; ++r) all[j][r0 + r] = sum[j][r];
+    for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+    for (index_t r = 0; r < rows; ++r) all[j][r0 + r] = sum[j][r];
   }
   for (index_t j = 0; j < count; ++j) {
     const lanes::floats sums = s.parts == 1   ? lanes::part_sums<1>(all[j])
@@ -11771,10 +11894,9 @@ inline void add_fields(const std::uint8_t* data, const detail::code_shape& s, in
     }
   }
   TERSOR_UNROLL
-  for (index_t c = 0; c < columns; ++c)
-    TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j)
-      lanes::store(sums + j * s.ordered() + ((k0 + c) * s.registers + i) * 16, sum[j][c]);
+  for (index_t c = 0; c < columns; ++c) TERSOR_UNROLL
+  for (index_t j = 0; j < count; ++j)
+    lanes::store(sums + j * s.ordered() + ((k0 + c) * s.registers + i) * 16, sum[j][c]);
 }
 
 /// The same of one vector where all fields fit in registers and `groups` groups share them evenly: weights
@@ -12129,29 +12251,41 @@ inline void decode_of(const code_rows& x, const detail::code_shape& s, const gro
 inline void scores(const code_rows& x, const detail::code_shape& s, const column_grids& grids, row_vectors q,
                    float* out, index_t out_stride, detail::scratch& memory) {
   switch (x.bits) {
-    case 1: return scores_of<1>(x, s, grids, q, out, out_stride, memory);
-    case 2: return scores_of<2>(x, s, grids, q, out, out_stride, memory);
-    case 4: return scores_of<4>(x, s, grids, q, out, out_stride, memory);
-    default: return scores_of<8>(x, s, grids, q, out, out_stride, memory);
+    case 1:
+      return scores_of<1>(x, s, grids, q, out, out_stride, memory);
+    case 2:
+      return scores_of<2>(x, s, grids, q, out, out_stride, memory);
+    case 4:
+      return scores_of<4>(x, s, grids, q, out, out_stride, memory);
+    default:
+      return scores_of<8>(x, s, grids, q, out, out_stride, memory);
   }
 }
 inline void sums(const code_rows& x, const detail::code_shape& s, const group_grids& grids, row_vectors a,
                  float* out, index_t out_stride, detail::scratch& memory) {
   switch (x.bits) {
-    case 1: return sums_of<1>(x, s, grids, a, out, out_stride, memory);
-    case 2: return sums_of<2>(x, s, grids, a, out, out_stride, memory);
-    case 4: return sums_of<4>(x, s, grids, a, out, out_stride, memory);
-    default: return sums_of<8>(x, s, grids, a, out, out_stride, memory);
+    case 1:
+      return sums_of<1>(x, s, grids, a, out, out_stride, memory);
+    case 2:
+      return sums_of<2>(x, s, grids, a, out, out_stride, memory);
+    case 4:
+      return sums_of<4>(x, s, grids, a, out, out_stride, memory);
+    default:
+      return sums_of<8>(x, s, grids, a, out, out_stride, memory);
   }
 }
 template <class Grids>
 void decode(const code_rows& x, const detail::code_shape& s, const Grids& grids, float* out,
             detail::scratch& memory) {
   switch (x.bits) {
-    case 1: return decode_of<1>(x, s, grids, out, memory);
-    case 2: return decode_of<2>(x, s, grids, out, memory);
-    case 4: return decode_of<4>(x, s, grids, out, memory);
-    default: return decode_of<8>(x, s, grids, out, memory);
+    case 1:
+      return decode_of<1>(x, s, grids, out, memory);
+    case 2:
+      return decode_of<2>(x, s, grids, out, memory);
+    case 4:
+      return decode_of<4>(x, s, grids, out, memory);
+    default:
+      return decode_of<8>(x, s, grids, out, memory);
   }
 }
 TERSOR_END_TARGET
@@ -12245,9 +12379,8 @@ inline void sixteen_scores(const real_rows& x, index_t first, const float* q, in
       }
     }
     TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j)
-      TERSOR_UNROLL
-      for (index_t r = 0; r < rows; ++r) all[j][r0 + r] = sum[j][r];
+    for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+    for (index_t r = 0; r < rows; ++r) all[j][r0 + r] = sum[j][r];
   }
   constexpr float unit = type == dtype::f8_e4m3 && numbers ? 256.0F : 1.0F;
   for (index_t j = 0; j < count; ++j) {
@@ -12283,9 +12416,8 @@ inline void sum_columns(const std::uint8_t* data, index_t row_bytes, index_t row
   constexpr index_t width = bits_of(type) / 8;
   lanes::floats sum[count][columns];
   TERSOR_UNROLL
-  for (index_t j = 0; j < count; ++j)
-    TERSOR_UNROLL
-    for (index_t c = 0; c < columns; ++c) sum[j][c] = lanes::load_f32(out + j * out_stride + 16 * c);
+  for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+  for (index_t c = 0; c < columns; ++c) sum[j][c] = lanes::load_f32(out + j * out_stride + 16 * c);
   for (index_t t = 0; t < rows; ++t, data += row_bytes) {
     lanes::floats weight[count];
     TERSOR_UNROLL
@@ -12299,9 +12431,8 @@ inline void sum_columns(const std::uint8_t* data, index_t row_bytes, index_t row
     }
   }
   TERSOR_UNROLL
-  for (index_t j = 0; j < count; ++j)
-    TERSOR_UNROLL
-    for (index_t c = 0; c < columns; ++c) lanes::store(out + j * out_stride + 16 * c, sum[j][c]);
+  for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+  for (index_t c = 0; c < columns; ++c) lanes::store(out + j * out_stride + 16 * c, sum[j][c]);
 }
 
 /// All columns of a block of rows, which stays in the cache.
@@ -12346,22 +12477,31 @@ inline void sums_of(const real_rows& x, row_vectors a, float* out, index_t out_s
 
 inline void scores(const real_rows& x, row_vectors q, float* out, index_t out_stride) {
   switch (x.type) {
-    case dtype::f16: return scores_of<dtype::f16>(x, q, out, out_stride);
-    case dtype::bf16: return scores_of<dtype::bf16>(x, q, out, out_stride);
+    case dtype::f16:
+      return scores_of<dtype::f16>(x, q, out, out_stride);
+    case dtype::bf16:
+      return scores_of<dtype::bf16>(x, q, out, out_stride);
     case dtype::f8_e4m3:
       return x.numbers ? scores_of<dtype::f8_e4m3, true>(x, q, out, out_stride)
                        : scores_of<dtype::f8_e4m3>(x, q, out, out_stride);
-    case dtype::f8_e5m2: return scores_of<dtype::f8_e5m2>(x, q, out, out_stride);
-    default: return scores_of<dtype::f32>(x, q, out, out_stride);
+    case dtype::f8_e5m2:
+      return scores_of<dtype::f8_e5m2>(x, q, out, out_stride);
+    default:
+      return scores_of<dtype::f32>(x, q, out, out_stride);
   }
 }
 inline void sums(const real_rows& x, row_vectors a, float* out, index_t out_stride) {
   switch (x.type) {
-    case dtype::f16: return sums_of<dtype::f16>(x, a, out, out_stride);
-    case dtype::bf16: return sums_of<dtype::bf16>(x, a, out, out_stride);
-    case dtype::f8_e4m3: return sums_of<dtype::f8_e4m3>(x, a, out, out_stride);
-    case dtype::f8_e5m2: return sums_of<dtype::f8_e5m2>(x, a, out, out_stride);
-    default: return sums_of<dtype::f32>(x, a, out, out_stride);
+    case dtype::f16:
+      return sums_of<dtype::f16>(x, a, out, out_stride);
+    case dtype::bf16:
+      return sums_of<dtype::bf16>(x, a, out, out_stride);
+    case dtype::f8_e4m3:
+      return sums_of<dtype::f8_e4m3>(x, a, out, out_stride);
+    case dtype::f8_e5m2:
+      return sums_of<dtype::f8_e5m2>(x, a, out, out_stride);
+    default:
+      return sums_of<dtype::f32>(x, a, out, out_stride);
   }
 }
 
@@ -12381,11 +12521,16 @@ inline void convert_from(const std::uint8_t* p, index_t n, float* out) {
 }
 inline void convert(dtype type, const std::uint8_t* p, index_t n, float* out) {
   switch (type) {
-    case dtype::f16: return convert_from<dtype::f16>(p, n, out);
-    case dtype::bf16: return convert_from<dtype::bf16>(p, n, out);
-    case dtype::f8_e4m3: return convert_from<dtype::f8_e4m3>(p, n, out);
-    case dtype::f8_e5m2: return convert_from<dtype::f8_e5m2>(p, n, out);
-    default: return convert_from<dtype::f32>(p, n, out);
+    case dtype::f16:
+      return convert_from<dtype::f16>(p, n, out);
+    case dtype::bf16:
+      return convert_from<dtype::bf16>(p, n, out);
+    case dtype::f8_e4m3:
+      return convert_from<dtype::f8_e4m3>(p, n, out);
+    case dtype::f8_e5m2:
+      return convert_from<dtype::f8_e5m2>(p, n, out);
+    default:
+      return convert_from<dtype::f32>(p, n, out);
   }
 }
 // uses the one before
@@ -12431,9 +12576,8 @@ inline void sixteen_products(const std::uint8_t* data, const detail::code_shape&
   for (index_t r0 = 0; r0 < registers; r0 += rows) {
     lanes::floats sum[count][rows];
     TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j)
-      TERSOR_UNROLL
-      for (index_t r = 0; r < rows; ++r) sum[j][r] = lanes::load_f32(constant + 16 * j);
+    for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+    for (index_t r = 0; r < rows; ++r) sum[j][r] = lanes::load_f32(constant + 16 * j);
     for (index_t i = 0; i < s.registers; ++i) {
       lanes::ints v[rows];
       TERSOR_UNROLL
@@ -12459,9 +12603,8 @@ inline void sixteen_products(const std::uint8_t* data, const detail::code_shape&
       }
     }
     TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j)
-      TERSOR_UNROLL
-      for (index_t r = 0; r < rows; ++r) all[j][r0 + r] = sum[j][r];
+    for (index_t j = 0; j < count; ++j) TERSOR_UNROLL
+    for (index_t r = 0; r < rows; ++r) all[j][r0 + r] = sum[j][r];
   }
   for (index_t j = 0; j < count; ++j) {
     const lanes::floats sums = s.parts == 1   ? lanes::part_sums<1>(all[j])
@@ -12579,10 +12722,9 @@ inline void add_fields(const std::uint8_t* data, const detail::code_shape& s, in
     }
   }
   TERSOR_UNROLL
-  for (index_t c = 0; c < columns; ++c)
-    TERSOR_UNROLL
-    for (index_t j = 0; j < count; ++j)
-      lanes::store(sums + j * s.ordered() + ((k0 + c) * s.registers + i) * 16, sum[j][c]);
+  for (index_t c = 0; c < columns; ++c) TERSOR_UNROLL
+  for (index_t j = 0; j < count; ++j)
+    lanes::store(sums + j * s.ordered() + ((k0 + c) * s.registers + i) * 16, sum[j][c]);
 }
 
 /// The same of one vector where all fields fit in registers and `groups` groups share them evenly: weights
@@ -12937,29 +13079,41 @@ inline void decode_of(const code_rows& x, const detail::code_shape& s, const gro
 inline void scores(const code_rows& x, const detail::code_shape& s, const column_grids& grids, row_vectors q,
                    float* out, index_t out_stride, detail::scratch& memory) {
   switch (x.bits) {
-    case 1: return scores_of<1>(x, s, grids, q, out, out_stride, memory);
-    case 2: return scores_of<2>(x, s, grids, q, out, out_stride, memory);
-    case 4: return scores_of<4>(x, s, grids, q, out, out_stride, memory);
-    default: return scores_of<8>(x, s, grids, q, out, out_stride, memory);
+    case 1:
+      return scores_of<1>(x, s, grids, q, out, out_stride, memory);
+    case 2:
+      return scores_of<2>(x, s, grids, q, out, out_stride, memory);
+    case 4:
+      return scores_of<4>(x, s, grids, q, out, out_stride, memory);
+    default:
+      return scores_of<8>(x, s, grids, q, out, out_stride, memory);
   }
 }
 inline void sums(const code_rows& x, const detail::code_shape& s, const group_grids& grids, row_vectors a,
                  float* out, index_t out_stride, detail::scratch& memory) {
   switch (x.bits) {
-    case 1: return sums_of<1>(x, s, grids, a, out, out_stride, memory);
-    case 2: return sums_of<2>(x, s, grids, a, out, out_stride, memory);
-    case 4: return sums_of<4>(x, s, grids, a, out, out_stride, memory);
-    default: return sums_of<8>(x, s, grids, a, out, out_stride, memory);
+    case 1:
+      return sums_of<1>(x, s, grids, a, out, out_stride, memory);
+    case 2:
+      return sums_of<2>(x, s, grids, a, out, out_stride, memory);
+    case 4:
+      return sums_of<4>(x, s, grids, a, out, out_stride, memory);
+    default:
+      return sums_of<8>(x, s, grids, a, out, out_stride, memory);
   }
 }
 template <class Grids>
 void decode(const code_rows& x, const detail::code_shape& s, const Grids& grids, float* out,
             detail::scratch& memory) {
   switch (x.bits) {
-    case 1: return decode_of<1>(x, s, grids, out, memory);
-    case 2: return decode_of<2>(x, s, grids, out, memory);
-    case 4: return decode_of<4>(x, s, grids, out, memory);
-    default: return decode_of<8>(x, s, grids, out, memory);
+    case 1:
+      return decode_of<1>(x, s, grids, out, memory);
+    case 2:
+      return decode_of<2>(x, s, grids, out, memory);
+    case 4:
+      return decode_of<4>(x, s, grids, out, memory);
+    default:
+      return decode_of<8>(x, s, grids, out, memory);
   }
 }
 }  // namespace portable::row_products
@@ -13187,14 +13341,6 @@ inline void add(const outlier_tile& x, const float* low, index_t places, int shi
 // uses the one before
 
 // tersor/kernel/outlier_tile_avx512.inc
-TERSOR_ALWAYS_INLINE void turn_fours(const __m512* v, __m512* out) {
-  const __m512 a = _mm512_unpacklo_ps(v[0], v[1]), b = _mm512_unpackhi_ps(v[0], v[1]);
-  const __m512 c = _mm512_unpacklo_ps(v[2], v[3]), d = _mm512_unpackhi_ps(v[2], v[3]);
-  out[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(c)));
-  out[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(c)));
-  out[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(b), _mm512_castps_pd(d)));
-  out[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(b), _mm512_castps_pd(d)));
-}
 TERSOR_ALWAYS_INLINE __m512 load_quarters(const float* a, const float* b, const float* c, const float* d) {
   const __m512 low = _mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(a)), _mm_loadu_ps(b), 1);
   return _mm512_insertf32x4(_mm512_insertf32x4(low, _mm_loadu_ps(c), 2), _mm_loadu_ps(d), 3);
@@ -13203,10 +13349,10 @@ TERSOR_ALWAYS_INLINE __m512 load_quarters(const float* a, const float* b, const 
 inline void fill_table(const float* v, index_t stride, index_t n, float* table) {
   for (index_t p = 0; p < n; p += 16, table += 64) {
     const auto some = static_cast<__mmask16>((1U << std::min<index_t>(16, n - p)) - 1U);
-    __m512 own[4], turned[4];
+    lanes::floats own[4], turned[4];
     TERSOR_UNROLL
     for (index_t j = 0; j < 4; ++j) own[j] = _mm512_maskz_loadu_ps(some, v + j * stride + p);
-    turn_fours(own, turned);
+    lanes::turn_fours(own, turned);
     TERSOR_UNROLL
     for (index_t k = 0; k < 4; ++k) _mm512_store_ps(table + 16 * k, turned[k]);
   }
@@ -13280,11 +13426,11 @@ inline void add_four(const outlier_tile& x, const float* low, index_t low_size, 
     begin += n;
     for (index_t s = first / 16 * 16; s < last; s += 16) {
       const auto sum_of = [&](index_t k) { return sums + index_t{4} * x.order[s + k]; };
-      __m512 own[4], turned[4];
+      lanes::floats own[4], turned[4];
       TERSOR_UNROLL
       for (index_t k = 0; k < 4; ++k)
         own[k] = load_quarters(sum_of(k), sum_of(4 + k), sum_of(8 + k), sum_of(12 + k));
-      turn_fours(own, turned);
+      lanes::turn_fours(own, turned);
       const auto from = static_cast<unsigned>(std::max<index_t>(first - s, 0));
       const auto to = static_cast<unsigned>(std::min<index_t>(last - s, 16));
       const auto some = static_cast<__mmask16>((1U << to) - (1U << from));
@@ -14098,18 +14244,21 @@ struct float_pairs {
     x += 8 * quad + index_t{b} / 2 * 4;
     for (index_t t = 0; t < tokens; ++t) {
       auto& s = sum[t][b % lanes::sums];
-      s = lanes::fma(w, lanes::template select<8 * b + static_cast<int>(quad % 4) * 2>(x + t * stride, places), s);
+      s = lanes::fma(
+          w, lanes::template select<8 * b + static_cast<int>(quad % 4) * 2>(x + t * stride, places), s);
     }
   }
   template <index_t quad, class Values>
-  TERSOR_ALWAYS_INLINE void add(const Values& v, const chunk_codes<2>& places, const float* x, index_t stride) {
+  TERSOR_ALWAYS_INLINE void add(const Values& v, const chunk_codes<2>& places, const float* x,
+                                index_t stride) {
     entry<quad, 0>(v.template at<quad, 0>(), places.plane[quad / 4], x, stride);
     entry<quad, 1>(v.template at<quad, 1>(), places.plane[quad / 4], x, stride);
     entry<quad, 2>(v.template at<quad, 2>(), places.plane[quad / 4], x, stride);
     entry<quad, 3>(v.template at<quad, 3>(), places.plane[quad / 4], x, stride);
   }
   template <class Values>
-  TERSOR_ALWAYS_INLINE void chunk(const Values& v, const chunk_codes<2>& places, const float* x, index_t stride) {
+  TERSOR_ALWAYS_INLINE void chunk(const Values& v, const chunk_codes<2>& places, const float* x,
+                                  index_t stride) {
     add<0>(v, places, x, stride);
     add<1>(v, places, x, stride);
     add<2>(v, places, x, stride);
@@ -14174,8 +14323,9 @@ struct pair_times {
     for (index_t i = 0; i < chunk_bytes; i += 64) lanes::prefetch(p + prefetch_distance + i);
   }
   template <index_t tokens>
-  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const group_header& h, const float_activations& a,
-                                  index_t t, index_t column, index_t, lanes::floats* out) const {
+  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const group_header& h,
+                                  const float_activations& a, index_t t, index_t column, index_t,
+                                  lanes::floats* out) const {
     float_pairs<tokens> g;
     const float* x = a.values + t * a.stride + column;
     for (index_t c = 0; c < chunks; ++c, p += chunk_bytes, x += pair_chunk_columns) {
@@ -14186,8 +14336,9 @@ struct pair_times {
     for (index_t i = 0; i < tokens; ++i) out[i] = total_of(g.sum[i]);
   }
   template <index_t tokens>
-  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const group_header& h, const byte_activations& a,
-                                  index_t t, index_t column, index_t segment, lanes::floats* out) const {
+  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const group_header& h,
+                                  const byte_activations& a, index_t t, index_t column, index_t segment,
+                                  lanes::floats* out) const {
     for (index_t i = 0; i < tokens; ++i) out[i] = lanes::zero();
     const std::int8_t* x = a.codes + t * a.stride + column;
     for (index_t c = 0; c < chunks; ++segment) {
@@ -14204,8 +14355,8 @@ struct pair_times {
     }
   }
   template <class Activations>
-  void run(index_t row, const std::uint8_t* p, const Activations& a, index_t tokens, float* y, index_t y_stride,
-           index_t rows, bool add) const {
+  void run(index_t row, const std::uint8_t* p, const Activations& a, index_t tokens, float* y,
+           index_t y_stride, index_t rows, bool add) const {
     lanes::floats sum[tile_tokens];
     for (index_t t = 0; t < tokens; ++t) sum[t] = lanes::zero();
     index_t column = 0, segment = 0;
@@ -14241,13 +14392,14 @@ void pairs_times(const pair_operand& w, const Activations& a, index_t first, ind
   for (index_t tile = first; tile < last; ++tile) {
     const index_t row = tile * tile_format::tile_rows;
     for (index_t t = 0; t < a.tokens; t += tile_tokens)
-      product.run(row, w.stream + tile * w.tile_bytes, a.from(t), a.tokens - t < tile_tokens ? a.tokens - t : tile_tokens,
-                  y + t * y_stride + row, y_stride, rows_of_tile(tile, w.rows), add);
+      product.run(row, w.stream + tile * w.tile_bytes, a.from(t),
+                  a.tokens - t < tile_tokens ? a.tokens - t : tile_tokens, y + t * y_stride + row, y_stride,
+                  rows_of_tile(tile, w.rows), add);
   }
 }
 template <int bits>
-void coded_pairs_times(const pair_operand& w, const float_activations& a, index_t first, index_t last, float* y,
-                       index_t y_stride, bool add) {
+void coded_pairs_times(const pair_operand& w, const float_activations& a, index_t first, index_t last,
+                       float* y, index_t y_stride, bool add) {
   if constexpr (bits <= 4) {
     if (!w.has_zeros)
       return pairs_times<bits, pair_codes<bits, code_meaning::level>>(w, a, first, last, y, y_stride, add);
@@ -14255,23 +14407,30 @@ void coded_pairs_times(const pair_operand& w, const float_activations& a, index_
   pairs_times<bits, pair_codes<bits, code_meaning::number>>(w, a, first, last, y, y_stride, add);
 }
 template <int bits>
-void coded_pairs_times(const pair_operand& w, const byte_activations& a, index_t first, index_t last, float* y,
-                       index_t y_stride, bool add) {
+void coded_pairs_times(const pair_operand& w, const byte_activations& a, index_t first, index_t last,
+                       float* y, index_t y_stride, bool add) {
   pairs_times<bits, pair_codes<bits, code_meaning::number>>(w, a, first, last, y, y_stride, add);
 }
 template <class Activations>
 void sparse_product(const pair_operand& w, const Activations& a, index_t first, index_t last, float* y,
                     index_t y_stride, bool add) {
   if constexpr (std::is_same_v<Activations, float_activations>) {
-    if (w.value_type == dtype::f16) return pairs_times<8, pair_reals<dtype::f16>>(w, a, first, last, y, y_stride, add);
-    if (w.value_type == dtype::bf16) return pairs_times<8, pair_reals<dtype::bf16>>(w, a, first, last, y, y_stride, add);
-    if (w.value_type == dtype::f32) return pairs_times<8, pair_reals<dtype::f32>>(w, a, first, last, y, y_stride, add);
+    if (w.value_type == dtype::f16)
+      return pairs_times<8, pair_reals<dtype::f16>>(w, a, first, last, y, y_stride, add);
+    if (w.value_type == dtype::bf16)
+      return pairs_times<8, pair_reals<dtype::bf16>>(w, a, first, last, y, y_stride, add);
+    if (w.value_type == dtype::f32)
+      return pairs_times<8, pair_reals<dtype::f32>>(w, a, first, last, y, y_stride, add);
   }
   switch (w.bits) {
-    case 2: return coded_pairs_times<2>(w, a, first, last, y, y_stride, add);
-    case 3: return coded_pairs_times<3>(w, a, first, last, y, y_stride, add);
-    case 4: return coded_pairs_times<4>(w, a, first, last, y, y_stride, add);
-    default: return coded_pairs_times<8>(w, a, first, last, y, y_stride, add);
+    case 2:
+      return coded_pairs_times<2>(w, a, first, last, y, y_stride, add);
+    case 3:
+      return coded_pairs_times<3>(w, a, first, last, y, y_stride, add);
+    case 4:
+      return coded_pairs_times<4>(w, a, first, last, y, y_stride, add);
+    default:
+      return coded_pairs_times<8>(w, a, first, last, y, y_stride, add);
   }
 }
 
@@ -14297,7 +14456,8 @@ TERSOR_ALWAYS_INLINE void columns_times(Columns columns, index_t n, const float*
   }
   for (; c < n; ++c) {
     const auto w = columns.next(c);
-    for (index_t t = 0; t < tokens; ++t) sum[t][0] = lanes::fma(w, lanes::broadcast(x[t * stride + c]), sum[t][0]);
+    for (index_t t = 0; t < tokens; ++t)
+      sum[t][0] = lanes::fma(w, lanes::broadcast(x[t * stride + c]), sum[t][0]);
   }
   for (index_t t = 0; t < tokens; ++t) put(y + t * y_stride, total_of(sum[t]), rows, add);
 }
@@ -14306,10 +14466,11 @@ void tile_columns(const Columns& columns, index_t n, const float_activations& a,
                   index_t rows, bool add) {
   index_t t = 0;
   for (; t + lanes::tokens <= a.tokens; t += lanes::tokens)
-    columns_times<Columns, lanes::tokens>(columns, n, a.values + t * a.stride, a.stride, y + t * y_stride, y_stride, rows,
-                                          add);
+    columns_times<Columns, lanes::tokens>(columns, n, a.values + t * a.stride, a.stride, y + t * y_stride,
+                                          y_stride, rows, add);
   for (; t < a.tokens; ++t)
-    columns_times<Columns, 1>(columns, n, a.values + t * a.stride, a.stride, y + t * y_stride, y_stride, rows, add);
+    columns_times<Columns, 1>(columns, n, a.values + t * a.stride, a.stride, y + t * y_stride, y_stride, rows,
+                              add);
 }
 
 template <dtype type>
@@ -14341,30 +14502,32 @@ struct real_columns {
     for (index_t i = 0; i < 64 * real_bytes<type>; i += 64)
       lanes::prefetch(values + c * 16 * real_bytes<type> + prefetch_distance / 4 + i);
   }
-  TERSOR_ALWAYS_INLINE lanes::floats next(index_t c) { return load_reals<type>(values + c * 16 * real_bytes<type>); }
+  TERSOR_ALWAYS_INLINE lanes::floats next(index_t c) {
+    return load_reals<type>(values + c * 16 * real_bytes<type>);
+  }
 };
 template <dtype type>
 void columns_of(const masked_operand& w, const float_activations& a, index_t first, index_t last, float* y,
                 index_t y_stride, bool add) {
   for (index_t tile = first; tile < last; ++tile)
-    tile_columns(masked_columns<type>{w.stream + w.offsets[tile]}, w.columns, a, y + tile * tile_format::tile_rows, y_stride,
-                 rows_of_tile(tile, w.rows), add);
+    tile_columns(masked_columns<type>{w.stream + w.offsets[tile]}, w.columns, a,
+                 y + tile * tile_format::tile_rows, y_stride, rows_of_tile(tile, w.rows), add);
 }
 template <dtype type>
 void columns_of(const real_operand& w, const float_activations& a, index_t first, index_t last, float* y,
                 index_t y_stride, bool add) {
   for (index_t tile = first; tile < last; ++tile)
-    tile_columns(real_columns<type>{w.stream + tile * w.tile_bytes + w.first * 16 * real_bytes<type>}, w.columns, a,
-                 y + tile * tile_format::tile_rows, y_stride, rows_of_tile(tile, w.rows), add);
+    tile_columns(real_columns<type>{w.stream + tile * w.tile_bytes + w.first * 16 * real_bytes<type>},
+                 w.columns, a, y + tile * tile_format::tile_rows, y_stride, rows_of_tile(tile, w.rows), add);
 }
-inline void sparse_product(const masked_operand& w, const float_activations& a, index_t first, index_t last, float* y,
-                           index_t y_stride, bool add) {
+inline void sparse_product(const masked_operand& w, const float_activations& a, index_t first, index_t last,
+                           float* y, index_t y_stride, bool add) {
   if (w.value_type == dtype::f16) return columns_of<dtype::f16>(w, a, first, last, y, y_stride, add);
   if (w.value_type == dtype::bf16) return columns_of<dtype::bf16>(w, a, first, last, y, y_stride, add);
   columns_of<dtype::f32>(w, a, first, last, y, y_stride, add);
 }
-inline void sparse_product(const real_operand& w, const float_activations& a, index_t first, index_t last, float* y,
-                           index_t y_stride, bool add) {
+inline void sparse_product(const real_operand& w, const float_activations& a, index_t first, index_t last,
+                           float* y, index_t y_stride, bool add) {
   if (w.value_type == dtype::f16) return columns_of<dtype::f16>(w, a, first, last, y, y_stride, add);
   if (w.value_type == dtype::bf16) return columns_of<dtype::bf16>(w, a, first, last, y, y_stride, add);
   columns_of<dtype::f32>(w, a, first, last, y, y_stride, add);
@@ -14399,7 +14562,8 @@ struct dealt_times {
     if constexpr (step_bytes > 64) lanes::prefetch(p + prefetch_distance + 64);
   }
   /// The rows' sums of one token.
-  TERSOR_ALWAYS_INLINE static void sums(const dealt_tile& tile, const std::uint8_t* p, const float* x, float* sum) {
+  TERSOR_ALWAYS_INLINE static void sums(const dealt_tile& tile, const std::uint8_t* p, const float* x,
+                                        float* sum) {
     const auto own = lanes::template shift<4>(lanes::load(p)), end = lanes::load(p + 64);
     const header h(p);
     auto mine = lanes::zero(), other = lanes::zero();
@@ -14422,7 +14586,8 @@ struct dealt_times {
     lanes::store(helping, other);
     for (index_t l = 0; l < 16; ++l) sum[h.helped[l]] += helping[l];
   }
-  void run(index_t block, index_t tile, const float_activations& a, float* y, index_t y_stride, bool add) const {
+  void run(index_t block, index_t tile, const float_activations& a, float* y, index_t y_stride,
+           bool add) const {
     const index_t row = tile * tile_format::tile_rows, rows = rows_of_tile(tile, w.rows);
     const auto& place = w.at(block, tile);
     for (index_t t = 0; t < a.tokens; ++t) {
@@ -14432,7 +14597,8 @@ struct dealt_times {
     }
   }
   /// Of sixteen tokens from token t on: they are the lanes.
-  void run(index_t block, index_t tile, const block_activations& a, index_t t, float* y, index_t y_stride, bool add) const {
+  void run(index_t block, index_t tile, const block_activations& a, index_t t, float* y, index_t y_stride,
+           bool add) const {
     const index_t row = tile * tile_format::tile_rows, rows = rows_of_tile(tile, w.rows);
     const auto& place = w.at(block, tile);
     const header h(w.stream + place.offset);
@@ -14489,8 +14655,8 @@ void dealt_rows(const dealt_operand& w, const block_activations& a, index_t firs
         dealt_times<type>{w}.run(block, tile, a, t, y, y_stride, add || block > 0);
 }
 template <class Activations>
-void sparse_product(const dealt_operand& w, const Activations& a, index_t first, index_t last, float* y, index_t y_stride,
-                    bool add) {
+void sparse_product(const dealt_operand& w, const Activations& a, index_t first, index_t last, float* y,
+                    index_t y_stride, bool add) {
   if (w.value_type == dtype::f16) return dealt_rows<dtype::f16>(w, a, first, last, y, y_stride, add);
   if (w.value_type == dtype::bf16) return dealt_rows<dtype::bf16>(w, a, first, last, y, y_stride, add);
   dealt_rows<dtype::f32>(w, a, first, last, y, y_stride, add);
@@ -14583,18 +14749,21 @@ struct float_pairs {
     x += 8 * quad + index_t{b} / 2 * 4;
     for (index_t t = 0; t < tokens; ++t) {
       auto& s = sum[t][b % lanes::sums];
-      s = lanes::fma(w, lanes::template select<8 * b + static_cast<int>(quad % 4) * 2>(x + t * stride, places), s);
+      s = lanes::fma(
+          w, lanes::template select<8 * b + static_cast<int>(quad % 4) * 2>(x + t * stride, places), s);
     }
   }
   template <index_t quad, class Values>
-  TERSOR_ALWAYS_INLINE void add(const Values& v, const chunk_codes<2>& places, const float* x, index_t stride) {
+  TERSOR_ALWAYS_INLINE void add(const Values& v, const chunk_codes<2>& places, const float* x,
+                                index_t stride) {
     entry<quad, 0>(v.template at<quad, 0>(), places.plane[quad / 4], x, stride);
     entry<quad, 1>(v.template at<quad, 1>(), places.plane[quad / 4], x, stride);
     entry<quad, 2>(v.template at<quad, 2>(), places.plane[quad / 4], x, stride);
     entry<quad, 3>(v.template at<quad, 3>(), places.plane[quad / 4], x, stride);
   }
   template <class Values>
-  TERSOR_ALWAYS_INLINE void chunk(const Values& v, const chunk_codes<2>& places, const float* x, index_t stride) {
+  TERSOR_ALWAYS_INLINE void chunk(const Values& v, const chunk_codes<2>& places, const float* x,
+                                  index_t stride) {
     add<0>(v, places, x, stride);
     add<1>(v, places, x, stride);
     add<2>(v, places, x, stride);
@@ -14659,8 +14828,9 @@ struct pair_times {
     for (index_t i = 0; i < chunk_bytes; i += 64) lanes::prefetch(p + prefetch_distance + i);
   }
   template <index_t tokens>
-  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const group_header& h, const float_activations& a,
-                                  index_t t, index_t column, index_t, lanes::floats* out) const {
+  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const group_header& h,
+                                  const float_activations& a, index_t t, index_t column, index_t,
+                                  lanes::floats* out) const {
     float_pairs<tokens> g;
     const float* x = a.values + t * a.stride + column;
     for (index_t c = 0; c < chunks; ++c, p += chunk_bytes, x += pair_chunk_columns) {
@@ -14671,8 +14841,9 @@ struct pair_times {
     for (index_t i = 0; i < tokens; ++i) out[i] = total_of(g.sum[i]);
   }
   template <index_t tokens>
-  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const group_header& h, const byte_activations& a,
-                                  index_t t, index_t column, index_t segment, lanes::floats* out) const {
+  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const group_header& h,
+                                  const byte_activations& a, index_t t, index_t column, index_t segment,
+                                  lanes::floats* out) const {
     for (index_t i = 0; i < tokens; ++i) out[i] = lanes::zero();
     const std::int8_t* x = a.codes + t * a.stride + column;
     for (index_t c = 0; c < chunks; ++segment) {
@@ -14689,8 +14860,8 @@ struct pair_times {
     }
   }
   template <class Activations>
-  void run(index_t row, const std::uint8_t* p, const Activations& a, index_t tokens, float* y, index_t y_stride,
-           index_t rows, bool add) const {
+  void run(index_t row, const std::uint8_t* p, const Activations& a, index_t tokens, float* y,
+           index_t y_stride, index_t rows, bool add) const {
     lanes::floats sum[tile_tokens];
     for (index_t t = 0; t < tokens; ++t) sum[t] = lanes::zero();
     index_t column = 0, segment = 0;
@@ -14726,13 +14897,14 @@ void pairs_times(const pair_operand& w, const Activations& a, index_t first, ind
   for (index_t tile = first; tile < last; ++tile) {
     const index_t row = tile * tile_format::tile_rows;
     for (index_t t = 0; t < a.tokens; t += tile_tokens)
-      product.run(row, w.stream + tile * w.tile_bytes, a.from(t), a.tokens - t < tile_tokens ? a.tokens - t : tile_tokens,
-                  y + t * y_stride + row, y_stride, rows_of_tile(tile, w.rows), add);
+      product.run(row, w.stream + tile * w.tile_bytes, a.from(t),
+                  a.tokens - t < tile_tokens ? a.tokens - t : tile_tokens, y + t * y_stride + row, y_stride,
+                  rows_of_tile(tile, w.rows), add);
   }
 }
 template <int bits>
-void coded_pairs_times(const pair_operand& w, const float_activations& a, index_t first, index_t last, float* y,
-                       index_t y_stride, bool add) {
+void coded_pairs_times(const pair_operand& w, const float_activations& a, index_t first, index_t last,
+                       float* y, index_t y_stride, bool add) {
   if constexpr (bits <= 4) {
     if (!w.has_zeros)
       return pairs_times<bits, pair_codes<bits, code_meaning::level>>(w, a, first, last, y, y_stride, add);
@@ -14740,23 +14912,30 @@ void coded_pairs_times(const pair_operand& w, const float_activations& a, index_
   pairs_times<bits, pair_codes<bits, code_meaning::number>>(w, a, first, last, y, y_stride, add);
 }
 template <int bits>
-void coded_pairs_times(const pair_operand& w, const byte_activations& a, index_t first, index_t last, float* y,
-                       index_t y_stride, bool add) {
+void coded_pairs_times(const pair_operand& w, const byte_activations& a, index_t first, index_t last,
+                       float* y, index_t y_stride, bool add) {
   pairs_times<bits, pair_codes<bits, code_meaning::number>>(w, a, first, last, y, y_stride, add);
 }
 template <class Activations>
 void sparse_product(const pair_operand& w, const Activations& a, index_t first, index_t last, float* y,
                     index_t y_stride, bool add) {
   if constexpr (std::is_same_v<Activations, float_activations>) {
-    if (w.value_type == dtype::f16) return pairs_times<8, pair_reals<dtype::f16>>(w, a, first, last, y, y_stride, add);
-    if (w.value_type == dtype::bf16) return pairs_times<8, pair_reals<dtype::bf16>>(w, a, first, last, y, y_stride, add);
-    if (w.value_type == dtype::f32) return pairs_times<8, pair_reals<dtype::f32>>(w, a, first, last, y, y_stride, add);
+    if (w.value_type == dtype::f16)
+      return pairs_times<8, pair_reals<dtype::f16>>(w, a, first, last, y, y_stride, add);
+    if (w.value_type == dtype::bf16)
+      return pairs_times<8, pair_reals<dtype::bf16>>(w, a, first, last, y, y_stride, add);
+    if (w.value_type == dtype::f32)
+      return pairs_times<8, pair_reals<dtype::f32>>(w, a, first, last, y, y_stride, add);
   }
   switch (w.bits) {
-    case 2: return coded_pairs_times<2>(w, a, first, last, y, y_stride, add);
-    case 3: return coded_pairs_times<3>(w, a, first, last, y, y_stride, add);
-    case 4: return coded_pairs_times<4>(w, a, first, last, y, y_stride, add);
-    default: return coded_pairs_times<8>(w, a, first, last, y, y_stride, add);
+    case 2:
+      return coded_pairs_times<2>(w, a, first, last, y, y_stride, add);
+    case 3:
+      return coded_pairs_times<3>(w, a, first, last, y, y_stride, add);
+    case 4:
+      return coded_pairs_times<4>(w, a, first, last, y, y_stride, add);
+    default:
+      return coded_pairs_times<8>(w, a, first, last, y, y_stride, add);
   }
 }
 
@@ -14782,7 +14961,8 @@ TERSOR_ALWAYS_INLINE void columns_times(Columns columns, index_t n, const float*
   }
   for (; c < n; ++c) {
     const auto w = columns.next(c);
-    for (index_t t = 0; t < tokens; ++t) sum[t][0] = lanes::fma(w, lanes::broadcast(x[t * stride + c]), sum[t][0]);
+    for (index_t t = 0; t < tokens; ++t)
+      sum[t][0] = lanes::fma(w, lanes::broadcast(x[t * stride + c]), sum[t][0]);
   }
   for (index_t t = 0; t < tokens; ++t) put(y + t * y_stride, total_of(sum[t]), rows, add);
 }
@@ -14791,10 +14971,11 @@ void tile_columns(const Columns& columns, index_t n, const float_activations& a,
                   index_t rows, bool add) {
   index_t t = 0;
   for (; t + lanes::tokens <= a.tokens; t += lanes::tokens)
-    columns_times<Columns, lanes::tokens>(columns, n, a.values + t * a.stride, a.stride, y + t * y_stride, y_stride, rows,
-                                          add);
+    columns_times<Columns, lanes::tokens>(columns, n, a.values + t * a.stride, a.stride, y + t * y_stride,
+                                          y_stride, rows, add);
   for (; t < a.tokens; ++t)
-    columns_times<Columns, 1>(columns, n, a.values + t * a.stride, a.stride, y + t * y_stride, y_stride, rows, add);
+    columns_times<Columns, 1>(columns, n, a.values + t * a.stride, a.stride, y + t * y_stride, y_stride, rows,
+                              add);
 }
 
 template <dtype type>
@@ -14826,30 +15007,32 @@ struct real_columns {
     for (index_t i = 0; i < 64 * real_bytes<type>; i += 64)
       lanes::prefetch(values + c * 16 * real_bytes<type> + prefetch_distance / 4 + i);
   }
-  TERSOR_ALWAYS_INLINE lanes::floats next(index_t c) { return load_reals<type>(values + c * 16 * real_bytes<type>); }
+  TERSOR_ALWAYS_INLINE lanes::floats next(index_t c) {
+    return load_reals<type>(values + c * 16 * real_bytes<type>);
+  }
 };
 template <dtype type>
 void columns_of(const masked_operand& w, const float_activations& a, index_t first, index_t last, float* y,
                 index_t y_stride, bool add) {
   for (index_t tile = first; tile < last; ++tile)
-    tile_columns(masked_columns<type>{w.stream + w.offsets[tile]}, w.columns, a, y + tile * tile_format::tile_rows, y_stride,
-                 rows_of_tile(tile, w.rows), add);
+    tile_columns(masked_columns<type>{w.stream + w.offsets[tile]}, w.columns, a,
+                 y + tile * tile_format::tile_rows, y_stride, rows_of_tile(tile, w.rows), add);
 }
 template <dtype type>
 void columns_of(const real_operand& w, const float_activations& a, index_t first, index_t last, float* y,
                 index_t y_stride, bool add) {
   for (index_t tile = first; tile < last; ++tile)
-    tile_columns(real_columns<type>{w.stream + tile * w.tile_bytes + w.first * 16 * real_bytes<type>}, w.columns, a,
-                 y + tile * tile_format::tile_rows, y_stride, rows_of_tile(tile, w.rows), add);
+    tile_columns(real_columns<type>{w.stream + tile * w.tile_bytes + w.first * 16 * real_bytes<type>},
+                 w.columns, a, y + tile * tile_format::tile_rows, y_stride, rows_of_tile(tile, w.rows), add);
 }
-inline void sparse_product(const masked_operand& w, const float_activations& a, index_t first, index_t last, float* y,
-                           index_t y_stride, bool add) {
+inline void sparse_product(const masked_operand& w, const float_activations& a, index_t first, index_t last,
+                           float* y, index_t y_stride, bool add) {
   if (w.value_type == dtype::f16) return columns_of<dtype::f16>(w, a, first, last, y, y_stride, add);
   if (w.value_type == dtype::bf16) return columns_of<dtype::bf16>(w, a, first, last, y, y_stride, add);
   columns_of<dtype::f32>(w, a, first, last, y, y_stride, add);
 }
-inline void sparse_product(const real_operand& w, const float_activations& a, index_t first, index_t last, float* y,
-                           index_t y_stride, bool add) {
+inline void sparse_product(const real_operand& w, const float_activations& a, index_t first, index_t last,
+                           float* y, index_t y_stride, bool add) {
   if (w.value_type == dtype::f16) return columns_of<dtype::f16>(w, a, first, last, y, y_stride, add);
   if (w.value_type == dtype::bf16) return columns_of<dtype::bf16>(w, a, first, last, y, y_stride, add);
   columns_of<dtype::f32>(w, a, first, last, y, y_stride, add);
@@ -14884,7 +15067,8 @@ struct dealt_times {
     if constexpr (step_bytes > 64) lanes::prefetch(p + prefetch_distance + 64);
   }
   /// The rows' sums of one token.
-  TERSOR_ALWAYS_INLINE static void sums(const dealt_tile& tile, const std::uint8_t* p, const float* x, float* sum) {
+  TERSOR_ALWAYS_INLINE static void sums(const dealt_tile& tile, const std::uint8_t* p, const float* x,
+                                        float* sum) {
     const auto own = lanes::template shift<4>(lanes::load(p)), end = lanes::load(p + 64);
     const header h(p);
     auto mine = lanes::zero(), other = lanes::zero();
@@ -14907,7 +15091,8 @@ struct dealt_times {
     lanes::store(helping, other);
     for (index_t l = 0; l < 16; ++l) sum[h.helped[l]] += helping[l];
   }
-  void run(index_t block, index_t tile, const float_activations& a, float* y, index_t y_stride, bool add) const {
+  void run(index_t block, index_t tile, const float_activations& a, float* y, index_t y_stride,
+           bool add) const {
     const index_t row = tile * tile_format::tile_rows, rows = rows_of_tile(tile, w.rows);
     const auto& place = w.at(block, tile);
     for (index_t t = 0; t < a.tokens; ++t) {
@@ -14917,7 +15102,8 @@ struct dealt_times {
     }
   }
   /// Of sixteen tokens from token t on: they are the lanes.
-  void run(index_t block, index_t tile, const block_activations& a, index_t t, float* y, index_t y_stride, bool add) const {
+  void run(index_t block, index_t tile, const block_activations& a, index_t t, float* y, index_t y_stride,
+           bool add) const {
     const index_t row = tile * tile_format::tile_rows, rows = rows_of_tile(tile, w.rows);
     const auto& place = w.at(block, tile);
     const header h(w.stream + place.offset);
@@ -14974,8 +15160,8 @@ void dealt_rows(const dealt_operand& w, const block_activations& a, index_t firs
         dealt_times<type>{w}.run(block, tile, a, t, y, y_stride, add || block > 0);
 }
 template <class Activations>
-void sparse_product(const dealt_operand& w, const Activations& a, index_t first, index_t last, float* y, index_t y_stride,
-                    bool add) {
+void sparse_product(const dealt_operand& w, const Activations& a, index_t first, index_t last, float* y,
+                    index_t y_stride, bool add) {
   if (w.value_type == dtype::f16) return dealt_rows<dtype::f16>(w, a, first, last, y, y_stride, add);
   if (w.value_type == dtype::bf16) return dealt_rows<dtype::bf16>(w, a, first, last, y, y_stride, add);
   dealt_rows<dtype::f32>(w, a, first, last, y, y_stride, add);
@@ -15069,18 +15255,21 @@ struct float_pairs {
     x += 8 * quad + index_t{b} / 2 * 4;
     for (index_t t = 0; t < tokens; ++t) {
       auto& s = sum[t][b % lanes::sums];
-      s = lanes::fma(w, lanes::template select<8 * b + static_cast<int>(quad % 4) * 2>(x + t * stride, places), s);
+      s = lanes::fma(
+          w, lanes::template select<8 * b + static_cast<int>(quad % 4) * 2>(x + t * stride, places), s);
     }
   }
   template <index_t quad, class Values>
-  TERSOR_ALWAYS_INLINE void add(const Values& v, const chunk_codes<2>& places, const float* x, index_t stride) {
+  TERSOR_ALWAYS_INLINE void add(const Values& v, const chunk_codes<2>& places, const float* x,
+                                index_t stride) {
     entry<quad, 0>(v.template at<quad, 0>(), places.plane[quad / 4], x, stride);
     entry<quad, 1>(v.template at<quad, 1>(), places.plane[quad / 4], x, stride);
     entry<quad, 2>(v.template at<quad, 2>(), places.plane[quad / 4], x, stride);
     entry<quad, 3>(v.template at<quad, 3>(), places.plane[quad / 4], x, stride);
   }
   template <class Values>
-  TERSOR_ALWAYS_INLINE void chunk(const Values& v, const chunk_codes<2>& places, const float* x, index_t stride) {
+  TERSOR_ALWAYS_INLINE void chunk(const Values& v, const chunk_codes<2>& places, const float* x,
+                                  index_t stride) {
     add<0>(v, places, x, stride);
     add<1>(v, places, x, stride);
     add<2>(v, places, x, stride);
@@ -15145,8 +15334,9 @@ struct pair_times {
     for (index_t i = 0; i < chunk_bytes; i += 64) lanes::prefetch(p + prefetch_distance + i);
   }
   template <index_t tokens>
-  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const group_header& h, const float_activations& a,
-                                  index_t t, index_t column, index_t, lanes::floats* out) const {
+  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const group_header& h,
+                                  const float_activations& a, index_t t, index_t column, index_t,
+                                  lanes::floats* out) const {
     float_pairs<tokens> g;
     const float* x = a.values + t * a.stride + column;
     for (index_t c = 0; c < chunks; ++c, p += chunk_bytes, x += pair_chunk_columns) {
@@ -15157,8 +15347,9 @@ struct pair_times {
     for (index_t i = 0; i < tokens; ++i) out[i] = total_of(g.sum[i]);
   }
   template <index_t tokens>
-  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const group_header& h, const byte_activations& a,
-                                  index_t t, index_t column, index_t segment, lanes::floats* out) const {
+  TERSOR_ALWAYS_INLINE void group(const std::uint8_t* p, index_t chunks, const group_header& h,
+                                  const byte_activations& a, index_t t, index_t column, index_t segment,
+                                  lanes::floats* out) const {
     for (index_t i = 0; i < tokens; ++i) out[i] = lanes::zero();
     const std::int8_t* x = a.codes + t * a.stride + column;
     for (index_t c = 0; c < chunks; ++segment) {
@@ -15175,8 +15366,8 @@ struct pair_times {
     }
   }
   template <class Activations>
-  void run(index_t row, const std::uint8_t* p, const Activations& a, index_t tokens, float* y, index_t y_stride,
-           index_t rows, bool add) const {
+  void run(index_t row, const std::uint8_t* p, const Activations& a, index_t tokens, float* y,
+           index_t y_stride, index_t rows, bool add) const {
     lanes::floats sum[tile_tokens];
     for (index_t t = 0; t < tokens; ++t) sum[t] = lanes::zero();
     index_t column = 0, segment = 0;
@@ -15212,13 +15403,14 @@ void pairs_times(const pair_operand& w, const Activations& a, index_t first, ind
   for (index_t tile = first; tile < last; ++tile) {
     const index_t row = tile * tile_format::tile_rows;
     for (index_t t = 0; t < a.tokens; t += tile_tokens)
-      product.run(row, w.stream + tile * w.tile_bytes, a.from(t), a.tokens - t < tile_tokens ? a.tokens - t : tile_tokens,
-                  y + t * y_stride + row, y_stride, rows_of_tile(tile, w.rows), add);
+      product.run(row, w.stream + tile * w.tile_bytes, a.from(t),
+                  a.tokens - t < tile_tokens ? a.tokens - t : tile_tokens, y + t * y_stride + row, y_stride,
+                  rows_of_tile(tile, w.rows), add);
   }
 }
 template <int bits>
-void coded_pairs_times(const pair_operand& w, const float_activations& a, index_t first, index_t last, float* y,
-                       index_t y_stride, bool add) {
+void coded_pairs_times(const pair_operand& w, const float_activations& a, index_t first, index_t last,
+                       float* y, index_t y_stride, bool add) {
   if constexpr (bits <= 4) {
     if (!w.has_zeros)
       return pairs_times<bits, pair_codes<bits, code_meaning::level>>(w, a, first, last, y, y_stride, add);
@@ -15226,23 +15418,30 @@ void coded_pairs_times(const pair_operand& w, const float_activations& a, index_
   pairs_times<bits, pair_codes<bits, code_meaning::number>>(w, a, first, last, y, y_stride, add);
 }
 template <int bits>
-void coded_pairs_times(const pair_operand& w, const byte_activations& a, index_t first, index_t last, float* y,
-                       index_t y_stride, bool add) {
+void coded_pairs_times(const pair_operand& w, const byte_activations& a, index_t first, index_t last,
+                       float* y, index_t y_stride, bool add) {
   pairs_times<bits, pair_codes<bits, code_meaning::number>>(w, a, first, last, y, y_stride, add);
 }
 template <class Activations>
 void sparse_product(const pair_operand& w, const Activations& a, index_t first, index_t last, float* y,
                     index_t y_stride, bool add) {
   if constexpr (std::is_same_v<Activations, float_activations>) {
-    if (w.value_type == dtype::f16) return pairs_times<8, pair_reals<dtype::f16>>(w, a, first, last, y, y_stride, add);
-    if (w.value_type == dtype::bf16) return pairs_times<8, pair_reals<dtype::bf16>>(w, a, first, last, y, y_stride, add);
-    if (w.value_type == dtype::f32) return pairs_times<8, pair_reals<dtype::f32>>(w, a, first, last, y, y_stride, add);
+    if (w.value_type == dtype::f16)
+      return pairs_times<8, pair_reals<dtype::f16>>(w, a, first, last, y, y_stride, add);
+    if (w.value_type == dtype::bf16)
+      return pairs_times<8, pair_reals<dtype::bf16>>(w, a, first, last, y, y_stride, add);
+    if (w.value_type == dtype::f32)
+      return pairs_times<8, pair_reals<dtype::f32>>(w, a, first, last, y, y_stride, add);
   }
   switch (w.bits) {
-    case 2: return coded_pairs_times<2>(w, a, first, last, y, y_stride, add);
-    case 3: return coded_pairs_times<3>(w, a, first, last, y, y_stride, add);
-    case 4: return coded_pairs_times<4>(w, a, first, last, y, y_stride, add);
-    default: return coded_pairs_times<8>(w, a, first, last, y, y_stride, add);
+    case 2:
+      return coded_pairs_times<2>(w, a, first, last, y, y_stride, add);
+    case 3:
+      return coded_pairs_times<3>(w, a, first, last, y, y_stride, add);
+    case 4:
+      return coded_pairs_times<4>(w, a, first, last, y, y_stride, add);
+    default:
+      return coded_pairs_times<8>(w, a, first, last, y, y_stride, add);
   }
 }
 
@@ -15268,7 +15467,8 @@ TERSOR_ALWAYS_INLINE void columns_times(Columns columns, index_t n, const float*
   }
   for (; c < n; ++c) {
     const auto w = columns.next(c);
-    for (index_t t = 0; t < tokens; ++t) sum[t][0] = lanes::fma(w, lanes::broadcast(x[t * stride + c]), sum[t][0]);
+    for (index_t t = 0; t < tokens; ++t)
+      sum[t][0] = lanes::fma(w, lanes::broadcast(x[t * stride + c]), sum[t][0]);
   }
   for (index_t t = 0; t < tokens; ++t) put(y + t * y_stride, total_of(sum[t]), rows, add);
 }
@@ -15277,10 +15477,11 @@ void tile_columns(const Columns& columns, index_t n, const float_activations& a,
                   index_t rows, bool add) {
   index_t t = 0;
   for (; t + lanes::tokens <= a.tokens; t += lanes::tokens)
-    columns_times<Columns, lanes::tokens>(columns, n, a.values + t * a.stride, a.stride, y + t * y_stride, y_stride, rows,
-                                          add);
+    columns_times<Columns, lanes::tokens>(columns, n, a.values + t * a.stride, a.stride, y + t * y_stride,
+                                          y_stride, rows, add);
   for (; t < a.tokens; ++t)
-    columns_times<Columns, 1>(columns, n, a.values + t * a.stride, a.stride, y + t * y_stride, y_stride, rows, add);
+    columns_times<Columns, 1>(columns, n, a.values + t * a.stride, a.stride, y + t * y_stride, y_stride, rows,
+                              add);
 }
 
 template <dtype type>
@@ -15312,30 +15513,32 @@ struct real_columns {
     for (index_t i = 0; i < 64 * real_bytes<type>; i += 64)
       lanes::prefetch(values + c * 16 * real_bytes<type> + prefetch_distance / 4 + i);
   }
-  TERSOR_ALWAYS_INLINE lanes::floats next(index_t c) { return load_reals<type>(values + c * 16 * real_bytes<type>); }
+  TERSOR_ALWAYS_INLINE lanes::floats next(index_t c) {
+    return load_reals<type>(values + c * 16 * real_bytes<type>);
+  }
 };
 template <dtype type>
 void columns_of(const masked_operand& w, const float_activations& a, index_t first, index_t last, float* y,
                 index_t y_stride, bool add) {
   for (index_t tile = first; tile < last; ++tile)
-    tile_columns(masked_columns<type>{w.stream + w.offsets[tile]}, w.columns, a, y + tile * tile_format::tile_rows, y_stride,
-                 rows_of_tile(tile, w.rows), add);
+    tile_columns(masked_columns<type>{w.stream + w.offsets[tile]}, w.columns, a,
+                 y + tile * tile_format::tile_rows, y_stride, rows_of_tile(tile, w.rows), add);
 }
 template <dtype type>
 void columns_of(const real_operand& w, const float_activations& a, index_t first, index_t last, float* y,
                 index_t y_stride, bool add) {
   for (index_t tile = first; tile < last; ++tile)
-    tile_columns(real_columns<type>{w.stream + tile * w.tile_bytes + w.first * 16 * real_bytes<type>}, w.columns, a,
-                 y + tile * tile_format::tile_rows, y_stride, rows_of_tile(tile, w.rows), add);
+    tile_columns(real_columns<type>{w.stream + tile * w.tile_bytes + w.first * 16 * real_bytes<type>},
+                 w.columns, a, y + tile * tile_format::tile_rows, y_stride, rows_of_tile(tile, w.rows), add);
 }
-inline void sparse_product(const masked_operand& w, const float_activations& a, index_t first, index_t last, float* y,
-                           index_t y_stride, bool add) {
+inline void sparse_product(const masked_operand& w, const float_activations& a, index_t first, index_t last,
+                           float* y, index_t y_stride, bool add) {
   if (w.value_type == dtype::f16) return columns_of<dtype::f16>(w, a, first, last, y, y_stride, add);
   if (w.value_type == dtype::bf16) return columns_of<dtype::bf16>(w, a, first, last, y, y_stride, add);
   columns_of<dtype::f32>(w, a, first, last, y, y_stride, add);
 }
-inline void sparse_product(const real_operand& w, const float_activations& a, index_t first, index_t last, float* y,
-                           index_t y_stride, bool add) {
+inline void sparse_product(const real_operand& w, const float_activations& a, index_t first, index_t last,
+                           float* y, index_t y_stride, bool add) {
   if (w.value_type == dtype::f16) return columns_of<dtype::f16>(w, a, first, last, y, y_stride, add);
   if (w.value_type == dtype::bf16) return columns_of<dtype::bf16>(w, a, first, last, y, y_stride, add);
   columns_of<dtype::f32>(w, a, first, last, y, y_stride, add);
@@ -15370,7 +15573,8 @@ struct dealt_times {
     if constexpr (step_bytes > 64) lanes::prefetch(p + prefetch_distance + 64);
   }
   /// The rows' sums of one token.
-  TERSOR_ALWAYS_INLINE static void sums(const dealt_tile& tile, const std::uint8_t* p, const float* x, float* sum) {
+  TERSOR_ALWAYS_INLINE static void sums(const dealt_tile& tile, const std::uint8_t* p, const float* x,
+                                        float* sum) {
     const auto own = lanes::template shift<4>(lanes::load(p)), end = lanes::load(p + 64);
     const header h(p);
     auto mine = lanes::zero(), other = lanes::zero();
@@ -15393,7 +15597,8 @@ struct dealt_times {
     lanes::store(helping, other);
     for (index_t l = 0; l < 16; ++l) sum[h.helped[l]] += helping[l];
   }
-  void run(index_t block, index_t tile, const float_activations& a, float* y, index_t y_stride, bool add) const {
+  void run(index_t block, index_t tile, const float_activations& a, float* y, index_t y_stride,
+           bool add) const {
     const index_t row = tile * tile_format::tile_rows, rows = rows_of_tile(tile, w.rows);
     const auto& place = w.at(block, tile);
     for (index_t t = 0; t < a.tokens; ++t) {
@@ -15403,7 +15608,8 @@ struct dealt_times {
     }
   }
   /// Of sixteen tokens from token t on: they are the lanes.
-  void run(index_t block, index_t tile, const block_activations& a, index_t t, float* y, index_t y_stride, bool add) const {
+  void run(index_t block, index_t tile, const block_activations& a, index_t t, float* y, index_t y_stride,
+           bool add) const {
     const index_t row = tile * tile_format::tile_rows, rows = rows_of_tile(tile, w.rows);
     const auto& place = w.at(block, tile);
     const header h(w.stream + place.offset);
@@ -15460,8 +15666,8 @@ void dealt_rows(const dealt_operand& w, const block_activations& a, index_t firs
         dealt_times<type>{w}.run(block, tile, a, t, y, y_stride, add || block > 0);
 }
 template <class Activations>
-void sparse_product(const dealt_operand& w, const Activations& a, index_t first, index_t last, float* y, index_t y_stride,
-                    bool add) {
+void sparse_product(const dealt_operand& w, const Activations& a, index_t first, index_t last, float* y,
+                    index_t y_stride, bool add) {
   if (w.value_type == dtype::f16) return dealt_rows<dtype::f16>(w, a, first, last, y, y_stride, add);
   if (w.value_type == dtype::bf16) return dealt_rows<dtype::bf16>(w, a, first, last, y, y_stride, add);
   dealt_rows<dtype::f32>(w, a, first, last, y, y_stride, add);
@@ -15732,9 +15938,9 @@ struct trit_byte_sums {
     return lanes::to_float(s);
   }
 };
-/// The same for one token without taking digits out: if v is what remains of a byte before a digit and v' what
-/// remains after it, 256 digit = 3 v - v', so that Σ digit x = (3 Σ v x - Σ v' x) / 256. A segment's sums stay
-/// below 2 * 127 * 128 * 256 < 2^24: floats hold them.
+/// The same for one token without taking digits out: if v is what remains of a byte before a digit and v'
+/// what remains after it, 256 digit = 3 v - v', so that Σ digit x = (3 Σ v x - Σ v' x) / 256. A segment's
+/// sums stay below 2 * 127 * 128 * 256 < 2^24: floats hold them.
 struct trit_remainder_sums {
   lanes::ints before[5], after[5];
 
@@ -15762,8 +15968,8 @@ struct trit_remainder_sums {
 
 /// Σ (digit - 1) * activation of a segment, times its scale.
 template <class Sums, index_t tokens, class Activations>
-TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_segment& s, index_t index, const Activations& a,
-                                       index_t t, lanes::floats* out) {
+TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_segment& s, index_t index,
+                                       const Activations& a, index_t t, lanes::floats* out) {
   Sums sums;
   const auto* x = a.values + t * a.stride + s.place;
   index_t blocks = s.blocks;
@@ -15774,7 +15980,8 @@ TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_s
   }
   const std::uint8_t* p = tile + s.codes;
   // two at a time: what remains of a byte is a chain of additions, and two chains hide each other
-  for (; blocks > 1; blocks -= 2, p += 2 * ternary_format::block_bytes, x += 2 * ternary_format::block_columns) {
+  for (; blocks > 1;
+       blocks -= 2, p += 2 * ternary_format::block_bytes, x += 2 * ternary_format::block_columns) {
     lanes::prefetch(p + prefetch_distance);
     lanes::prefetch(p + prefetch_distance + 64);
     sums.block(p, x, a.stride);
@@ -15794,13 +16001,13 @@ TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_s
 }
 
 template <index_t tokens>
-TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_segment& s, index_t index, const ternary_floats& a,
-                                       index_t t, lanes::floats* out) {
+TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_segment& s, index_t index,
+                                       const ternary_floats& a, index_t t, lanes::floats* out) {
   trit_segment<trit_float_sums<tokens>, tokens>(tile, s, index, a, t, out);
 }
 template <index_t tokens>
-TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_segment& s, index_t index, const ternary_bytes& a,
-                                       index_t t, lanes::floats* out) {
+TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_segment& s, index_t index,
+                                       const ternary_bytes& a, index_t t, lanes::floats* out) {
   if constexpr (tokens == 1 && lanes::wide_dot)
     trit_segment<trit_remainder_sums, tokens>(tile, s, index, a, t, out);
   else
@@ -15809,7 +16016,8 @@ TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_s
 
 /// y [tokens, rows] of tiles [first, last) := w times the activations.
 template <class Activations>
-void trit_product(const ternary_operand& w, const Activations& a, index_t first, index_t last, float* y, index_t y_stride) {
+void trit_product(const ternary_operand& w, const Activations& a, index_t first, index_t last, float* y,
+                  index_t y_stride) {
   for (index_t tile = first; tile < last; ++tile) {
     const std::uint8_t* p = w.stream + tile * w.tile_bytes;
     const index_t row = tile * ternary_format::tile_rows;
@@ -15924,9 +16132,9 @@ struct trit_byte_sums {
     return lanes::to_float(s);
   }
 };
-/// The same for one token without taking digits out: if v is what remains of a byte before a digit and v' what
-/// remains after it, 256 digit = 3 v - v', so that Σ digit x = (3 Σ v x - Σ v' x) / 256. A segment's sums stay
-/// below 2 * 127 * 128 * 256 < 2^24: floats hold them.
+/// The same for one token without taking digits out: if v is what remains of a byte before a digit and v'
+/// what remains after it, 256 digit = 3 v - v', so that Σ digit x = (3 Σ v x - Σ v' x) / 256. A segment's
+/// sums stay below 2 * 127 * 128 * 256 < 2^24: floats hold them.
 struct trit_remainder_sums {
   lanes::ints before[5], after[5];
 
@@ -15954,8 +16162,8 @@ struct trit_remainder_sums {
 
 /// Σ (digit - 1) * activation of a segment, times its scale.
 template <class Sums, index_t tokens, class Activations>
-TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_segment& s, index_t index, const Activations& a,
-                                       index_t t, lanes::floats* out) {
+TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_segment& s, index_t index,
+                                       const Activations& a, index_t t, lanes::floats* out) {
   Sums sums;
   const auto* x = a.values + t * a.stride + s.place;
   index_t blocks = s.blocks;
@@ -15966,7 +16174,8 @@ TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_s
   }
   const std::uint8_t* p = tile + s.codes;
   // two at a time: what remains of a byte is a chain of additions, and two chains hide each other
-  for (; blocks > 1; blocks -= 2, p += 2 * ternary_format::block_bytes, x += 2 * ternary_format::block_columns) {
+  for (; blocks > 1;
+       blocks -= 2, p += 2 * ternary_format::block_bytes, x += 2 * ternary_format::block_columns) {
     lanes::prefetch(p + prefetch_distance);
     lanes::prefetch(p + prefetch_distance + 64);
     sums.block(p, x, a.stride);
@@ -15986,13 +16195,13 @@ TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_s
 }
 
 template <index_t tokens>
-TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_segment& s, index_t index, const ternary_floats& a,
-                                       index_t t, lanes::floats* out) {
+TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_segment& s, index_t index,
+                                       const ternary_floats& a, index_t t, lanes::floats* out) {
   trit_segment<trit_float_sums<tokens>, tokens>(tile, s, index, a, t, out);
 }
 template <index_t tokens>
-TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_segment& s, index_t index, const ternary_bytes& a,
-                                       index_t t, lanes::floats* out) {
+TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_segment& s, index_t index,
+                                       const ternary_bytes& a, index_t t, lanes::floats* out) {
   if constexpr (tokens == 1 && lanes::wide_dot)
     trit_segment<trit_remainder_sums, tokens>(tile, s, index, a, t, out);
   else
@@ -16001,7 +16210,8 @@ TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_s
 
 /// y [tokens, rows] of tiles [first, last) := w times the activations.
 template <class Activations>
-void trit_product(const ternary_operand& w, const Activations& a, index_t first, index_t last, float* y, index_t y_stride) {
+void trit_product(const ternary_operand& w, const Activations& a, index_t first, index_t last, float* y,
+                  index_t y_stride) {
   for (index_t tile = first; tile < last; ++tile) {
     const std::uint8_t* p = w.stream + tile * w.tile_bytes;
     const index_t row = tile * ternary_format::tile_rows;
@@ -16117,9 +16327,9 @@ struct trit_byte_sums {
     return lanes::to_float(s);
   }
 };
-/// The same for one token without taking digits out: if v is what remains of a byte before a digit and v' what
-/// remains after it, 256 digit = 3 v - v', so that Σ digit x = (3 Σ v x - Σ v' x) / 256. A segment's sums stay
-/// below 2 * 127 * 128 * 256 < 2^24: floats hold them.
+/// The same for one token without taking digits out: if v is what remains of a byte before a digit and v'
+/// what remains after it, 256 digit = 3 v - v', so that Σ digit x = (3 Σ v x - Σ v' x) / 256. A segment's
+/// sums stay below 2 * 127 * 128 * 256 < 2^24: floats hold them.
 struct trit_remainder_sums {
   lanes::ints before[5], after[5];
 
@@ -16147,8 +16357,8 @@ struct trit_remainder_sums {
 
 /// Σ (digit - 1) * activation of a segment, times its scale.
 template <class Sums, index_t tokens, class Activations>
-TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_segment& s, index_t index, const Activations& a,
-                                       index_t t, lanes::floats* out) {
+TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_segment& s, index_t index,
+                                       const Activations& a, index_t t, lanes::floats* out) {
   Sums sums;
   const auto* x = a.values + t * a.stride + s.place;
   index_t blocks = s.blocks;
@@ -16159,7 +16369,8 @@ TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_s
   }
   const std::uint8_t* p = tile + s.codes;
   // two at a time: what remains of a byte is a chain of additions, and two chains hide each other
-  for (; blocks > 1; blocks -= 2, p += 2 * ternary_format::block_bytes, x += 2 * ternary_format::block_columns) {
+  for (; blocks > 1;
+       blocks -= 2, p += 2 * ternary_format::block_bytes, x += 2 * ternary_format::block_columns) {
     lanes::prefetch(p + prefetch_distance);
     lanes::prefetch(p + prefetch_distance + 64);
     sums.block(p, x, a.stride);
@@ -16179,13 +16390,13 @@ TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_s
 }
 
 template <index_t tokens>
-TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_segment& s, index_t index, const ternary_floats& a,
-                                       index_t t, lanes::floats* out) {
+TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_segment& s, index_t index,
+                                       const ternary_floats& a, index_t t, lanes::floats* out) {
   trit_segment<trit_float_sums<tokens>, tokens>(tile, s, index, a, t, out);
 }
 template <index_t tokens>
-TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_segment& s, index_t index, const ternary_bytes& a,
-                                       index_t t, lanes::floats* out) {
+TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_segment& s, index_t index,
+                                       const ternary_bytes& a, index_t t, lanes::floats* out) {
   if constexpr (tokens == 1 && lanes::wide_dot)
     trit_segment<trit_remainder_sums, tokens>(tile, s, index, a, t, out);
   else
@@ -16194,7 +16405,8 @@ TERSOR_ALWAYS_INLINE void trit_segment(const std::uint8_t* tile, const ternary_s
 
 /// y [tokens, rows] of tiles [first, last) := w times the activations.
 template <class Activations>
-void trit_product(const ternary_operand& w, const Activations& a, index_t first, index_t last, float* y, index_t y_stride) {
+void trit_product(const ternary_operand& w, const Activations& a, index_t first, index_t last, float* y,
+                  index_t y_stride) {
   for (index_t tile = first; tile < last; ++tile) {
     const std::uint8_t* p = w.stream + tile * w.tile_bytes;
     const index_t row = tile * ternary_format::tile_rows;

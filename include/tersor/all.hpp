@@ -61,12 +61,14 @@
 #include <tersor/model/llama_gguf_names.hpp>
 #include <tersor/model/llama_gguf_writer.hpp>
 #include <tersor/model/llama_graph.hpp>
+#include <tersor/model/llama_reader.hpp>
 #include <tersor/model/peft_model.hpp>
 #include <tersor/model/prepare.hpp>
 
 #include <tersor/pipeline/adapter_rules.hpp>
 #include <tersor/pipeline/adapter_spec.hpp>
 #include <tersor/pipeline/any_stage.hpp>
+#include <tersor/pipeline/block_schedule.hpp>
 #include <tersor/pipeline/cache_spec.hpp>
 #include <tersor/pipeline/catalog.hpp>
 #include <tersor/pipeline/compress.hpp>
@@ -75,5 +77,6 @@
 #include <tersor/pipeline/format.hpp>
 #include <tersor/pipeline/recipe.hpp>
 #include <tersor/pipeline/report_json.hpp>
+#include <tersor/pipeline/schedule.hpp>
 #include <tersor/pipeline/standard_catalog.hpp>
 #include <tersor/pipeline/started_adapters.hpp>

@@ -75,9 +75,9 @@ template <class = void>
 void read_reals(target t, dtype type, const std::uint8_t* x, index_t n, float* out);
 
 // With AVX-512, vectors times scales are multiplied with codes in fixed point where that is faster, off by at
-// most 2^-22.9 of the largest of a group of rows (scores) or of 128 rows (sums): kernel/code_rows_avx512.inc
-// has the bounds and says why it does what it does. Products are made of four vectors at a time, and of one.
-// No number is taken for smaller than 2^-120.
+// most 2^-22.9 of the largest of a group of rows (scores) or of 128 rows (sums):
+// kernel/code_scores_avx512.inc and kernel/code_sums_avx512.inc have the bounds and say why they do what they
+// do. Products are made of four vectors at a time, and of one. No number is taken for smaller than 2^-120.
 //
 // All kernels compute, for a target, in an order of additions of its own; the result for a vector depends
 // neither on the other vectors nor on how a call was reached.

@@ -105,8 +105,12 @@ TERSOR_BEGIN_TARGET(TERSOR_FEATURES_AVX512)
 #include <tersor/kernel/real_rows.inc>
 // uses the one before
 #include <tersor/kernel/code_rows.inc>
-// uses both
-#include <tersor/kernel/code_rows_avx512.inc>
+// the next two use it
+#include <tersor/kernel/fixed_point_avx512.inc>
+//
+#include <tersor/kernel/code_sums_avx512.inc>
+//
+#include <tersor/kernel/code_scores_avx512.inc>
 TERSOR_END_TARGET
 }  // namespace avx512::row_products
 namespace avx2::row_products {

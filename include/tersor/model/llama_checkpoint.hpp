@@ -2,14 +2,15 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <set>  // std::set
-
-#include <tersor/io/every_layout.hpp>
 #include <tersor/io/model_files.hpp>
+#include <tersor/io/operator_archive.hpp>
 #include <tersor/io/output_folder.hpp>
 #include <tersor/io/safetensors_writer.hpp>
 #include <tersor/io/tokenizer.hpp>
 #include <tersor/model/llama.hpp>
+#if !defined(TERSOR_PRECOMPILED)
+#include <tersor/model/llama_reader.hpp>
+#endif
 
 namespace tersor::model {
 
@@ -18,66 +19,11 @@ namespace tersor::model {
 /// of such a model or contradicts the config is an error that names it; so is a NaN or infinity. Dense
 /// weights stay in the mapped files, which must not be changed in place while the model is used; replacing
 /// them (by a rename) is fine.
-inline llama load_llama(const std::filesystem::path& folder) {
-  const io::checkpoint files(folder);
-  const auto config_path = files.folder() / "config.json";
-  llama m(llama_config::from_json(io::read_json_file(config_path), config_path.string()));
-  const auto& c = m.config();
-  const auto layout = io::layout_of(files);
-  std::set<std::string, std::less<>> used;
-
-  const auto place = [&](const std::string& name) { return concat(files.where(), ": ", name); };
-  const auto check = [&](const auto& op, const std::string& name, index_t out, index_t in) {
-    require(op.rows() == out && op.cols() == in, place(name) + ": shape", concat(op.rows(), " x ", op.cols()),
-            out, " x ", in, ", as ", config_path.string(), " says");
-    require_finite(op.to_dense().view(), place(name) + ".weight");
-  };
-  const auto read = [&](const std::string& name, index_t out, index_t in) {
-    const bool held = layout->holds(files, name);
-    op::any_operator op;
-    if (held)
-      op = layout->read(files, name);
-    else
-      op = io::operator_reader::read_dense(files, name + ".weight");
-    check(op, name, out, in);
-    for (auto& tensor : held ? layout->tensors(files, name) : std::vector<std::string>{name + ".weight"}) {
-      files.release(tensor);
-      used.insert(std::move(tensor));
-    }
-    return op;
-  };
-  const std::string table = "model.embed_tokens";
-  m.set_embedding(io::operator_reader::read_dense(files, table + ".weight"));
-  check(m.embedding(), table, c.vocab_size, c.hidden_size);
-  files.release(table + ".weight");
-  used.insert(table + ".weight");
-  if (c.tie_word_embeddings)
-    used.insert("lm_head.weight");  // some files hold the table twice
-  else
-    m.set_head(read("lm_head", c.vocab_size, c.hidden_size));
-  for (const auto& [name, length] : m.vector_shapes()) {
-    io::operator_reader::require_stored_real(files.entry(name), place(name));
-    auto values = files.read_vector<float>(name);
-    require(static_cast<index_t>(values.size()) == length, place(name) + ": length", values.size(), length,
-            ", as ", config_path.string(), " says");
-    require_finite(as_view(std::as_const(values)), place(name));
-    m.set_vector(name, std::move(values));
-    used.insert(name);
-  }
-  for (const auto& l : m.linear_shapes()) {
-    m.set_linear(l.name, read(l.name, l.out, l.in));
-    // AutoGPTQ writes a bias of zeros for each linear of a model that has none
-    const std::string bias = l.name + ".bias";
-    if (used.contains(bias) || !files.contains(bias) || !layout->holds(files, l.name)) continue;
-    for (const float b : files.read_vector<float>(bias))
-      require(b == 0, place(bias), b, "zeros: config.json says that the layer has no bias");
-    used.insert(bias);
-  }
-  for (const auto name : files.names())
-    require(used.contains(name) || name.ends_with(".rotary_emb.inv_freq"), concat(files.where(), ": tensor"),
-            name, "a tensor of the model that config.json describes");
-  return m;
-}
+#if defined(TERSOR_PRECOMPILED)
+llama load_llama(const std::filesystem::path& folder);
+#else
+inline llama load_llama(const std::filesystem::path& folder) { return read_llama_folder(folder); }
+#endif
 
 namespace detail {
 

@@ -314,6 +314,18 @@ struct lanes {
     return _mm512_permutexvar_ps(order, sums_by_block);
   }
 
+  // Of this target only, for kernels of its own (kernel/*_avx512.inc).
+
+  /// Lane 4 i + j of out[k] is lane 4 i + k of v[j].
+  TERSOR_ALWAYS_INLINE static void turn_fours(const floats* v, floats* out) {
+    const floats a = _mm512_unpacklo_ps(v[0], v[1]), b = _mm512_unpackhi_ps(v[0], v[1]);
+    const floats c = _mm512_unpacklo_ps(v[2], v[3]), d = _mm512_unpackhi_ps(v[2], v[3]);
+    out[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(c)));
+    out[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(c)));
+    out[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(b), _mm512_castps_pd(d)));
+    out[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(b), _mm512_castps_pd(d)));
+  }
+
  private:
   TERSOR_ALWAYS_INLINE static __m256i load_words(const void* p) {
     return _mm256_cvtepu8_epi16(_mm_loadu_si128(static_cast<const __m128i*>(p)));
