@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: MIT
 #
 # WHAT: compile (user time of one translation unit at -O0 that includes a header and uses nothing of it, over Eigen/Dense),
-# rebuild (all tests and examples after an edit of one technique), memory (peak of compressing a layer, and a model),
-# clean (build and tests from nothing). Default: compile rebuild memory. Run it on an idle machine.
+# rebuild (all tests and examples after an edit of one technique, where each test is compiled alone), memory (peak of
+# compressing a layer, and a model), clean (build and tests from nothing). Default: compile rebuild memory. Run it on an idle
+# machine.
 # Environment: CXX (g++), EIGEN (/usr/include/eigen3), JOBS (2).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -38,12 +39,12 @@ compile() {
 
 rebuild() {
   local begin header
-  BUILD_DIR=build/budgets BUILD_ONLY=1 JOBS=$jobs sh tests/run.sh >"$dir/log" 2>&1 || { cat "$dir/log"; exit 1; }
+  BUILD_DIR=build/budgets-edit BUILD_ONLY=1 JOBS=$jobs CMAKE_ARGS=-DTERSOR_UNITY=OFF sh tests/run.sh >"$dir/log" 2>&1 || { cat "$dir/log"; exit 1; }
   # one technique among many, and the one that most tests and examples use as their example
   for header in prune/wanda quant/gptq; do
     touch "include/tersor/$header.hpp"
     begin=$SECONDS
-    cmake --build build/budgets -j "$jobs" >"$dir/log" 2>&1 || { cat "$dir/log"; exit 1; }
+    cmake --build build/budgets-edit -j "$jobs" >"$dir/log" 2>&1 || { cat "$dir/log"; exit 1; }
     row "rebuild after an edit of $header.hpp" "$((SECONDS - begin)) s" "60 s"
   done
 }

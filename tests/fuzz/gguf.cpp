@@ -10,10 +10,7 @@ namespace tersor::fuzz {
 
 void gguf(std::string_view bytes) {
   const io::gguf_file file(memory_file("model.gguf", bytes));
-  std::size_t sum = 0;
-  for (const auto& t : file.tensors())
-    for (const std::byte b : file.bytes(t.name)) sum += static_cast<std::size_t>(b);
-  if (sum == 1) std::abort();  // so that nothing of it is left out
+  for (const auto& t : file.tensors()) touch(file.bytes(t.name));
   const auto m = model::load_llama_gguf(file);
   const io::tokenizer t(io::tokenizer_json(file), "model.gguf");
   (void)t.decode(t.encode("The cat's 12 caf\u00e9s"));

@@ -1,8 +1,10 @@
-// tersor - bytes under a file name, for readers of files
+// tersor - bytes under a file name, for readers of files, and reading all of what they give
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
+#include <span>
 #include <string_view>
 
 #include "io/temporary_folder.hpp"
@@ -13,6 +15,12 @@ namespace tersor::fuzz {
 inline std::filesystem::path memory_file(std::string_view name, std::string_view bytes) {
   static const test::temporary_folder folder;
   return folder.file(name, bytes);
+}
+/// Reads every byte.
+inline void touch(std::span<const std::byte> bytes) {
+  std::byte all{};
+  for (const std::byte b : bytes) all ^= b;
+  [[maybe_unused]] volatile const std::byte kept = all;  // so that compilers leave nothing out
 }
 
 }  // namespace tersor::fuzz

@@ -9,18 +9,15 @@ namespace tersor::fuzz {
 
 void safetensors(std::string_view bytes) {
   const io::checkpoint files(memory_file("model.safetensors", bytes));
-  std::size_t sum = 0;
   for (const auto& file : files.files())
-    for (const auto& t : file.tensors())
-      for (const std::byte b : file.bytes(t.name)) sum += static_cast<std::size_t>(b);
+    for (const auto& t : file.tensors()) touch(file.bytes(t.name));
   const io::operator_reader operators(files);
   for (const auto& [name, description] : operators.descriptions()) {
     const auto op = operators.read(name);
     // a file of a few bytes may describe a large operator (all zeros in compressed rows): nothing dense of it
     // then
-    if (op.rows() <= 256 && op.cols() <= 256) sum += static_cast<std::size_t>(op.to_dense().size());
+    if (op.rows() <= 256 && op.cols() <= 256) touch(std::as_bytes(op.to_dense().values()));
   }
-  if (sum == 1) std::abort();  // so that nothing of it is left out
 }
 
 }  // namespace tersor::fuzz
