@@ -22,7 +22,8 @@ endif()
 # What is slow to compile, compiled once: factorizations for float and double, kernels, the catalog of all techniques, reading of
 # files; optional. What changes the meaning of a header (BLAS) is public here, so that all of a program agrees.
 if(TERSOR_BUILD_PRECOMPILED AND EXISTS ${PROJECT_SOURCE_DIR}/src/precompiled.cpp)
-  set(tersor_precompiled_sources activations ggml kernels operators precompiled standard_catalog)
+  set(tersor_precompiled_sources activations adapter_methods caches ggml kernels operators precompiled pruners quantizers
+    standard_catalog)
   if(nlohmann_json_FOUND)
     list(APPEND tersor_precompiled_sources adapters json models)
   endif()

@@ -7,6 +7,8 @@
 
 namespace tersor::model {
 
+index_t llama::block_count() const { return config_.num_hidden_layers; }
+
 llama load_llama(const std::filesystem::path& folder) { return read_llama_folder(folder); }
 
 }  // namespace tersor::model

@@ -45,15 +45,10 @@ void print(const tersor::io::ordered_json& j) {
 /// All that decides the output: a run goes on only with the same.
 tersor::io::json settings_of(const compress_options& o, const std::vector<fs::path>& weights,
                              const std::string& recipe) {
-  tersor::io::json inputs = tersor::io::json::array();
-  const auto add = [&](const fs::path& path) {
-    inputs.push_back(
-        {path.string(), fs::file_size(path), fs::last_write_time(path).time_since_epoch().count()});
-  };
-  for (const auto& file : weights) add(file);
-  if (!o.calibration.empty()) add(o.calibration);
+  auto inputs = weights;
+  if (!o.calibration.empty()) inputs.emplace_back(o.calibration);
   return {{"command", "compress"},
-          {"inputs", inputs},
+          {"inputs", command::identity_of(inputs)},
           {"with", recipe},
           {"calibration_windows", o.calibration_windows},
           {"window", o.evaluation.window},

@@ -1,5 +1,6 @@
 // tersor - tersor convert: a checkpoint in another format, without rounding and with one tensor in memory
 // SPDX-License-Identifier: MIT
+#include "block_output.hpp"
 #include "command.hpp"
 #include "loaded_model.hpp"
 #include "output_check.hpp"
@@ -56,37 +57,43 @@ tersor::io::conversion_report to_gguf(const convert_options& o, const tersor::co
   return report;
 }
 
-/// Writes the model of a GGUF file as a folder of ours. Memory: its table as F32, where that is in blocks,
-/// queries and keys, whose rows are in another order there, and a block's linears.
+/// Writes the model of a GGUF file as a folder of ours; with --resume, finished blocks are kept. Memory: its
+/// table as F32, where that is in blocks, queries and keys, whose rows are in another order there, and a
+/// block's linears.
 tersor::io::conversion_report unpack_gguf(const convert_options& o, const std::filesystem::path& folder,
-                                          std::uint64_t shard_bytes) {
+                                          std::uint64_t shard_bytes, const tersor::context& ctx) {
   const command::loaded_model m(o.in);
-  tersor::io::sharded_writer weights(folder, shard_bytes);
-  tersor::io::operator_writer operators(weights);
-  weights.metadata_of_all("format", "pt");
-  for (tersor::index_t b = 0; b < m.model.block_count(); ++b) {
-    tersor::model::write_llama_block(m.model, b, weights, operators);
+  command::block_output weights(folder, shard_bytes);
+  if (o.resume)
+    weights.keep_journal({{"command", "convert"},
+                          {"input", command::identity_of(m.weight_files())},
+                          {"to", o.to},
+                          {"dtype", o.dtype},
+                          {"shard_size", o.shard_size}});
+  for (tersor::index_t b = weights.blocks(); b < m.model.block_count(); ++b) {
+    ctx.step(tersor::concat("unpacking block ", b), b, m.model.block_count());
+    weights.add_block(m.model);
     for (const auto& stage : m.model.linear_stages(b))
       for (const auto& name : stage) tersor::op::release_pages(m.model.linear(name));
   }
-  tersor::model::write_llama_ends(m.model, weights, operators);
-  operators.finish();
   tersor::io::conversion_report report{
       .from = "gguf", .to = "tersor", .linears = m.model.linear_shapes().size()};
   report.bytes_before = m.file_bytes();
-  report.bytes_after = weights.finish();
-  m.write_beside(folder);
+  report.bytes_after = weights.finish(m.model, [&] { m.write_beside(folder); });
   return report;
 }
 
+/// In other formats it is written as ours first, to a folder in the output.
+constexpr const char* unpacked_name = ".unpacked";
+
 tersor::io::conversion_report from_gguf(const convert_options& o, const tersor::io::conversion& c,
                                         const std::filesystem::path& folder, const tersor::context& ctx) {
-  if (c.to == "tersor") return unpack_gguf(o, folder, c.shard_bytes);
-  const auto unpacked = folder / ".unpacked";
+  if (c.to == "tersor") return unpack_gguf(o, folder, c.shard_bytes, ctx);
+  const auto unpacked = folder / unpacked_name;
   std::filesystem::create_directory(unpacked);
-  const auto before = unpack_gguf(o, unpacked, 0).bytes_before;
+  const auto before = unpack_gguf(o, unpacked, 0, ctx).bytes_before;
   auto report = tersor::io::convert_checkpoint(tersor::io::checkpoint(unpacked), c, folder, ctx);
-  std::filesystem::remove_all(unpacked);
+  if (!o.resume) std::filesystem::remove_all(unpacked);
   report.from = "gguf";
   report.bytes_before = before;
   return report;
@@ -103,14 +110,13 @@ tersor::io::conversion_report to_folder(const convert_options& o, const tersor::
   }
   tersor::require(o.type.empty(), "--type", o.type, "--to gguf beside it");
   const bool gguf = command::is_gguf(o.in);
-  tersor::require(!o.resume || !gguf, "--resume", o.in, "a folder of safetensors files");
   if (gguf) c.validate();
   command::check_output("OUT", o.out, o.force, {command::loaded_model::folder_of(o.in)});
   if (o.resume) command::interruption_note = "what is finished was kept: the same command goes on";
   tersor::io::output_folder out(o.out, o.force, o.resume);
   const auto report = gguf ? from_gguf(o, c, out.path(), ctx)
                            : tersor::io::convert_checkpoint(tersor::io::checkpoint(o.in), c, out.path(), ctx);
-  out.commit(std::array{std::string(tersor::io::output_journal::file_name)});
+  out.commit(std::array{std::string(tersor::io::output_journal::file_name), std::string(unpacked_name)});
   return report;
 }
 

@@ -80,3 +80,7 @@
 #include <tersor/pipeline/schedule.hpp>
 #include <tersor/pipeline/standard_catalog.hpp>
 #include <tersor/pipeline/started_adapters.hpp>
+#include <tersor/pipeline/techniques/adapters.hpp>
+#include <tersor/pipeline/techniques/caches.hpp>
+#include <tersor/pipeline/techniques/pruners.hpp>
+#include <tersor/pipeline/techniques/quantizers.hpp>

@@ -90,7 +90,6 @@ TEST_CASE("command: convert writes GGUF files and reads them back") {
   check_refused(run({"convert", lm, none, "--to", "gguf", "--resume"}), {"--resume", "--to gguf"});
   check_refused(run({"convert", lm, none, "--to", "gguf", "--dtype", "f16"}), {"--dtype", "f16", "--type"});
   check_refused(run({"convert", file, none, "--to", "gptq"}), {"model.layers.0", "ggml_blocks"});
-  check_refused(run({"convert", file, none, "--to", "tersor", "--resume"}), {"--resume", file});
   CHECK_FALSE(std::filesystem::exists(none));
 }
 

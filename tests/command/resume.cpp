@@ -30,11 +30,15 @@ std::string embedded_gguf(const small_model& files) {
   return path;
 }
 
-/// Begins `tersor ARGUMENTS...`, and runs `then` in the shell when the journal of `out` has its settings and
-/// `parts` finished parts; the shell knows the command as $p.
-test::outcome run_until(const std::vector<std::string>& arguments, const std::filesystem::path& out,
+/// The folder that a run with --resume works in.
+std::filesystem::path partial_of(const std::filesystem::path& out) {
+  return out.parent_path() / concat(".", out.filename().string(), ".tersor-partial");
+}
+
+/// Begins `tersor ARGUMENTS...`, and runs `then` in the shell when the journal has its settings and `parts`
+/// finished parts; the shell knows the command as $p.
+test::outcome run_until(const std::vector<std::string>& arguments, const std::filesystem::path& journal,
                         int parts, const std::string& then) {
-  const auto journal = out.parent_path() / concat(".", out.filename().string(), ".tersor-partial/.journal");
   return run_shell(concat(test::command_line(arguments), " & p=$!; until [ \"$(cat ",
                           test::shell_word(journal.string()), " 2>/dev/null | wc -l)\" -ge ", parts + 1,
                           " ]; do :; done; ", then, "; wait $p"));
@@ -64,8 +68,8 @@ TEST_CASE("command: a compression that is killed after some blocks goes on to th
                                     folder};
   };
   json_of(arguments(whole));
-  const auto partial = files.beside(".part.tersor-partial");
-  const auto killed = run_until(arguments(out), out, 2, "kill -KILL $p");
+  const auto partial = partial_of(out);
+  const auto killed = run_until(arguments(out), partial / ".journal", 2, "kill -KILL $p");
   CHECK(killed.code == 137);
   CHECK(std::filesystem::exists(partial));
   CHECK_FALSE(std::filesystem::exists(out));
@@ -93,13 +97,34 @@ TEST_CASE("command: a data-free compression of a GGUF file that is killed goes o
                                     "--out",    folder};
   };
   const auto expected = json_of(arguments(whole));
-  CHECK(run_until(arguments(out), out, 1, "kill -KILL $p").code == 137);
+  CHECK(run_until(arguments(out), partial_of(out) / ".journal", 1, "kill -KILL $p").code == 137);
   // what was being written is not part of the result
-  io::write_text_file(files.beside(".part.tersor-partial/.shard-00001.tersor-0"), "half");
+  io::write_text_file(partial_of(out) / ".shard-00001.tersor-0", "half");
   const auto j = json_of(arguments(out));
   CHECK(j["bytes_after"] == expected["bytes_after"]);
   CHECK((content(out) == content(whole)));
   CHECK(run(files.eval(out)).code == 0);
+}
+
+TEST_CASE("command: a conversion of a GGUF file that is killed goes on to the same bytes") {
+  const small_model files;
+  const auto gguf = embedded_gguf(files), whole = files.beside("whole"), out = files.beside("part");
+  // other formats are written from what was unpacked before, each with a journal
+  const auto [to, journal] = GENERATE(table<std::string, std::string>(
+      {{"tersor", ".journal"}, {"dense", ".unpacked/.journal"}, {"dense", ".journal"}}));
+  const auto arguments = [&, to = to](const std::string& folder) {
+    return std::vector<std::string>{"convert",  gguf,           folder, "--to",  to,
+                                    "--resume", "--shard-size", "1MB",  "--json"};
+  };
+  const auto expected = json_of(arguments(whole));
+  CHECK(run_until(arguments(out), partial_of(out) / journal, 2, "kill -KILL $p").code == 137);
+  CHECK(std::filesystem::exists(partial_of(out)));
+  auto other = arguments(out);
+  other[7] = "2MB";
+  check_refused(run(other), {"--resume: shard_size", "2"});
+  CHECK(json_of(arguments(out))["bytes_after"] == expected["bytes_after"]);
+  CHECK_FALSE(std::filesystem::exists(partial_of(out)));
+  CHECK((content(out) == content(whole)));
 }
 
 TEST_CASE("command: a run that could not be renamed is finished by the same command") {
@@ -123,13 +148,13 @@ TEST_CASE("command: a run that could not be renamed is finished by the same comm
   };
   const auto first = json_of(to(whole));
   // a folder that appears in the last moment stops the rename
-  const auto stopped =
-      run_until(to(out), out, 1, "kill -STOP $p; mkdir " + test::shell_word(out) + "; kill -CONT $p");
+  const auto partial = partial_of(out);
+  const auto stopped = run_until(to(out), partial / ".journal", 1,
+                                 "kill -STOP $p; mkdir " + test::shell_word(out) + "; kill -CONT $p");
   check_refused(stopped, {out, "exists"});
-  const auto partial = files.beside(".part.tersor-partial");
-  CHECK(holds(io::read_text_file(partial + "/.journal"), {"finished"}));
+  CHECK(holds(io::read_text_file(partial / ".journal"), {"finished"}));
   std::filesystem::remove(out);
-  const auto written = std::filesystem::last_write_time(partial + "/model.safetensors");
+  const auto written = std::filesystem::last_write_time(partial / "model.safetensors");
   const auto j = json_of(to(out));
   CHECK(j["bytes_after"] == first["bytes_after"]);
   CHECK(std::filesystem::last_write_time(out + "/model.safetensors") == written);

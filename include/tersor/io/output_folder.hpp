@@ -71,8 +71,8 @@ class output_folder {
   const std::filesystem::path& destination() const { return path_; }
 
   /// Puts the folder in place. To be called once; if it fails, the destination is as it was.
-  /// @param notes names of files in it that only an interrupted run needs: removed when it is in place, so
-  /// that a run which ends on the way can go on.
+  /// @param notes names of files and folders in it that only an interrupted run needs: removed when it is in
+  /// place, so that a run which ends on the way can go on.
   void commit(std::span<const std::string> notes = {}) {
     std::filesystem::path old;
     std::error_code code;
@@ -89,7 +89,7 @@ class output_folder {
       fail(path_.string(), "", "a destination that can be renamed to (" + code.message() + ")");
     }
     temporary_.clear();
-    for (const auto& name : notes) std::filesystem::remove(path_ / name, code);
+    for (const auto& name : notes) std::filesystem::remove_all(path_ / name, code);
     if (old.empty()) return;
     std::filesystem::remove_all(old, code);
     if (code) fail(old.string(), "", "the replaced folder to be removed (" + code.message() + ")");

@@ -67,7 +67,7 @@ class llama final : public block_model {
   bool has_vector(const std::string& name) const { return vectors_.contains(name); }
 
   // block_model
-  index_t block_count() const override { return config_.num_hidden_layers; }
+  index_t block_count() const override;
   std::vector<std::vector<std::string>> linear_stages(index_t b) const override {
     const std::string a = prefix(b) + "self_attn.", m = prefix(b) + "mlp.";
     return {{a + "k_proj", a + "v_proj", a + "q_proj"},
@@ -235,5 +235,10 @@ class llama final : public block_model {
   std::map<std::string, op::any_operator> linears_;
   std::map<std::string, std::vector<float>> vectors_;
 };
+
+// The first virtual function that is not in the class: compilers put all of them where this one is.
+#if !defined(TERSOR_PRECOMPILED)
+inline index_t llama::block_count() const { return config_.num_hidden_layers; }
+#endif
 
 }  // namespace tersor::model

@@ -1,8 +1,8 @@
-// tersor - the same bits from every tensor type and layout, for every compressor
+// tersor - a matrix in every type of tensor that the library knows, for tests of compressors
 // SPDX-License-Identifier: MIT
-#include <Eigen/Core>
+#pragma once
 
-#include <tersor/pipeline/every_technique.hpp>
+#include <Eigen/Core>
 
 #include "quant/samples.hpp"
 
@@ -19,14 +19,7 @@
 #include <tersor/core/xtensor.hpp>
 #endif
 
-namespace tensor_types_tests {
-
-using namespace tersor_test;
-using tersor::index_t;
-using tersor::quant::gptq;
-using namespace tersor::prune;
-namespace quant = tersor::quant;
-namespace lowrank = tersor::lowrank;
+namespace tersor_test {
 
 /// f(name, tensor) with the values of w in every type of tensor that the library knows. Gaps hold NaN.
 template <class F>
@@ -83,62 +76,28 @@ void for_each_tensor_type(const matrix<float>& w, F&& f) {
 #endif
 }
 
-/// Every compressor of the library, with options that take its longer paths, called as `call(technique)`.
-template <class Call>
-void for_each_compressor(index_t in, Call&& call) {
-  call(quant::rtn{.bits = 3, .group_size = 8, .clip_search = true});
-  call(gptq{.bits = 3, .group_size = 8, .act_order = true, .block_size = 16});
-  call(quant::w8a8{});
-  call(magnitude{.sparsity = 0.4});
-  call(nm_mask{});
-  call(wanda{.pattern = {2, 4}, .update = tersor::solve::weight_update::feedback, .block_size = 16});
-  if (in % 4 == 0) call(ria{.pattern = {2, 4}, .permute = true});
-  call(sparsegpt{.sparsity = 0.5, .block_size = 16, .bits = 4});
-  call(lowrank::svd{.ratio = 0.6});
-  call(lowrank::svd{.method = lowrank::svd_method::asvd, .ratio = 0.6});
-  call(lowrank::svd{.method = lowrank::svd_method::whitened, .ratio = 0.6});
-  call(lowrank::svd{.method = lowrank::svd_method::randomized, .ratio = 0.6});
-}
-
-TEST_CASE("compressors: the same bits for every tensor type and any number of threads", "[tensor_types]") {
+/// Checks that the same bits come from a technique for every type of tensor and any number of threads.
+/// @param multiple of which the number of columns has to be.
+template <class Technique>
+void check_tensor_types(const Technique& technique, index_t multiple = 1) {
   for (const auto& shape : {std::pair<index_t, index_t>{1, 1}, {1, 9}, {9, 1}, {20, 37}, {12, 40}}) {
     const index_t out = shape.first, in = shape.second;
+    if (in % multiple != 0) continue;
     const auto w = random_matrix<float>(out, in, 1);
     const auto inputs = statistics_of(correlated_inputs(3 * in, in, 2));
-    for_each_compressor(in, [&](const auto& technique) {
-      INFO(technique.info.id << ' ' << out << " x " << in);
-      const auto compressed = [&](const auto& tensor, int n) {
-        if constexpr (requires { technique(tensor, inputs, threads(n)); })
-          return technique(tensor, inputs, threads(n)).op.to_dense();
-        else
-          return technique(tensor, &inputs, threads(n)).op.to_dense();
-      };
-      const auto expected = compressed(w, 1);
-      for_each_tensor_type(w, [&](const char* name, const auto& tensor) {
-        INFO(name);
-        for (const int n : {1, 2, 3}) CHECK(compressed(tensor, n) == expected);
-      });
+    INFO(technique.info.id << ' ' << out << " x " << in);
+    const auto compressed = [&](const auto& tensor, int n) {
+      if constexpr (requires { technique(tensor, inputs, threads(n)); })
+        return technique(tensor, inputs, threads(n)).op.to_dense();
+      else
+        return technique(tensor, &inputs, threads(n)).op.to_dense();
+    };
+    const auto expected = compressed(w, 1);
+    for_each_tensor_type(w, [&](const char* name, const auto& tensor) {
+      INFO(name);
+      for (const int n : {1, 2, 3}) CHECK(compressed(tensor, n) == expected);
     });
   }
-  const auto sparse = nm_mask{}(random_matrix<float>(8, 16, 3)).op.to_dense();
-  for_each_tensor_type(sparse, [&](const char* name, const auto& tensor) {
-    INFO(name);
-    CHECK(sp24_store{}(tensor).op.to_dense() == sparse);
-  });
 }
 
-TEST_CASE("compressors: calibration from every tensor type", "[quant]") {
-  const auto x = correlated_inputs(25, 12, 2), w = random_matrix<float>(6, 12, 1);
-  const auto expected = statistics_of(x);
-  const auto packed = gptq{.bits = 3, .group_size = 4}(w, expected).op.to_dense();
-  for_each_tensor_type(x, [&](const char* name, const auto& tensor) {
-    INFO(name);
-    tersor::calib::statistics inputs(12);
-    inputs.add(tensor);
-    CHECK(inputs.gram() == expected.gram());
-    CHECK(inputs.mean_abs() == expected.mean_abs());
-    CHECK(gptq{.bits = 3, .group_size = 4}(w, inputs).op.to_dense() == packed);
-  });
-}
-
-}  // namespace tensor_types_tests
+}  // namespace tersor_test
