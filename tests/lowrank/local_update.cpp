@@ -20,7 +20,7 @@ TEST_CASE("local update: least squares on its samples", "[local_update]") {
         const auto noise = random_matrix<float>(tokens, n, seed + 6);
         for (index_t i = 0; i < x.size(); ++i) seen.data()[i] += 0.3F * noise.data()[i];
         const auto y = times(wide(x), transposed(wide(w)));
-        const auto inputs = statistics_of(x);
+        const auto inputs = input_statistics(x);
         for (const auto method : {svd_method::plain, svd_method::whitened}) {
           const auto f = with_rank(method, r).factorize(w.view(), &inputs);
           const auto a = tersor::lowrank::local_update(f.b, seen, y);
@@ -39,7 +39,7 @@ TEST_CASE("local update: least squares on its samples", "[local_update]") {
   // inputs without error: the best A for B is found again where B is that of the whitened SVD
   const auto w = random_matrix<float>(9, 15, 1);
   const auto x = random_inputs(60, 15, 2);
-  const auto inputs = statistics_of(x);
+  const auto inputs = input_statistics(x);
   const auto f = with_rank(svd_method::whitened, 4).factorize(w.view(), &inputs);
   const auto a = tersor::lowrank::local_update(f.b, x, times(wide(x), transposed(wide(w))));
   CHECK(difference(wide(a), wide(f.a)) <= 1e-3 * largest(wide(f.a)));

@@ -42,7 +42,7 @@ inline matrix<float> random_inputs(index_t tokens, index_t n, std::uint64_t seed
     for (index_t j = 0; j < n; ++j) x(t, j) *= std::exp(2 * std::sin(static_cast<double>(j)));
   return narrow(x);
 }
-inline statistics statistics_of(const matrix<float>& x, index_t sequences = 1) {
+inline statistics input_statistics(const matrix<float>& x, index_t sequences = 1) {
   statistics s(x.cols());
   for (index_t i = 0; i < sequences; ++i)
     s.add(x.view().rows(i * x.rows() / sequences, x.rows() / sequences));

@@ -43,7 +43,7 @@ TEST_CASE("svd: by hand", "[svd]") {
   // With the third input a thousand times as large, its row must stay and the row of 9 goes.
   matrix<float> x(4, 4);
   x(0, 0) = 1000, x(1, 1) = x(2, 2) = x(3, 3) = 0.01F;
-  const auto inputs = statistics_of(x);
+  const auto inputs = input_statistics(x);
   const auto g = with_rank(svd_method::whitened, 1).factorize(w.view(), &inputs);
   matrix<float> expected(3, 4);
   expected(2, 0) = 1;
@@ -59,7 +59,7 @@ TEST_CASE("svd: an exact rank is recovered by every method", "[svd]") {
       for (std::uint64_t seed = 0; seed < 4; ++seed) {
         const index_t rank = std::min({m, n, r});
         const auto w = narrow(of_rank(m, n, rank, 100 * seed + 1));
-        const auto inputs = statistics_of(random_inputs(3 * n + 5, n, seed));
+        const auto inputs = input_statistics(random_inputs(3 * n + 5, n, seed));
         for (const auto method : all_methods)
           for (const index_t kept : {rank, std::min(m, n)}) {
             INFO(m << " x " << n << ", rank " << rank << ", kept " << kept << ", method "
@@ -76,7 +76,7 @@ TEST_CASE("svd: the error is the cut singular values, in each method's coordinat
       for (std::uint64_t seed = 0; seed < 4; ++seed) {
         const index_t rank = std::min({m, n, r});
         const auto w = random_matrix<float>(m, n, seed);
-        const auto inputs = statistics_of(random_inputs(4 * n, n, seed + 9), 4);
+        const auto inputs = input_statistics(random_inputs(4 * n, n, seed + 9), 4);
         INFO(m << " x " << n << ", rank " << rank);
         const auto sigma = tersor::linalg::svd(wide(w)).s;
         double cut = 0;
@@ -118,7 +118,7 @@ TEST_CASE("svd: whitened has the smallest output error of all, for every input",
         if (kind == 3)
           for (index_t t = 0; t < x.rows(); ++t)
             for (index_t j = 1; j < n; j += 2) x(t, j) = x(t, j - 1);  // 3: equal channels
-        const auto inputs = statistics_of(x, kind == 1 ? 1 : 3);
+        const auto inputs = input_statistics(x, kind == 1 ? 1 : 3);
         const auto w = random_matrix<float>(m, n, seed + 50);
         for (const index_t r : {index_t{1}, std::min<index_t>(4, std::min(m, n))})
           for (const auto damping : {tersor::lowrank::gram_damping::smallest_eigenvalue,
@@ -155,7 +155,7 @@ TEST_CASE("svd: whitening by c I, and ASVD with alpha 0, are the plain SVD", "[s
     for (const float c : {1e-3F, 1.0F, 300.0F}) {
       matrix<float> x(n, n);
       for (index_t j = 0; j < n; ++j) x(j, j) = c;
-      const auto inputs = statistics_of(x);
+      const auto inputs = input_statistics(x);
       const auto w = random_matrix<float>(m, n, 7);
       const index_t r = std::min<index_t>(3, std::min(m, n));
       const auto plain = with_rank(svd_method::plain, r).factorize(w.view());
@@ -174,7 +174,7 @@ TEST_CASE("svd: the scales of ASVD", "[svd]") {
   matrix<float> x(4, 2);
   const float values[] = {1, -8, 3, 0, 2, 4, -2, 4};
   std::ranges::copy(values, x.values().begin());
-  const auto inputs = statistics_of(x, 2);
+  const auto inputs = input_statistics(x, 2);
   const matrix<float> w(3, 2, 1.0F);
   svd o = with_rank(svd_method::asvd, 1);
   auto s = o.factorize(w.view(), &inputs).scale;  // means of |x|: 2 + 2 and 4 + 4
@@ -192,7 +192,7 @@ TEST_CASE("svd: ASVD with Fisher information, alone and times the activations", 
     for (const double alpha : {0.0, 0.5, 1.0})
       for (std::uint64_t seed = 0; seed < 3; ++seed) {
         const auto w = random_matrix<float>(m, n, seed);
-        const auto inputs = statistics_of(random_inputs(3 * n, n, seed + 1), 3);
+        const auto inputs = input_statistics(random_inputs(3 * n, n, seed + 1), 3);
         tersor::lowrank::fisher_information gradients(n);
         for (std::uint64_t batch = 0; batch < 2; ++batch)
           gradients.add(random_matrix<float>(m, n, seed + 10 + batch));
@@ -279,7 +279,7 @@ TEST_CASE("svd: randomized is within 5% of the optimum on decaying spectra", "[s
 
 TEST_CASE("svd: the bits depend on the seed, not on threads or layout", "[svd]") {
   const auto w = random_matrix<float>(70, 90, 3);
-  const auto inputs = statistics_of(random_inputs(200, 90, 4));
+  const auto inputs = input_statistics(random_inputs(200, 90, 4));
   for (const auto method : all_methods) {
     const svd o = with_rank(method, 6);
     const auto one = o.factorize(w.view(), &inputs, threads(1));
@@ -316,7 +316,7 @@ TEST_CASE("svd: rank from ratio", "[svd]") {
 
 TEST_CASE("svd: the operator and its report", "[svd]") {
   const auto w = random_matrix<float>(24, 40, 1);
-  const auto inputs = statistics_of(random_inputs(100, 40, 2));
+  const auto inputs = input_statistics(random_inputs(100, 40, 2));
   for (const auto type : {tersor::dtype::f32, tersor::dtype::f16, tersor::dtype::bf16})
     for (const auto method : all_methods) {
       const svd o{.method = method, .ratio = 0.6, .value_type = type};
@@ -353,7 +353,7 @@ TEST_CASE("svd: what is needed of the calibration", "[svd]") {
   CHECK(svd{.method = svd_method::asvd}.needed() == calibration_need::sums);
   CHECK(svd{.method = svd_method::whitened}.needed() == calibration_need::gram);
   const auto w = random_matrix<float>(6, 8, 1);
-  const statistics empty(8), other = statistics_of(random_matrix<float>(9, 7, 1));
+  const statistics empty(8), other = input_statistics(random_matrix<float>(9, 7, 1));
   statistics sums(8, {.gram = false});
   sums.add(random_matrix<float>(9, 8, 1));
   for (const auto method : {svd_method::asvd, svd_method::whitened}) {
@@ -375,7 +375,7 @@ TEST_CASE("svd: zero matrices, zero inputs, one row, one column", "[svd]") {
         for (const bool no_input : {false, true}) {
           INFO(m << " x " << n << ", method " << static_cast<int>(method));
           const auto w = no_weight ? matrix<float>(m, n) : random_matrix<float>(m, n, 2);
-          const auto inputs = statistics_of(no_input ? matrix<float>(5, n) : random_inputs(5, n, 3));
+          const auto inputs = input_statistics(no_input ? matrix<float>(5, n) : random_inputs(5, n, 3));
           for (const index_t r : {index_t{1}, std::min(m, n)}) {
             const auto f = with_rank(method, r).factorize(w.view(), &inputs);
             for (const float v : f.a.values()) REQUIRE(std::isfinite(v));
@@ -389,7 +389,7 @@ TEST_CASE("svd: zero matrices, zero inputs, one row, one column", "[svd]") {
           }
         }
   const auto whitened = svd{.method = svd_method::whitened, .rank = 2};
-  const auto dead = whitened(random_matrix<float>(6, 9, 2), statistics_of(random_matrix<float>(4, 9, 3)));
+  const auto dead = whitened(random_matrix<float>(6, 9, 2), input_statistics(random_matrix<float>(4, 9, 3)));
   CHECK(notes_contain(dead.report.notes, "singular Gram matrix"));
 }
 
@@ -398,11 +398,11 @@ TEST_CASE("svd: relative damping does not see the scale of the inputs", "[svd]")
   auto x = random_inputs(9, 16, 2);
   svd o = with_rank(svd_method::whitened, 3);
   o.damping = tersor::lowrank::gram_damping::relative;
-  const auto first = statistics_of(x);
+  const auto first = input_statistics(x);
   const auto f = o.factorize(w.view(), &first);
   CHECK(f.damping > 0);
   for (float& v : x.values()) v *= 0x1p-12F;
-  const auto second = statistics_of(x);
+  const auto second = input_statistics(x);
   const auto g = o.factorize(w.view(), &second);
   CHECK(difference(product(f), product(g)) <= 1e-4);
   // the official damping is absolute: it lifts the smallest eigenvalue to 1e-6
