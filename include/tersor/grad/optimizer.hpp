@@ -201,7 +201,8 @@ struct parameter_group {
   double weight_decay = 0;
   decay_order order = decay_order::before;
   /// Weights are rounded to this type after each step: f32 (as they are), bf16 or f16. That is how a model
-  /// trains whose weights have no copy in single precision.
+  /// trains whose weights have no copy in single precision. One that leaves the range of f16 is an error that
+  /// names its parameter; those before it have been moved then.
   dtype weight_type = dtype::f32;
   /// Stores the rule's state between steps; null: as it is.
   std::shared_ptr<const tensor_codec<T>> codec{};
