@@ -74,14 +74,14 @@ class streamed_output {
   std::filesystem::path states_path(tersor::index_t block) const {
     return folder_.path() / tersor::concat(".states-", block);
   }
-  void save_states(std::span<const tersor::model::block_state> states, tersor::index_t blocks) const {
+  void save_states(std::span<const tersor::model::block_state> states, tersor::index_t finished) const {
     if (states.empty()) return;
     tersor::io::safetensors_writer file;
     for (std::size_t i = 0; i < states.size(); ++i) {
       const auto& x = states[i].hidden;
       file.add(tersor::concat(i), tersor::dtype::f32, {x.rows(), x.cols()}, std::as_bytes(x.values()));
     }
-    file.write(states_path(blocks));
+    file.write(states_path(finished));
   }
 
   const loaded_model& dense_;
