@@ -77,13 +77,15 @@ void check_peak(std::vector<std::string> arguments, double part) {
 
 TEST_CASE("command: convert holds one tensor in memory") {
   const small_model files;
+  // 17 MB each, 2.4 GB together; a few where memory is not measured
+  const std::size_t count = freed_memory_is_kept ? 24 : 144, in_a_shard = 11;
   named_shapes tensors;
-  for (int k = 0; k < 24; ++k) tensors.push_back({concat("m.", k, ".weight"), {2048, 2048}});  // 17 MB each
+  for (std::size_t k = 0; k < count; ++k) tensors.push_back({concat("m.", k, ".weight"), {2048, 2048}});
   write_sparse(files.beside("big"), tensors);
   check_peak({"convert", files.beside("big"), files.beside("half"), "--to", "dense", "--dtype", "bf16",
               "--shard-size", "100MB", "--json"},
-             0.4);
-  CHECK(io::checkpoint(files.beside("half")).files().size() == 3);
+             0.05);
+  CHECK(io::checkpoint(files.beside("half")).files().size() == (count + in_a_shard - 1) / in_a_shard);
 }
 
 TEST_CASE("command: compress without data, and convert to GGUF, hold one tensor in memory") {
