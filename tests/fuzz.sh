@@ -5,7 +5,7 @@
 # SECONDS: 60. TARGET: safetensors gguf tokenizer config peft spec; default: all. With clang's libFuzzer, AddressSanitizer and
 # UndefinedBehaviorSanitizer. Inputs begin with tests/fuzz/corpus; what a run adds stays in build/fuzz/TARGET. A finding ends the
 # run: its file is build/fuzz/TARGET-*, to be mended and kept in the corpus as bad-found-NAME.
-# Environment: CXX (clang++), JOBS (2).
+# Environment: CXX (clang++), JOBS (2), BUILD_FLAGS (-O1 -g1).
 set -eu
 cd "$(dirname "$0")/.."
 . cmake/packages.sh
@@ -25,7 +25,8 @@ set -eu
 target=$1 seconds=$2 eigen=$3
 launcher=$(command -v ccache || true)
 for source in "$target" fuzzer; do
-  $launcher "${CXX:-clang++}" -std=c++20 -O1 -g1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -Iinclude -Itests \
+  # shellcheck disable=SC2086  # BUILD_FLAGS is a list of words
+  $launcher "${CXX:-clang++}" -std=c++20 ${BUILD_FLAGS:--O1 -g1} -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -Iinclude -Itests \
     -isystem "$eigen" -DTERSOR_FUZZ_TARGET="$target" -c "tests/fuzz/$source.cpp" -o "build/fuzz/$target-$source.o"
 done
 "${CXX:-clang++}" -fsanitize=fuzzer,address,undefined "build/fuzz/$target-$target.o" "build/fuzz/$target-fuzzer.o" -o "build/fuzz/fuzz_$target"
