@@ -88,13 +88,4 @@ class block_output {
   std::uint64_t finished_bytes_ = 0;
 };
 
-/// What tells an input from another one: path, bytes and time of the last change of each file.
-inline tersor::io::json identity_of(const std::vector<std::filesystem::path>& files) {
-  tersor::io::json list = tersor::io::json::array();
-  for (const auto& path : files)
-    list.push_back({path.string(), std::filesystem::file_size(path),
-                    std::filesystem::last_write_time(path).time_since_epoch().count()});
-  return list;
-}
-
 }  // namespace command

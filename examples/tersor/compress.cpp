@@ -48,7 +48,7 @@ tersor::io::json settings_of(const compress_options& o, const std::vector<fs::pa
   auto inputs = weights;
   if (!o.calibration.empty()) inputs.emplace_back(o.calibration);
   return {{"command", "compress"},
-          {"inputs", command::identity_of(inputs)},
+          {"inputs", tersor::io::identity_of(inputs)},
           {"with", recipe},
           {"calibration_windows", o.calibration_windows},
           {"window", o.evaluation.window},

@@ -66,7 +66,7 @@ tersor::io::conversion_report unpack_gguf(const convert_options& o, const std::f
   command::block_output weights(folder, shard_bytes);
   if (o.resume)
     weights.keep_journal({{"command", "convert"},
-                          {"input", command::identity_of(m.weight_files())},
+                          {"input", tersor::io::identity_of(m.weight_files())},
                           {"to", o.to},
                           {"dtype", o.dtype},
                           {"shard_size", o.shard_size}});

@@ -190,14 +190,12 @@ class conversion_run {
            tensor.find("wte") == std::string::npos;
   }
   void take_up() {
-    json inputs = json::array();
-    for (const auto& file : files_.files())
-      inputs.push_back({file.path().string(), file.file_bytes(),
-                        std::filesystem::last_write_time(file.path()).time_since_epoch().count()});
+    std::vector<std::filesystem::path> inputs;
+    for (const auto& file : files_.files()) inputs.push_back(file.path());
     journal_ = std::make_unique<output_journal>(
         folder_ / output_journal::file_name,
         json{{"command", "convert"},
-             {"input", inputs},
+             {"input", identity_of(inputs)},
              {"to", conversion_.to},
              {"dtype", conversion_.type ? std::string(name(*conversion_.type)) : "none"},
              {"shard_size", conversion_.shard_bytes}});

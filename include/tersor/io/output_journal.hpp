@@ -73,4 +73,13 @@ class output_journal {
   std::vector<json> entries_;
 };
 
+/// What tells inputs from others, for a journal's settings: path, bytes and time of the last change of each.
+inline json identity_of(const std::vector<std::filesystem::path>& files) {
+  json list = json::array();
+  for (const auto& path : files)
+    list.push_back({path.string(), std::filesystem::file_size(path),
+                    std::filesystem::last_write_time(path).time_since_epoch().count()});
+  return list;
+}
+
 }  // namespace tersor::io
