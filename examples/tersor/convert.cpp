@@ -63,6 +63,11 @@ tersor::io::conversion_report to_gguf(const convert_options& o, const tersor::co
 tersor::io::conversion_report unpack_gguf(const convert_options& o, const std::filesystem::path& folder,
                                           std::uint64_t shard_bytes, const tersor::context& ctx) {
   const command::loaded_model m(o.in);
+  const auto linears = m.model.linear_shapes();
+  if (o.to != "tersor" && o.to != "dense" && std::ranges::all_of(linears, [&](const auto& l) {
+        return m.model.linear(l.name).kind() == tersor::op::dense::kind();
+      }))
+    tersor::io::refuse_dense(o.in, o.to);
   command::block_output weights(folder, shard_bytes);
   if (o.resume)
     weights.keep_journal({{"command", "convert"},
@@ -76,8 +81,7 @@ tersor::io::conversion_report unpack_gguf(const convert_options& o, const std::f
     for (const auto& stage : m.model.linear_stages(b))
       for (const auto& name : stage) tersor::op::release_pages(m.model.linear(name));
   }
-  tersor::io::conversion_report report{
-      .from = "gguf", .to = "tersor", .linears = m.model.linear_shapes().size()};
+  tersor::io::conversion_report report{.from = "gguf", .to = "tersor", .linears = linears.size()};
   report.bytes_before = m.file_bytes();
   report.bytes_after = weights.finish(m.model, [&] { m.write_beside(folder); });
   return report;

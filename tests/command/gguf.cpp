@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include "command/program.hpp"
 
+#include <tersor/io/safetensors.hpp>
 #include <tersor/model/llama_gguf_writer.hpp>
 
 namespace tersor {
@@ -90,6 +91,45 @@ TEST_CASE("command: convert writes GGUF files and reads them back") {
   check_refused(run({"convert", lm, none, "--to", "gguf", "--resume"}), {"--resume", "--to gguf"});
   check_refused(run({"convert", lm, none, "--to", "gguf", "--dtype", "f16"}), {"--dtype", "f16", "--type"});
   check_refused(run({"convert", file, none, "--to", "gptq"}), {"model.layers.0", "ggml_blocks"});
+  CHECK_FALSE(std::filesystem::exists(none));
+}
+
+TEST_CASE("command: blocks of a GGUF file become what other tools hold of the same values") {
+  const small_model files;
+  const auto perplexity = [&](const std::string& model) {
+    auto arguments = files.eval(model);
+    arguments.emplace_back("--json");
+    return json_of(arguments)["perplexity"].get<double>();
+  };
+  const std::vector<std::pair<std::string, std::vector<std::string>>> formats{
+      {"Q4_0", {"gptq", "gptq_v2", "awq", "compressed-tensors"}},
+      {"Q5_0", {"compressed-tensors"}},
+      {"Q8_0", {"gptq", "gptq_v2", "compressed-tensors"}},
+      {"MXFP4", {"compressed-tensors"}}};
+  const auto source = files.beside("source.gguf"), none = files.beside("none");
+  for (const auto& [type, names] : formats) {
+    json_of({"convert", test::embedded_model.string(), source, "--to", "gguf", "--type", type, "--force",
+             "--json"});
+    const double expected = perplexity(source);
+    for (const auto& name : names) {
+      INFO(type << " " << name);
+      const auto out = files.beside(type + name), back = files.beside("back");
+      CHECK(json_of({"convert", source, out, "--to", name, "--json"})["linears"] == 42);
+      CHECK(std::abs(perplexity(out) / expected - 1) < 1e-5);
+      // no value is rounded: the dense tensors are the same, whatever way they go
+      json_of({"convert", source, back + "1", "--to", "dense", "--dtype", "f32", "--force", "--json"});
+      json_of({"convert", out, back + "2", "--to", "dense", "--dtype", "f32", "--force", "--json"});
+      const io::safetensors_file a(back + "1/model.safetensors"), b(back + "2/model.safetensors");
+      for (const auto& tensor : a.names()) {
+        INFO(tensor);
+        CHECK(a.read_tensor<float>(tensor) == b.read_tensor<float>(tensor));
+      }
+    }
+    check_refused(run({"convert", source, none, "--to", "bnb-nf4"}), {"model.layers.0", "operator"});
+  }
+  json_of({"convert", test::embedded_model.string(), source, "--to", "gguf", "--type", "F16", "--force",
+           "--json"});
+  check_refused(run({"convert", source, none, "--to", "awq"}), {"source.gguf", "dense", "tersor compress"});
   CHECK_FALSE(std::filesystem::exists(none));
 }
 

@@ -9,6 +9,7 @@
 #include <tersor/io/model_files.hpp>
 #include <tersor/io/output_journal.hpp>
 #include <tersor/io/sharded_writer.hpp>
+#include <tersor/op/ggml_native.hpp>
 
 namespace tersor::io {
 
@@ -44,6 +45,16 @@ struct conversion_report {
   std::size_t tensors = 0;                          ///< written
   std::uint64_t bytes_before = 0, bytes_after = 0;  ///< of the weight files
 };
+
+/// The error of a model without a compressed linear, for a format that only holds such.
+[[noreturn]] inline void refuse_dense(std::string_view model, std::string_view to) {
+  const std::string_view recipe = to == "bnb-nf4" ? "nf4"
+                                  : to == "awq"   ? "awq|rtn(bits=4, group_size=128)"
+                                                  : "gptq(bits=4, group_size=128)";
+  fail(model, "dense linears",
+       concat("quantized ones for --to ", to, ", which rounds nothing: run `tersor compress MODEL --with \"",
+              recipe, "\" --out QUANTIZED` first, then convert QUANTIZED"));
+}
 
 namespace detail {
 
@@ -173,15 +184,9 @@ class conversion_run {
     return {};
   }
   void require_quantized() const {
-    if (!linear_of_.empty() || conversion_.to == "dense" || conversion_.to == "tersor") return;
-    const std::string recipe = conversion_.to == "bnb-nf4" ? "nf4"
-                               : conversion_.to == "awq"   ? "awq|rtn(bits=4, group_size=128)"
-                                                           : "gptq(bits=4, group_size=128)";
-    fail(files_.where(), "dense linears",
-         concat("quantized ones for --to ", conversion_.to,
-                ", which rounds nothing: run `tersor compress MODEL --with \"", recipe,
-                "\" --out QUANTIZED` first, then convert QUANTIZED"));
+    if (linear_of_.empty() && !holds_every_operator()) refuse_dense(files_.where(), conversion_.to);
   }
+  bool holds_every_operator() const { return conversion_.to == "dense" || conversion_.to == "tersor"; }
   /// Is the tensor the weight of a linear that no layout holds? Tables of embeddings are none.
   bool is_dense_linear(const std::string& tensor) const {
     if (!tensor.ends_with(".weight")) return false;
@@ -224,7 +229,11 @@ class conversion_run {
     journal_->append(entry);
   }
   void convert(const std::string& linear) {
-    const auto op = source_->read(files_, linear);
+    auto op = source_->read(files_, linear);
+    // other tools have no blocks of GGUF in their folders, but integers and codes of the same values
+    if (const auto* blocks = op.as<op::ggml_blocks>(); blocks != nullptr && !holds_every_operator())
+      if (auto native = op::to_native(*blocks); native && native->kind() != op::sum<>::kind())
+        op = *std::move(native);
     auto note = writer_->write(out_, linear, op);
     for (const auto& tensor : source_->tensors(files_, linear)) files_.release(tensor);
     record({{"linear", linear}, {"note", note.dump()}});
