@@ -45,6 +45,9 @@ tersor::io::conversion_report to_gguf(const convert_options& o, const tersor::co
   tersor::require(o.force || !std::filesystem::exists(o.out), "OUT", o.out, "a new file, or --force");
   const command::loaded_model m(o.in);
   const auto tokenizer = command::tokenizer_json_of(o.in);
+  options.add_bos_token = !m.start.empty();
+  std::optional<tersor::io::gguf_file> source;
+  if (command::is_gguf(o.in)) options.source = &source.emplace(o.in);
   tersor::model::save_llama_gguf(m.model, tokenizer, o.in, o.out, options, ctx);
   tersor::io::conversion_report report{.from = command::is_gguf(o.in) ? "gguf" : "folder", .to = "gguf"};
   for (const auto& l : m.model.linear_shapes()) {

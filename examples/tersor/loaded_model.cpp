@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include "loaded_model.hpp"
 
+#include <tersor/io/text_start.hpp>
 #include <tersor/model/llama_gguf.hpp>
 #include <tersor/model/peft_model.hpp>
 
@@ -14,11 +15,23 @@ tersor::model::llama command::load_model(const std::filesystem::path& path) {
   return is_gguf(path) ? tersor::model::load_llama_gguf(path) : tersor::model::load_llama(path);
 }
 
+namespace {
+
+tersor::io::tokenizer read_tokenizer(const std::filesystem::path& path, const tersor::model::llama_config& c,
+                                     std::vector<int>& start) {
+  const auto folder = command::loaded_model::folder_of(path);
+  const auto file = command::tokenizer_json_of(path);
+  start = tersor::io::text_start(file, folder, c.bos_token_id);
+  for (const int id : start)
+    tersor::require(id >= 0 && id < c.vocab_size, folder.string() + ": post_processor", id,
+                    "a token below vocab_size, ", c.vocab_size);
+  return {file, (command::is_gguf(path) ? folder : folder / "tokenizer.json").string()};
+}
+
+}  // namespace
+
 command::loaded_model::loaded_model(const std::filesystem::path& source, const std::filesystem::path& adapter)
-    : path(source),
-      model(load_model(source)),
-      tokenizer(tokenizer_json_of(source),
-                is_gguf(source) ? source.string() : (folder_of(source) / "tokenizer.json").string()) {
+    : path(source), model(load_model(source)), tokenizer(read_tokenizer(source, model.config(), start)) {
   if (!adapter.empty())
     tersor::model::attach(model, tersor::io::read_peft(adapter, tersor::model::peft_modules(model)));
 }

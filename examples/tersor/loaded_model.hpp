@@ -25,6 +25,7 @@ tersor::io::json tokenizer_json_of(const std::filesystem::path& path);
 struct loaded_model {
   std::filesystem::path path;
   tersor::model::llama model;
+  std::vector<int> start;  ///< the tokens before a text
   tersor::io::tokenizer tokenizer;
 
   /// @param adapter folder of a PEFT adapter for its slots, or empty.
@@ -44,10 +45,10 @@ struct loaded_model {
     write_beside(out.path());
   }
 
-  /// [bos] + BPE(text).
-  std::vector<int> encode(std::string_view text, bool bos = true) const {
+  /// start + BPE(text).
+  std::vector<int> encode(std::string_view text, bool from_start = true) const {
     std::vector<int> ids;
-    if (bos && model.config().bos_token_id >= 0) ids.push_back(model.config().bos_token_id);
+    if (from_start) ids = start;
     const auto body = tokenizer.encode(text);
     ids.insert(ids.end(), body.begin(), body.end());
     return ids;

@@ -3,6 +3,7 @@
 #include "command/program.hpp"
 
 #include <tersor/io/safetensors.hpp>
+#include <tersor/io/text_start.hpp>
 #include <tersor/model/llama_gguf_writer.hpp>
 
 namespace tersor {
@@ -77,6 +78,19 @@ TEST_CASE("command: convert writes GGUF files and reads them back") {
   const io::gguf_file a(file), b(again);
   for (const auto& t : a.tensors())
     if (t.type == ggml_type::q4_k) CHECK(std::ranges::equal(a.bytes(t.name), b.bytes(t.name)));
+  // without a type everything is copied, the table's blocks too
+  const auto copy = files.beside("copy.gguf");
+  convert(file, copy, {"gguf"});
+  const io::gguf_file original(file), copied(copy);
+  CHECK(copied.keys().size() == original.keys().size());
+  for (const auto& e : original.keys()) {
+    INFO(e.key);
+    CHECK(std::ranges::equal(copied.entry(e.key).value, e.value));
+  }
+  for (const auto& t : original.tensors()) {
+    INFO(t.name);
+    CHECK(std::ranges::equal(copied.bytes(t.name), original.bytes(t.name)));
+  }
   convert(file, folder, {"tersor"});
   CHECK(perplexity(folder) == expected);
   convert(file, dense, {"dense", "--dtype", "f32"});
@@ -92,6 +106,35 @@ TEST_CASE("command: convert writes GGUF files and reads them back") {
   check_refused(run({"convert", lm, none, "--to", "gguf", "--dtype", "f16"}), {"--dtype", "f16", "--type"});
   check_refused(run({"convert", file, none, "--to", "gptq"}), {"model.layers.0", "ggml_blocks"});
   CHECK_FALSE(std::filesystem::exists(none));
+}
+
+TEST_CASE("command: a beginning-of-text token stands before a text if the tokenizer wants one") {
+  const small_model files;
+  const auto logits = [&](const std::string& model, bool without = false) {
+    std::vector<std::string> arguments{"logits", model, "--prompt", "It was"};
+    if (without) arguments.emplace_back("--no-bos");
+    const auto result = run(arguments);
+    INFO(result.err);
+    CHECK(result.code == 0);
+    return result.out;
+  };
+  const auto with = logits(files.model()), without = logits(files.model(), true);
+  CHECK(with != without);
+  io::write_text_file(files.path() / "tokenizer_config.json", R"({"add_bos_token": false})");
+  CHECK(logits(files.model()) == without);
+  const auto gguf = files.beside("model.gguf"), folder = files.beside("folder");
+  json_of({"convert", files.model(), gguf, "--to", "gguf", "--json"});
+  CHECK_FALSE(io::gguf_file(gguf).get<bool>("tokenizer.ggml.add_bos_token"));
+  CHECK(logits(gguf) == without);
+  json_of({"convert", gguf, folder, "--to", "tersor", "--json"});
+  CHECK(logits(folder) == without);
+  // the token itself is not lost
+  CHECK(io::read_json_file(std::filesystem::path(folder) / "config.json")["bos_token_id"] == 0);
+  // a template decides before other files do
+  auto tokenizer = io::read_json_file(files.path() / "tokenizer.json");
+  tokenizer["post_processor"] = io::text_start_template({{"<|endoftext|>", 0}});
+  io::write_text_file(files.path() / "tokenizer.json", tokenizer.dump());
+  CHECK(logits(files.model()) == with);
 }
 
 TEST_CASE("command: blocks of a GGUF file become what other tools hold of the same values") {

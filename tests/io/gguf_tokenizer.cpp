@@ -31,8 +31,9 @@ auto written(F&& set, G&& look) {
   return look(file);
 }
 json through_gguf(const json& tokenizer_file, index_t vocabulary) {
-  return written([&](gguf_writer& out) { set_tokenizer(out, tokenizer_file, vocabulary, 0, 0, "json"); },
-                 [](const gguf_file& f) { return tokenizer_json(f); });
+  return written(
+      [&](gguf_writer& out) { set_tokenizer(out, tokenizer_file, vocabulary, 0, 0, true, "json"); },
+      [](const gguf_file& f) { return tokenizer_json(f); });
 }
 
 /// A vocabulary of single letters.
@@ -42,7 +43,59 @@ void letters(gguf_writer& out) {
   out.set("tokenizer.ggml.token_type", std::vector<std::int32_t>{1, 1, 1, 3, 4});
 }
 
+/// A vocabulary with scores and a token without a text, whose ids of special tokens are the usual ones.
+void sentence_pieces(gguf_writer& out) {
+  out.set("tokenizer.ggml.model", "llama");
+  out.set("tokenizer.ggml.tokens", std::vector<std::string>{"<unk>", "<s>", "</s>", "a", ""});
+  out.set("tokenizer.ggml.scores", std::vector<float>{0, 0, 0, -1, -2});
+  out.set("tokenizer.ggml.token_type", std::vector<std::int32_t>{2, 3, 3, 0, 3});
+  out.set("tokenizer.ggml.add_space_prefix", false);
+}
+
 }  // namespace
+
+TEST_CASE("gguf tokenizer: what a file says nothing of is as in llama.cpp") {
+  written(sentence_pieces, [](const gguf_file& f) {
+    CHECK(adds_bos(f));
+    CHECK(bos_token_id(f) == 1);
+    CHECK(eos_token_id(f) == 2);
+    const auto file = tokenizer_json(f);
+    CHECK(text_start(file, "t") == std::vector<int>{1});
+    const tokenizer t(file, "t");
+    CHECK(t.encode("aa") == std::vector<int>{3, 3});
+    CHECK(t.token_to_id("[EMPTY_4]") == 4);
+    return 0;
+  });
+}
+
+TEST_CASE("gguf tokenizer: the beginning-of-text token goes both ways") {
+  for (const bool add : {false, true}) {
+    written([&](gguf_writer& out) { set_tokenizer(out, embedded(), 4096, 5, 6, add, "json"); },
+            [&](const gguf_file& f) {
+              CHECK(adds_bos(f) == add);
+              CHECK(bos_token_id(f) == 5);
+              CHECK(eos_token_id(f) == 6);
+              CHECK(text_start(tokenizer_json(f), "t") == (add ? std::vector<int>{5} : std::vector<int>()));
+              return 0;
+            });
+  }
+}
+
+TEST_CASE("gguf tokenizer: a long token of a SentencePiece vocabulary is compared at the lengths of others") {
+  const std::string longest(300'000, 'a');
+  const auto merges = written(
+      [&](gguf_writer& out) {
+        out.set("tokenizer.ggml.model", "llama");
+        out.set("tokenizer.ggml.tokens",
+                std::vector<std::string>{"<unk>", "<s>", "</s>", "a", longest.substr(1), longest});
+        out.set("tokenizer.ggml.scores", std::vector<float>{0, 0, 0, -1, -2, -3});
+        out.set("tokenizer.ggml.token_type", std::vector<std::int32_t>{2, 3, 3, 1, 1, 1});
+      },
+      [](const gguf_file& f) { return tokenizer_json(f)["model"]["merges"]; });
+  REQUIRE(merges.size() == 2);
+  CHECK(merges[0] == json{"a", longest.substr(1)});
+  CHECK(merges[1] == json{longest.substr(1), "a"});
+}
 
 TEST_CASE("gguf tokenizer: a byte-level tokenizer.json comes back as it was") {
   const auto file = embedded();
@@ -87,6 +140,7 @@ TEST_CASE("gguf tokenizer: the values of pre") {
         [&](gguf_writer& out) {
           letters(out);
           out.set("tokenizer.ggml.merges", std::vector<std::string>{"a b"});
+          out.set("tokenizer.ggml.bos_token_id", 3U);
           if (*pre != 0) out.set("tokenizer.ggml.pre", pre);
         },
         [](const gguf_file& f) { return std::pair(tokenizer_json(f), adds_bos(f)); });
@@ -179,13 +233,30 @@ TEST_CASE("gguf tokenizer: what is wrong is named") {
               }),
               {"token_type[0]", "7"}));
   CHECK(holds(verdict([](gguf_writer& out) {
+                sentence_pieces(out);
+                out.set("tokenizer.ggml.bos_token_id", 9U);
+              }),
+              {"bos_token_id", "9", "below 5"}));
+  CHECK(holds(verdict([](gguf_writer& out) {
+                letters(out);
+                out.set("tokenizer.ggml.merges", std::vector<std::string>{"a b"});
+                out.set("tokenizer.ggml.add_bos_token", true);
+              }),
+              {"bos_token_id", "-1"}));
+  CHECK(holds(verdict([](gguf_writer& out) {
+                out.set("tokenizer.ggml.model", "llama");
+                out.set("tokenizer.ggml.tokens", std::vector<std::string>{"a"});
+                out.set("tokenizer.ggml.scores", std::vector<float>{std::nanf("")});
+              }),
+              {"scores", "nan"}));
+  CHECK(holds(verdict([](gguf_writer& out) {
                 out.set("tokenizer.ggml.model", "llama");
                 out.set("tokenizer.ggml.tokens", std::vector<std::string>{"a"});
                 out.set("tokenizer.ggml.scores", std::vector<float>{});
               }),
               {"scores", "0", "1 elements"}));
   gguf_writer out;
-  CHECK(holds(error_of([&] { set_tokenizer(out, embedded(), 4000, 0, 0, "json"); }),
+  CHECK(holds(error_of([&] { set_tokenizer(out, embedded(), 4000, 0, 0, true, "json"); }),
               {"json: tokens", "4096", "4000"}));
 }
 

@@ -209,10 +209,53 @@ TEST_CASE("llama gguf: scaled rotations") {
       CHECK(std::abs(back.config().rotary_frequencies[i] / m.config().rotary_frequencies[i] - 1) < 1e-7);
     const auto written = model::config_json(file);
     CHECK(written["rope_scaling"] == config["rope_scaling"]);
-    auto factors = std::vector<float>(32, 2.0F);
+  }
+  SECTION("Llama 3 with other constants, and divisors of no rule") {
+    const auto frequencies_of = [](const io::gguf_file& f) {
+      return model::load_llama_gguf(f).config().rotary_frequencies;
+    };
+    // what a folder says of a file is what the file says
+    const auto check_folder = [&](const io::gguf_file& f) {
+      const auto written = model::llama_config::from_json(model::config_json(f), "config");
+      const auto expected = frequencies_of(f);
+      REQUIRE(written.rotary_frequencies.size() == expected.size());
+      for (std::size_t i = 0; i < expected.size(); ++i)
+        CHECK(std::abs(written.rotary_frequencies[i] / expected[i] - 1) < 1e-5);
+    };
+    auto scaling = model::detail::llama3_scaling(32.0, 8192.0);
+    SECTION("another length") { scaling["original_max_position_embeddings"] = 4096.0; }
+    SECTION("another step") { scaling["high_freq_factor"] = 8.0; }
+    SECTION("no wavelength is as it was") {
+      config["head_dim"] = 8;
+      config["rope_theta"] = 10000.0;
+      scaling["original_max_position_embeddings"] = 16.0;
+    }
+    config["rope_scaling"] = scaling;
+    const auto m = tiny_llama(2, config);
+    const io::gguf_file file(save_tiny(folder, m));
+    CHECK(file.get<float>("llama.rope.freq_base") == config["rope_theta"].get<float>());
+    const auto back = frequencies_of(file);
+    for (std::size_t i = 0; i < back.size(); ++i)
+      CHECK(std::abs(back[i] / m.config().rotary_frequencies[i] - 1) < 1e-7);
+    check_folder(file);
+
+    const auto pairs = static_cast<index_t>(back.size());
+    std::vector<float> factors(back.size(), 2.0F);
     factors[0] = 1.5F;
-    const auto odd = edited(folder, file.path(), {{}, {{"rope_freqs.weight", {{{32}, factors}}}}});
-    CHECK(holds(error_of([&] { model::config_json(io::gguf_file(odd)); }), {"rope_freqs.weight[0]", "1.5"}));
+    edit odd{{}, {{"rope_freqs.weight", {{{pairs}, factors}}}}};
+    const io::gguf_file of_no_rule(edited(folder, file.path(), odd));
+    CHECK(model::config_json(of_no_rule)["rope_scaling"]["rope_type"] == "longrope");
+    const auto base = kernel::rotary::base_frequencies(2 * pairs, config["rope_theta"].get<double>());
+    for (std::size_t i = 0; i < back.size(); ++i)
+      CHECK(frequencies_of(of_no_rule)[i] == base[i] / static_cast<double>(factors[i]));
+    check_folder(of_no_rule);
+  }
+  SECTION("the original length is an integer") {
+    config["rope_scaling"] = model::detail::llama3_scaling(8.0, 4096.0);
+    const auto plain = save_tiny(folder, tiny_llama(2, config));
+    const std::string key = "llama.rope.scaling.original_context_length";
+    const io::gguf_file file(edited(folder, plain, {{{key, setting(key, 4096U)}}, {}}));
+    CHECK(model::config_json(file)["rope_scaling"] == config["rope_scaling"]);
   }
   SECTION("linear") {
     config["rope_scaling"] = {{"type", "linear"}, {"factor", 4.0}};
@@ -220,8 +263,111 @@ TEST_CASE("llama gguf: scaled rotations") {
     const io::gguf_file file(save_tiny(folder, m));
     CHECK(file.get<std::string>("llama.rope.scaling.type") == "linear");
     CHECK(file.get<float>("llama.rope.scaling.factor") == 4.0F);
-    CHECK(model::load_llama_gguf(file).config().rotary_frequencies == m.config().rotary_frequencies);
+    const auto divided = m.config().rotary_frequencies;
+    CHECK(model::load_llama_gguf(file).config().rotary_frequencies == divided);
+    // As llama.cpp reads it: "linear" where there is no type, the older name, 0 for 1; nothing if it is
+    // "none".
+    const auto plain = kernel::rotary::base_frequencies(64, 500000.0);
+    const std::string rope = "llama.rope.", type = rope + "scaling.type", factor = rope + "scaling.factor",
+                      older = rope + "scale_linear";
+    const auto frequencies = [&](const edit& change) {
+      return model::load_llama_gguf(edited(folder, file.path(), change)).config().rotary_frequencies;
+    };
+    CHECK(frequencies({{{type, nullptr}}, {}}) == divided);
+    CHECK(frequencies({{{factor, nullptr}, {older, setting(older, 4.0F)}}, {}}) == divided);
+    CHECK(frequencies({{{type, nullptr}, {factor, nullptr}, {older, setting(older, 4.0F)}}, {}}) == divided);
+    CHECK(frequencies({{{type, setting(type, std::string("none"))}, {older, setting(older, 4.0F)}}, {}}) ==
+          plain);
+    CHECK(frequencies({{{factor, setting(factor, 0.0F)}}, {}}) == plain);
+    CHECK(holds(error_of([&] {
+                  frequencies({{{factor, setting(factor, std::numeric_limits<float>::infinity())}}, {}});
+                }),
+                {"rope.scaling.factor", "inf"}));
   }
+}
+
+TEST_CASE("llama gguf: a file that comes from a file keeps what a model does not decide") {
+  const temporary_folder folder;
+  const io::gguf_file source(root / "tests" / "data" / "gguf" / "tiny.gguf");
+  const auto m = model::load_llama_gguf(source);
+  const auto tokenizer = io::tokenizer_json(source);
+  const auto path = folder / "copy.gguf";
+  model::save_llama_gguf(m, tokenizer, "tokenizer", path, {.type = std::nullopt, .source = &source});
+  const io::gguf_file copy(path);
+  for (const auto& e : source.keys()) {
+    INFO(e.key);
+    REQUIRE(copy.has(e.key));
+    if (e.key != "general.file_type") CHECK(std::ranges::equal(copy.entry(e.key).value, e.value));
+  }
+  REQUIRE(copy.tensors().size() == source.tensors().size());
+  for (const auto& t : source.tensors()) {
+    INFO(t.name);
+    CHECK(copy.tensor(t.name).type == t.type);
+    CHECK(std::ranges::equal(copy.bytes(t.name), source.bytes(t.name)));
+  }
+}
+
+TEST_CASE("llama gguf: the types of a table and of a head") {
+  const temporary_folder folder;
+  auto config = tiny_config();
+  config["hidden_size"] = 256;
+  config["tie_word_embeddings"] = false;
+  const auto m = tiny_llama(2, config);
+  const auto types = [&](ggml_type type) {
+    const io::gguf_file file(save_tiny(folder, m, type));
+    CHECK(file.get<int>("general.quantization_version") == 2);
+    return std::pair(file.tensor("token_embd.weight").type, file.tensor("output.weight").type);
+  };
+  CHECK(types(ggml_type::q4_0) == std::pair(ggml_type::q4_0, ggml_type::q6_k));
+  CHECK(types(ggml_type::q8_0) == std::pair(ggml_type::q8_0, ggml_type::q8_0));
+  CHECK(types(ggml_type::tq2_0) == std::pair(ggml_type::q4_k, ggml_type::q6_k));
+}
+
+TEST_CASE("llama gguf: importances are given to the encoder") {
+  const temporary_folder folder;
+  auto config = tiny_config();
+  config["hidden_size"] = 64;
+  const auto m = tiny_llama(2, config);
+  const std::string name = "model.layers.0.mlp.up_proj";
+  std::vector<float> weights(64);
+  for (std::size_t i = 0; i < 64; ++i) weights[i] = static_cast<float>(i % 7 + 1);
+  const auto bytes = [&](const model::gguf_options& options) {
+    model::save_llama_gguf(m, tiny_tokenizer(), "tokenizer", folder / "x.gguf", options);
+    const io::gguf_file file(folder / "x.gguf");
+    const auto b = file.bytes(model::detail::gguf_name(name + ".weight"));
+    return std::vector<std::byte>(b.begin(), b.end());
+  };
+  const auto w = m.linear(name).to_dense();
+  const auto plain = bytes({.type = ggml_type::q4_0});
+  const auto weighed = bytes({.type = ggml_type::q4_0, .importance = {{name, weights}}});
+  CHECK(plain == quant::encode(ggml_type::q4_0, w.view()));
+  CHECK(weighed == quant::encode(ggml_type::q4_0, w.view(), weights));
+  CHECK(weighed != plain);
+}
+
+TEST_CASE("llama gguf: whether a text has a beginning-of-text token is kept") {
+  const temporary_folder folder;
+  const auto m = tiny_llama();  // bos_token_id 0
+  const auto start = [&](const io::json& post_processor, std::optional<bool> add) {
+    auto tokenizer = tiny_tokenizer();
+    tokenizer["post_processor"] = post_processor;
+    model::save_llama_gguf(m, tokenizer, "tokenizer", folder / "x.gguf",
+                           {.type = ggml_type::f32, .add_bos_token = add});
+    const io::gguf_file file(folder / "x.gguf");
+    CHECK(model::load_llama_gguf(file).config().bos_token_id == 0);
+    return io::text_start(io::tokenizer_json(file), "t").value();
+  };
+  const auto with_bos = io::text_start_template({{"0", 0}}), without = io::text_start_template({});
+  const std::vector<int> bos{0}, none;
+  CHECK(start(nullptr, std::nullopt) == bos);
+  CHECK(start(with_bos, std::nullopt) == bos);
+  CHECK(start(without, std::nullopt) == none);
+  CHECK(start(nullptr, false) == none);
+  CHECK(start(without, true) == bos);
+  CHECK(holds(error_of([&] {
+                start(io::text_start_template({{"1", 1}}), std::nullopt);
+              }),
+              {"tokenizer: post_processor", "bos_token_id"}));
 }
 
 TEST_CASE("llama gguf: qwen2 is the same with biases, and without permuted rows") {
@@ -314,6 +460,10 @@ TEST_CASE("llama gguf: what is wrong with a file is named") {
   CHECK(holds(with_key("llama.rope.dimension_count", 4U), {"llama.rope.dimension_count", "4", "6"}));
   CHECK(holds(with_key("llama.rope.scaling.type", std::string("yarn")), {"rope.scaling.type", "yarn"}));
   CHECK(holds(with_key("llama.attention.value_length", 8U), {"attention.value_length", "8", "6"}));
+  CHECK(holds(with_key("llama.attention.key_length", std::numeric_limits<std::int64_t>::min()),
+              {"attention.key_length", "-9223372036854775808", "even"}));
+  CHECK(holds(verdict({{}, {{"rope_freqs.weight", {{{2}, {1.0F, 1.0F}}}}}}),
+              {"rope_freqs.weight", "3 values"}));
   CHECK(holds(with_key("llama.block_count", 3U), {"blk.2."}));
   CHECK(holds(with_key("llama.block_count", 1U), {"blk.1.", "keys describe"}));
   CHECK(holds(with_key("llama.feed_forward_length", 41U),

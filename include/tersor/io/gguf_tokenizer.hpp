@@ -12,19 +12,30 @@
 
 #include <algorithm>      // std::stable_sort
 #include <array>          // std::array
+#include <cmath>          // std::isnan
 #include <cstdint>        // std::int32_t
+#include <set>            // std::set
 #include <string>         // std::string
 #include <string_view>    // std::string_view
 #include <unordered_map>  // std::unordered_map
 #include <vector>         // std::vector
 
 #include <tersor/io/gguf_writer.hpp>
+#include <tersor/io/text_start.hpp>
 #include <tersor/io/tokenizer.hpp>
 
 namespace tersor::io {
 
-/// What a token is, with the numbers that files hold.
-enum class gguf_token : std::int32_t { normal = 1, unknown = 2, control = 3, user = 4, unused = 5, byte = 6 };
+/// What a token is, with the numbers that files hold. An undefined one is read as a normal one.
+enum class gguf_token : std::int32_t {
+  undefined = 0,
+  normal = 1,
+  unknown = 2,
+  control = 3,
+  user = 4,
+  unused = 5,
+  byte = 6
+};
 
 namespace detail {
 
@@ -118,20 +129,23 @@ inline json pre_tokenizer_part(gguf_words words) {
 inline json merges_of_scores(const std::vector<std::string_view>& tokens, const std::vector<float>& scores,
                              const std::vector<std::int32_t>& types) {
   std::unordered_map<std::string_view, std::size_t> ids;
+  std::set<std::size_t> lengths;  // few, however long a token is: parts of other lengths are no tokens
   const auto normal = static_cast<std::int32_t>(gguf_token::normal);
   for (std::size_t i = 0; i < tokens.size(); ++i)
-    if (types[i] == normal) ids.emplace(tokens[i], i);
+    if (types[i] <= normal && ids.emplace(tokens[i], i).second) lengths.insert(tokens[i].size());
   struct split {
     float score;
     std::size_t id, length;  // of the token, of its left part
   };
   std::vector<split> splits;
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    if (types[i] != normal) continue;
-    for (std::size_t n = decode_utf8(tokens[i], 0).length; n < tokens[i].size();
-         n += decode_utf8(tokens[i], n).length)
-      if (ids.contains(tokens[i].substr(0, n)) && ids.contains(tokens[i].substr(n)))
+    if (types[i] > normal) continue;
+    for (const std::size_t n : lengths) {
+      if (n >= tokens[i].size()) break;
+      if (lengths.contains(tokens[i].size() - n) && ids.contains(tokens[i].substr(0, n)) &&
+          ids.contains(tokens[i].substr(n)))
         splits.push_back({scores[i], i, n});
+    }
   }
   std::stable_sort(splits.begin(), splits.end(),
                    [](const split& a, const split& b) { return a.score > b.score; });
@@ -151,6 +165,16 @@ inline bool adds_bos(const gguf_file& file) {
   const bool usual = pieces || detail::find_gguf_pre(pre, file.path().string()).add_bos;
   return file.get<bool>("tokenizer.ggml.add_bos_token", usual);
 }
+/// The ids of the tokens that begin and end a text; -1 for none. SentencePiece has 1 and 2 where the file
+/// names no others.
+inline int bos_token_id(const gguf_file& file) {
+  const bool pieces = file.get<std::string>("tokenizer.ggml.model") == "llama";
+  return file.get<int>("tokenizer.ggml.bos_token_id", pieces ? 1 : -1);
+}
+inline int eos_token_id(const gguf_file& file) {
+  const bool pieces = file.get<std::string>("tokenizer.ggml.model") == "llama";
+  return file.get<int>("tokenizer.ggml.eos_token_id", pieces ? 2 : -1);
+}
 
 /// The tokenizer of a GGUF file as tokenizer.json. Another model than "gpt2" and "llama", an unknown `pre`,
 /// or lists that do not fit together are errors that name the key.
@@ -168,7 +192,8 @@ inline json tokenizer_json(const gguf_file& file) {
 
   json vocab = json::object(), added = json::array();
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    const std::string token(tokens[i]);
+    // llama.cpp's name for one without a text
+    const std::string token = tokens[i].empty() ? concat("[EMPTY_", i, "]") : std::string(tokens[i]);
     const std::string place = concat(where, ": ", prefix, "tokens[", i, "]");
     // JSON holds UTF-8 alone.
     for (std::size_t p = 0; p < token.size();) {
@@ -178,8 +203,8 @@ inline json tokenizer_json(const gguf_file& file) {
     }
     const auto [known, fresh] = vocab.emplace(token, i);
     require(fresh, place, token, "each token once: ", json_text(*known), " is the same");
-    require(types[i] >= normal && types[i] <= static_cast<std::int32_t>(gguf_token::byte),
-            concat(where, ": ", prefix, "token_type[", i, "]"), types[i], "1 (normal) to 6 (byte)");
+    require(types[i] >= 0 && types[i] <= static_cast<std::int32_t>(gguf_token::byte),
+            concat(where, ": ", prefix, "token_type[", i, "]"), types[i], "0 (undefined) to 6 (byte)");
     const auto type = static_cast<gguf_token>(types[i]);
     if (type != gguf_token::control && type != gguf_token::user && type != gguf_token::unknown) continue;
     added.push_back({{"id", i},
@@ -205,6 +230,8 @@ inline json tokenizer_json(const gguf_file& file) {
     const auto scores = file.get<std::vector<float>>(prefix + "scores");
     require(scores.size() == tokens.size(), concat(where, ": ", prefix, "scores"), scores.size(),
             tokens.size(), " elements, as many as tokens");
+    for (const float score : scores)
+      require(!std::isnan(score), concat(where, ": ", prefix, "scores"), score, "numbers");
     bpe["merges"] = detail::merges_of_scores(tokens, scores, types);
     const auto unknown = file.get<std::size_t>(prefix + "unknown_token_id", 0);
     require(unknown < tokens.size(), concat(where, ": ", prefix, "unknown_token_id"), unknown, "an id below ",
@@ -228,6 +255,15 @@ inline json tokenizer_json(const gguf_file& file) {
     result["pre_tokenizer"] = detail::pre_tokenizer_part(pre.words);
     result["decoder"] = detail::byte_level_part(true);
   }
+  std::vector<std::pair<std::string, int>> start;
+  if (adds_bos(file)) {
+    const int bos = bos_token_id(file);
+    require(bos >= 0 && static_cast<std::size_t>(bos) < tokens.size(),
+            concat(where, ": ", prefix, "bos_token_id"), bos, "an id below ", tokens.size(),
+            ", as it is put before every text");
+    start.emplace_back(tokens[static_cast<std::size_t>(bos)], bos);
+  }
+  result["post_processor"] = text_start_template(start);
   result["added_tokens"] = std::move(added);
   result["model"] = std::move(bpe);
   return result;
@@ -269,9 +305,10 @@ inline std::string_view gguf_pre_of(const json& tokenizer_file, std::string_view
 }  // namespace detail
 
 /// Writes a tokenizer.json as the keys tokenizer.ggml.*. @param vocabulary rows of the embedding table: ids
-/// without a token become unused ones. @param bos, eos ids or -1. @param where names the JSON in errors.
+/// without a token become unused ones. @param bos, eos ids or -1. @param add_bos whether `bos` is put before
+/// a text. @param where names the JSON in errors.
 inline void set_tokenizer(gguf_writer& out, const json& file, index_t vocabulary, int bos, int eos,
-                          std::string_view where) {
+                          bool add_bos, std::string_view where) {
   const tokenizer checked(file, where);  // what cannot be read must not be written
   require(checked.vocab_size() <= vocabulary, concat(where, ": tokens"), checked.vocab_size(), "at most ",
           vocabulary, ", the rows of the embedding table");
@@ -331,7 +368,7 @@ inline void set_tokenizer(gguf_writer& out, const json& file, index_t vocabulary
     out.set("tokenizer.ggml.unknown_token_id", static_cast<std::uint32_t>(*checked.token_to_id(unknown)));
   if (bos >= 0) out.set("tokenizer.ggml.bos_token_id", static_cast<std::uint32_t>(bos));
   if (eos >= 0) out.set("tokenizer.ggml.eos_token_id", static_cast<std::uint32_t>(eos));
-  out.set("tokenizer.ggml.add_bos_token", bos >= 0);
+  out.set("tokenizer.ggml.add_bos_token", add_bos);
   if (pieces) {
     const auto& steps = file["normalizer"];
     const std::string text = json_text(steps);

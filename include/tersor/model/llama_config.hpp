@@ -18,7 +18,8 @@ struct llama_config {
   float rms_norm_eps = 1e-5F;
   bool tie_word_embeddings = false, attention_bias = false, mlp_bias = false;
   int bos_token_id = -1, eos_token_id = -1;  ///< -1: the model has none
-  std::vector<double> rotary_frequencies;    ///< [head_dim / 2], with any rope_scaling applied
+  double rope_theta = 10000.0;
+  std::vector<double> rotary_frequencies;  ///< [head_dim / 2], of rope_theta, with any rope_scaling applied
 
   index_t query_features() const { return num_attention_heads * head_dim; }
   index_t key_features() const { return num_key_value_heads * head_dim; }
@@ -59,7 +60,7 @@ struct llama_config {
     require(c.head_dim % 2 == 0 && c.head_dim > 0, concat(where, ": head_dim"), c.head_dim, "an even number");
     require(c.num_attention_heads % c.num_key_value_heads == 0, concat(where, ": num_attention_heads"),
             c.num_attention_heads, "a multiple of num_key_value_heads, ", c.num_key_value_heads);
-    c.rotary_frequencies = frequencies(j, c, where);
+    set_frequencies(j, c, where);
     return c;
   }
 
@@ -73,38 +74,55 @@ struct llama_config {
     require(id >= -1 && id < c.vocab_size, place, id, "a token below vocab_size, ", c.vocab_size, ", or -1");
     return id;
   }
-  static std::vector<double> frequencies(const io::json& j, const llama_config& c, const std::string& where) {
+  static void set_frequencies(const io::json& j, llama_config& c, const std::string& where) {
     // Since transformers 5 both are in "rope_parameters".
     const char* key = j.contains("rope_parameters") ? "rope_parameters" : "rope_scaling";
     const std::string place = concat(where, ": ", key);
     const auto s = io::get<io::json>(j, key, where, io::json());
-    auto theta = io::get<double>(j, "rope_theta", where, 10000.0);
-    if (!s.is_null()) theta = io::get<double>(s, "rope_theta", place, theta);
-    require(theta > 0 && std::isfinite(theta), concat(where, ": rope_theta"), theta, "a positive number");
-    auto f = kernel::rotary::base_frequencies(c.head_dim, theta);
-    if (s.is_null()) return f;
+    c.rope_theta = io::get<double>(j, "rope_theta", where, 10000.0);
+    if (!s.is_null()) c.rope_theta = io::get<double>(s, "rope_theta", place, c.rope_theta);
+    require(c.rope_theta > 0 && std::isfinite(c.rope_theta), concat(where, ": rope_theta"), c.rope_theta,
+            "a positive number");
+    c.rotary_frequencies = kernel::rotary::base_frequencies(c.head_dim, c.rope_theta);
+    if (s.is_null()) return;
     const auto type = s.contains("rope_type") ? io::get<std::string>(s, "rope_type", place)
                                               : io::get<std::string>(s, "type", place);
-    if (type == "default") return f;
+    if (type == "default") return;
+    if (type == "longrope") return divide(c.rotary_frequencies, s, place);
     require(type == "linear" || type == "llama3", concat(place, ".rope_type"), type,
-            "\"default\", \"linear\" or \"llama3\"");
+            "\"default\", \"linear\", \"llama3\" or \"longrope\"");
     const auto factor = io::get<double>(s, "factor", place);
-    require(factor > 0, concat(place, ".factor"), factor, "a positive number");
+    require(factor > 0 && std::isfinite(factor), concat(place, ".factor"), factor, "a positive number");
     if (type == "linear") {
-      for (double& x : f) x /= factor;
-      return f;
+      for (double& x : c.rotary_frequencies) x /= factor;
+      return;
     }
     // llama3: long wavelengths are stretched by `factor`, short ones kept, a smooth step between
     const auto low = io::get<double>(s, "low_freq_factor", place),
                high = io::get<double>(s, "high_freq_factor", place);
     const auto original = io::get<double>(s, "original_max_position_embeddings", place);
     require(high > low, concat(place, ".high_freq_factor"), high, "more than low_freq_factor, ", low);
-    for (double& x : f) {
+    for (double& x : c.rotary_frequencies) {
       const double turns = original * x / (2.0 * std::numbers::pi);
       const double kept = std::min(std::max((turns - low) / (high - low), 0.0), 1.0);
       x = (1.0 - kept) * x / factor + kept * x;
     }
-    return f;
+  }
+  /// longrope: a divisor for each frequency. Those of short and of long texts have to be the same here, and
+  /// attention is not scaled.
+  static void divide(std::vector<double>& frequencies, const io::json& s, const std::string& place) {
+    const auto divisors = io::get<std::vector<double>>(s, "long_factor", place);
+    const std::string list = concat(place, ".long_factor");
+    require(divisors.size() == frequencies.size(), list, divisors.size(), frequencies.size(),
+            " values, head_dim / 2");
+    require(divisors == io::get<std::vector<double>>(s, "short_factor", place),
+            concat(place, ".short_factor"), "another list", "that of long_factor");
+    const auto attention = io::get<double>(s, "attention_factor", place);
+    require(attention == 1.0, concat(place, ".attention_factor"), attention, 1);
+    for (std::size_t i = 0; i < divisors.size(); ++i) {
+      require(divisors[i] > 0 && std::isfinite(divisors[i]), list, divisors[i], "positive numbers");
+      frequencies[i] /= divisors[i];
+    }
   }
 };
 

@@ -16,7 +16,8 @@ namespace tersor::model {
 
 namespace detail {
 
-/// Llama 3 stretches its long wavelengths; a file holds the factors alone, its config.json how they are made.
+/// Llama 3 stretches its long wavelengths; a file holds the divisors alone, its config.json how they are
+/// made.
 inline io::json llama3_scaling(double factor, double original) {
   return {{"rope_type", "llama3"},
           {"factor", factor},
@@ -45,6 +46,7 @@ class gguf_config {
     const auto heads = file_.get<index_t>(full("attention.head_count"));
     require(heads > 0, key("attention.head_count"), heads, "at least 1");
     const auto head_dim = number<index_t>("attention.key_length", hidden / heads);
+    require(head_dim > 0 && head_dim % 2 == 0, key("attention.key_length"), head_dim, "an even number");
     const auto value_dim = number<index_t>("attention.value_length", head_dim);
     require(value_dim == head_dim, key("attention.value_length"), value_dim, head_dim,
             ", attention.key_length");
@@ -69,28 +71,32 @@ class gguf_config {
                {"tie_word_embeddings", !file_.contains("output.weight")},
                {"attention_bias", file_.contains("blk.0.attn_q.bias")},
                {"mlp_bias", file_.contains("blk.0.ffn_up.bias")},
-               {"bos_token_id", nullptr},
-               {"eos_token_id", nullptr}};
-    // Commands put this token before a text if there is one: as the file wants it.
-    if (io::adds_bos(file_)) c["bos_token_id"] = file_.get<int>("tokenizer.ggml.bos_token_id");
-    if (file_.has("tokenizer.ggml.eos_token_id"))
-      c["eos_token_id"] = file_.get<int>("tokenizer.ggml.eos_token_id");
+               {"bos_token_id", io::bos_token_id(file_)},
+               {"eos_token_id", io::eos_token_id(file_)}};
+    for (const char* token : {"bos_token_id", "eos_token_id"})
+      if (c[token] == -1) c[token] = nullptr;
     if (const auto s = scaling(c); !s.is_null()) c["rope_scaling"] = s;
     return c;
   }
 
-  /// What the file divides the frequencies by, [head_dim / 2], or nothing.
-  std::vector<float> factors(index_t head_dim) const {
-    if (!file_.contains("rope_freqs.weight")) return {};
+  /// What the frequencies theta^(-2i / head_dim) are divided by, [head_dim / 2]; nothing if by nothing.
+  std::vector<float> divisors(index_t head_dim) const {
+    const float all = linear_divisor();
+    const auto pairs = static_cast<std::size_t>(head_dim / 2);
+    if (!file_.contains("rope_freqs.weight"))
+      return all == 1.0F ? std::vector<float>() : std::vector<float>(pairs, all);
     const auto& t = file_.tensor("rope_freqs.weight");
     const std::string place = where_ + ": rope_freqs.weight";
     require(t.type == ggml_type::f32, place + ": type", name(t.type), "F32");
-    require(t.size == static_cast<std::uint64_t>(head_dim / 2) * 4, place, concat(t.size, " bytes"),
-            head_dim / 2, " values");
-    std::vector<float> factors(static_cast<std::size_t>(head_dim / 2));
-    std::memcpy(factors.data(), file_.bytes(t.name).data(), static_cast<std::size_t>(t.size));
-    for (const float f : factors) require(f > 0 && std::isfinite(f), place, f, "positive numbers");
-    return factors;
+    require(t.shape == std::vector<index_t>{head_dim / 2}, place, concat(t.size, " bytes"), head_dim / 2,
+            " values");
+    std::vector<float> divisors(pairs);
+    std::memcpy(divisors.data(), file_.bytes(t.name).data(), static_cast<std::size_t>(t.size));
+    for (float& d : divisors) {
+      require(d > 0 && std::isfinite(d), place, d, "positive numbers");
+      d *= all;
+    }
+    return divisors;
   }
 
  private:
@@ -101,31 +107,37 @@ class gguf_config {
     return file_.get<T>(full(part), fallback);
   }
 
+  /// One divisor of all frequencies. As in llama.cpp a file without a type means "linear", 0 means 1, and
+  /// "rope.scale_linear" is the older name.
+  float linear_divisor() const {
+    const auto type = file_.get<std::string>(full("rope.scaling.type"), "linear");
+    require(type == "none" || type == "linear", key("rope.scaling.type"), type, "\"none\" or \"linear\"");
+    if (type == "none") return 1.0F;
+    const auto factor = number<float>("rope.scaling.factor", number<float>("rope.scale_linear", 1.0F));
+    require(factor >= 0 && std::isfinite(factor), key("rope.scaling.factor"), factor, "a positive number");
+    return factor == 0.0F ? 1.0F : factor;
+  }
   /// rope_scaling of a config; null for none.
   io::json scaling(const io::json& config) const {
-    const auto type = file_.get<std::string>(full("rope.scaling.type"), "none");
-    require(type == "none" || type == "linear", key("rope.scaling.type"), type, "\"none\" or \"linear\"");
     const auto head_dim = config["head_dim"].get<index_t>();
-    const auto divisors = factors(head_dim);
-    if (divisors.empty()) {
-      const auto factor = type == "linear" ? file_.get<float>(full("rope.scaling.factor"))
-                                           : number<float>("rope.scale_linear", 1.0F);
-      return factor == 1.0F ? io::json() : io::json{{"rope_type", "linear"}, {"factor", factor}};
-    }
-    require(type == "none", key("rope.scaling.type"), type, "none beside the factors of rope_freqs.weight");
-    // The rule behind the factors: its constants are the same in all models that have one but these two.
-    const double factor = *std::ranges::max_element(divisors);
-    const auto known = number<double>("rope.scaling.original_context_length", 8192.0);
+    const auto by = divisors(head_dim);
+    if (by.empty()) return {};
+    if (!file_.contains("rope_freqs.weight")) return {{"rope_type", "linear"}, {"factor", by.front()}};
+    // The rule behind them, if it is that of Llama 3 with the constants that its models have.
+    const auto original = number<index_t>("rope.scaling.original_context_length", 8192);
     auto scaled = config;
-    scaled["rope_scaling"] = llama3_scaling(factor, known);
+    scaled["rope_scaling"] = llama3_scaling(*std::ranges::max_element(by), static_cast<double>(original));
     const auto f = llama_config::from_json(scaled, where_).rotary_frequencies;
     const auto base = kernel::rotary::base_frequencies(head_dim, config["rope_theta"].get<double>());
+    bool by_rule = true;
     for (std::size_t i = 0; i < f.size(); ++i) {
-      const double given = base[i] / static_cast<double>(divisors[i]);
-      require(std::abs(f[i] - given) <= 1e-5 * given, concat(where_, ": rope_freqs.weight[", i, "]"),
-              divisors[i], base[i] / f[i], ", by the rule of Llama 3 with factor ", factor);
+      const double given = base[i] / static_cast<double>(by[i]);
+      by_rule = by_rule && std::abs(f[i] - given) <= 1e-5 * given;
     }
-    return scaled["rope_scaling"];
+    if (by_rule) return scaled["rope_scaling"];
+    return {{"rope_type", "longrope"}, {"short_factor", by},
+            {"long_factor", by},       {"factor", 1.0},
+            {"attention_factor", 1.0}, {"original_max_position_embeddings", original}};
   }
 
   const io::gguf_file& file_;
@@ -147,8 +159,7 @@ inline real_array read_reals(const io::gguf_file& file, const io::gguf_tensor& t
 
 }  // namespace detail
 
-/// config.json of the model in a GGUF file. `bos_token_id` is there only if the file wants that token before
-/// every text.
+/// config.json of the model in a GGUF file.
 inline io::json config_json(const io::gguf_file& file) { return detail::gguf_config(file).json(); }
 
 /// Writes config.json and tokenizer.json of a GGUF file, so that the model can be saved as a folder.
@@ -167,13 +178,10 @@ inline llama load_llama_gguf(const io::gguf_file& file) {
   const std::string where = file.path().string();
   const detail::gguf_config description(file);
   auto config = llama_config::from_json(description.json(), where);
-  // The file's own factors rather than those of the rule that they come from.
-  if (const auto factors = description.factors(config.head_dim); !factors.empty()) {
-    const auto theta =
-        file.get<float>(file.get<std::string>("general.architecture") + ".rope.freq_base", 10000.0F);
-    config.rotary_frequencies = kernel::rotary::base_frequencies(config.head_dim, static_cast<double>(theta));
-    for (std::size_t i = 0; i < factors.size(); ++i)
-      config.rotary_frequencies[i] /= static_cast<double>(factors[i]);
+  // The file's own divisors rather than those of the rule that they come from.
+  if (const auto by = description.divisors(config.head_dim); !by.empty()) {
+    config.rotary_frequencies = kernel::rotary::base_frequencies(config.head_dim, config.rope_theta);
+    for (std::size_t i = 0; i < by.size(); ++i) config.rotary_frequencies[i] /= static_cast<double>(by[i]);
   }
   llama m(std::move(config));
   const auto& c = m.config();

@@ -4,7 +4,7 @@
 
 // Keys are those of ggml-org/llama.cpp (gguf-py/gguf/constants.py, src/llama-model.cpp).
 
-#include <cmath>       // std::pow
+#include <cmath>       // std::abs
 #include <functional>  // std::function
 
 #include <tersor/io/gguf_tokenizer.hpp>
@@ -20,10 +20,16 @@ namespace tersor::model {
 struct gguf_options {
   /// Of the linears; blocks of this type are copied. None: linears stay as they are, reals or blocks.
   std::optional<ggml_type> type = ggml_type::q8_0;
-  std::string name = "tersor";  ///< general.name
+  std::string name = "tersor";  ///< general.name, where `source` has none
   /// By linear ("model.layers.0.mlp.up_proj"): how much each of its inputs counts, [in], where the type's
   /// encoder can use it.
   std::map<std::string, std::vector<float>> importance = {};
+  /// Is the beginning-of-text token put before a text? None: if the tokenizer's post-processor says so, or
+  /// has nothing to say and there is such a token.
+  std::optional<bool> add_bos_token = {};
+  /// The file that the model and the tokenizer came from, if it was one: keys that the model does not decide
+  /// are copied (a chat template, a licence), and so is a table in blocks, which is decoded in a model.
+  const io::gguf_file* source = nullptr;
 
   void validate() const {
     require(!type || detail::real_type(*type) || quant::can_encode(*type), "save_llama_gguf: type",
@@ -95,37 +101,35 @@ inline std::uint32_t gguf_file_type(ggml_type t) {
 inline ggml_type fitting_type(ggml_type wanted, index_t columns) {
   return quant::fitting_type(wanted, columns).value_or(ggml_type::f16);
 }
+/// The type of a table that does not make the logits: ternary linears have one of 4 bits, as in llama.cpp.
+inline ggml_type table_type(ggml_type linears, index_t columns) {
+  const bool ternary = linears == ggml_type::tq1_0 || linears == ggml_type::tq2_0;
+  return fitting_type(ternary ? ggml_type::q4_k : linears, columns);
+}
 /// The type of what makes the logits, which errors reach directly: 6 bits where the linears have fewer.
 inline ggml_type head_type(ggml_type linears, index_t columns) {
   const bool as_linears = real_type(linears) || linears == ggml_type::q8_0;
   return fitting_type(as_linears ? linears : ggml_type::q6_k, columns);
 }
 
-/// theta, and the divisors of the frequencies theta^(-2i / head_dim) that give those of a model.
-struct rotary_description {
-  double theta = 10000.0;
-  double linear = 1.0;         ///< one divisor of all
-  std::vector<float> factors;  ///< one of each, if they differ
+/// The divisors of the frequencies theta^(-2i / head_dim) that give those of a model.
+struct rotary_divisors {
+  double all = 1.0;
+  std::vector<float> each;  ///< [head_dim / 2], if they differ
 };
-inline rotary_description describe_rotary(const llama_config& c) {
-  rotary_description d;
+inline rotary_divisors divisors_of(const llama_config& c) {
+  const auto base = kernel::rotary::base_frequencies(c.head_dim, c.rope_theta);
   const auto& f = c.rotary_frequencies;
-  d.linear = 1.0 / f.front();
-  if (f.size() > 1) {
-    // The first pairs turn fastest, and no rule of scaling touches one of them alone.
-    const double theta = std::pow(f[0] / f[1], static_cast<double>(c.head_dim) / 2.0);
-    d.theta = std::abs(theta - std::round(theta)) < 1e-6 * theta ? std::round(theta) : theta;
-  }
-  const auto base = kernel::rotary::base_frequencies(c.head_dim, d.theta);
+  rotary_divisors d{.all = base.front() / f.front(), .each = {}};
   bool same = true;
   for (std::size_t i = 0; i < f.size(); ++i) {
-    d.factors.push_back(static_cast<float>(base[i] / f[i]));
-    same = same && std::abs(base[i] / f[i] - d.linear) <= 1e-6 * d.linear;
+    d.each.push_back(static_cast<float>(base[i] / f[i]));
+    same = same && std::abs(base[i] / f[i] - d.all) <= 1e-6 * d.all;
   }
   if (same)
-    d.factors.clear();
+    d.each.clear();
   else
-    d.linear = 1.0;
+    d.all = 1.0;
   return d;
 }
 
@@ -173,11 +177,44 @@ inline std::vector<std::byte> with_file_rows(const op::ggml_blocks& w, std::span
   return result;
 }
 
+/// The table of the file that a model came from, if it is in blocks and still of the model's shape.
+inline const io::gguf_tensor* blocks_of_table(const io::gguf_file* source, const llama_config& c) {
+  if (source == nullptr) return nullptr;
+  const auto& t = source->tensor("token_embd.weight");
+  return real_type(t.type) || t.shape != std::vector<index_t>{c.vocab_size, c.hidden_size} ? nullptr : &t;
+}
+/// Copies the keys of a file that are not set, but for those of its own types, parts and architecture.
+inline void copy_other_keys(io::gguf_writer& out, const io::gguf_file& source) {
+  const auto architecture = source.get<std::string>("general.architecture");
+  for (const auto& e : source.keys()) {
+    const std::string_view key = e.key;
+    const bool of_file = key == "general.file_type" || key == "general.quantization_version" ||
+                         key == "general.alignment" || key.starts_with("split.");
+    const bool of_another = architecture != "llama" && key.starts_with(architecture + ".");
+    if (!of_file && !of_another && !out.has(e.key)) out.copy(e);
+  }
+}
+/// Does the beginning-of-text token stand before a text?
+inline bool adds_bos(const gguf_options& options, const io::json& tokenizer, std::string_view where,
+                     int bos) {
+  if (options.add_bos_token) {
+    require(!*options.add_bos_token || bos >= 0, "save_llama_gguf: add_bos_token", true,
+            "false: the model has no such token");
+    return *options.add_bos_token;
+  }
+  const auto start = io::text_start(tokenizer, std::string(where));
+  if (!start) return bos >= 0;
+  require(start->empty() || *start == std::vector<int>{bos}, concat(where, ": post_processor"), start->size(),
+          "no special token before a text, or bos_token_id, ", bos);
+  return !start->empty();
+}
+
 }  // namespace detail
 
 /// Writes a model, dense or compressed, and its tokenizer as a GGUF file of architecture llama. Linears are
 /// decoded and encoded one at a time; blocks of the type that is asked for are copied. Norms and biases are
-/// F32. In a file of blocks the head (or the table, if it is the head too) has Q6_K, or Q8_0 with linears in
+/// F32. A table that is not the head has the type that is asked for, Q4_K with ternary ones. In a file of
+/// blocks the head (or the table, if it is the head too) has Q6_K, or Q8_0 with linears in
 /// that type or rows that are not whole blocks of 256; other rows that are not whole blocks take the type
 /// that llama.cpp gives them (Q4_K: Q5_0, Q5_K: Q5_1, Q6_K: Q8_0, others a type of 4 bits; F16 below 32
 /// columns). Types of reals are exact where the model's values are values of that type. @param tokenizer what
@@ -188,13 +225,13 @@ inline void save_llama_gguf(const llama& m, const io::json& tokenizer, std::stri
   options.validate();
   const auto& c = m.config();
   io::gguf_writer out;
-  const auto rotary = detail::describe_rotary(c);
+  const auto divisors = detail::divisors_of(c);
   const auto set = [&](const char* key, index_t value) {
     out.set(concat("llama.", key), static_cast<std::uint32_t>(value));
   };
   out.set("general.architecture", "llama");
   out.set("general.type", "model");
-  out.set("general.name", options.name);
+  if (!options.source || !options.source->has("general.name")) out.set("general.name", options.name);
   set("vocab_size", c.vocab_size);
   set("context_length", c.max_position_embeddings);
   set("embedding_length", c.hidden_size);
@@ -206,10 +243,10 @@ inline void save_llama_gguf(const llama& m, const io::json& tokenizer, std::stri
   set("attention.value_length", c.head_dim);
   set("rope.dimension_count", c.head_dim);
   out.set("llama.attention.layer_norm_rms_epsilon", c.rms_norm_eps);
-  out.set("llama.rope.freq_base", static_cast<float>(rotary.theta));
-  if (std::abs(rotary.linear - 1.0) > 1e-6) {
+  out.set("llama.rope.freq_base", static_cast<float>(c.rope_theta));
+  if (std::abs(divisors.all - 1.0) > 1e-6) {
     out.set("llama.rope.scaling.type", "linear");
-    out.set("llama.rope.scaling.factor", static_cast<float>(rotary.linear));
+    out.set("llama.rope.scaling.factor", static_cast<float>(divisors.all));
   }
   const auto shapes = m.linear_shapes();
   const auto type_of = [&](const std::string& name, const op::any_operator& w) {
@@ -254,14 +291,25 @@ inline void save_llama_gguf(const llama& m, const io::json& tokenizer, std::stri
   for (const auto& [name, values] : options.importance)
     require(std::ranges::any_of(shapes, [&name = name](const auto& l) { return l.name == name; }),
             "importance", name, "a linear of the model's blocks");
-  const auto table = !options.type           ? detail::ggml_type_of(m.embedding().values().type())
-                     : c.tie_word_embeddings ? detail::head_type(*options.type, c.hidden_size)
-                                             : detail::fitting_type(*options.type, c.hidden_size);
-  matrix_tensor("model.embed_tokens", table, c.vocab_size, c.hidden_size, [&] {
-    auto w = m.embedding().to_dense();
-    m.embedding().values().release();
-    return w;
-  });
+  const auto* file_table = detail::blocks_of_table(options.source, c);
+  const auto table = options.type ? (c.tie_word_embeddings ? detail::head_type(*options.type, c.hidden_size)
+                                                           : detail::table_type(*options.type, c.hidden_size))
+                     : file_table ? file_table->type
+                                  : detail::ggml_type_of(m.embedding().values().type());
+  if (file_table && file_table->type == table) {
+    out.add(file_table->name, table, file_table->shape);
+    sources[file_table->name] = [&options, file_table] {
+      const auto bytes = options.source->bytes(file_table->name);
+      return std::vector<std::byte>(bytes.begin(), bytes.end());
+    };
+    blocks = true;
+  } else {
+    matrix_tensor("model.embed_tokens", table, c.vocab_size, c.hidden_size, [&] {
+      auto w = m.embedding().to_dense();
+      m.embedding().values().release();
+      return w;
+    });
+  }
   if (!c.tie_word_embeddings)
     matrix_tensor(
         "lm_head",
@@ -269,9 +317,9 @@ inline void save_llama_gguf(const llama& m, const io::json& tokenizer, std::stri
                      : detail::stored_type("lm_head", m.head()),
         c.vocab_size, c.hidden_size, [&] { return detail::worked_through(m.head()); },
         m.head().as<op::ggml_blocks>());
-  if (!rotary.factors.empty()) {
+  if (!divisors.each.empty()) {
     out.add("rope_freqs.weight", ggml_type::f32, {c.head_dim / 2});
-    sources["rope_freqs.weight"] = [&] { return detail::bytes_of_reals(dtype::f32, rotary.factors); };
+    sources["rope_freqs.weight"] = [&] { return detail::bytes_of_reals(dtype::f32, divisors.each); };
   }
   for (const auto& [name, length] : m.vector_shapes()) {
     const auto file_name = detail::gguf_name(name);
@@ -290,7 +338,11 @@ inline void save_llama_gguf(const llama& m, const io::json& tokenizer, std::stri
         [&m, name = l.name] { return detail::worked_through(m.linear(name)); },
         m.linear(l.name).as<op::ggml_blocks>());
   if (blocks) out.set("general.quantization_version", std::uint32_t{2});
-  io::set_tokenizer(out, tokenizer, c.vocab_size, c.bos_token_id, c.eos_token_id, where);
+  if (options.source)
+    detail::copy_other_keys(out, *options.source);
+  else
+    io::set_tokenizer(out, tokenizer, c.vocab_size, c.bos_token_id, c.eos_token_id,
+                      detail::adds_bos(options, tokenizer, where, c.bos_token_id), where);
   long long done = 0;
   const auto total = static_cast<long long>(sources.size());
   out.write(path, [&](const io::gguf_tensor& t) {
