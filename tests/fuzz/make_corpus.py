@@ -101,7 +101,7 @@ write("tokenizer", "bad-empty", "")
 write("tokenizer", "bad-deep", "[" * 100000)
 
 # GGUF: a whole Llama model of one layer, and what can be wrong with a container.
-U32, F32, STRING, ARRAY = 4, 6, 8, 9
+U32, F32, BOOL, STRING, ARRAY, I64 = 4, 6, 7, 8, 9, 11
 
 
 def gguf_text(s):
@@ -110,15 +110,17 @@ def gguf_text(s):
 
 
 def gguf_value(v):
+    if isinstance(v, bool):
+        return struct.pack("<i?", BOOL, v)
     if isinstance(v, int):
-        return struct.pack("<iI", U32, v)
+        return struct.pack("<iI", U32, v) if 0 <= v < 2**32 else struct.pack("<iq", I64, v)
     if isinstance(v, float):
         return struct.pack("<if", F32, v)
     if isinstance(v, str):
         return struct.pack("<i", STRING) + gguf_text(v)
-    kind = STRING if isinstance(v[0], str) else 5
+    kind = STRING if isinstance(v[0], str) else F32 if isinstance(v[0], float) else 5
     return struct.pack("<iiQ", ARRAY, kind, len(v)) + b"".join(
-        gguf_text(x) if kind == STRING else struct.pack("<i", x) for x in v)
+        gguf_text(x) if kind == STRING else struct.pack("<f" if kind == F32 else "<i", x) for x in v)
 
 
 def gguf(keys, tensors, version=3, magic=b"GGUF", counts=None, alignment=32):
@@ -188,6 +190,54 @@ write("gguf", "bad-tensor-name-long", gguf(gguf_keys, [("x" * 64, (8,), 0, bytes
 write("gguf", "bad-tensor-missing", gguf(gguf_keys, gguf_tensors[:-1]))
 write("gguf", "bad-tensor-shape", gguf(gguf_keys, gguf_tensors[:-1] + [("blk.0.ffn_down.weight", (32, 16), 2, q4_0(16))]))
 write("gguf", "bad-tensor-nan", gguf(gguf_keys, [gguf_tensors[0], ("output_norm.weight", (32,), 0, b"\xff" * 128)] + gguf_tensors[2:]))
+# SentencePiece tokens, divided frequencies, and a model of few rows in other block types.
+pieces = ["<unk>", "<s>", "</s>", "<0x41>", "\u2581", "t", "h", "e", "th", "the", "\u2581the", ""]
+piece_keys = [k for k in gguf_keys if not k[0].startswith("tokenizer")] + [
+    ("tokenizer.ggml.model", "llama"), ("tokenizer.ggml.tokens", pieces),
+    ("tokenizer.ggml.scores", [0.0] * 4 + [-float(i) for i in range(4, 12)]),
+    ("tokenizer.ggml.token_type", [2, 3, 3, 6] + [1] * 7 + [0]), ("tokenizer.ggml.add_bos_token", True),
+    ("tokenizer.ggml.add_space_prefix", True)]
+
+
+def piece_model(name, changes=(), tensors=()):
+    replaced = {k for k, v in changes}
+    keys = [k for k in piece_keys if k[0] not in replaced] + [(k, v) for k, v in changes if v is not None]
+    table = [("token_embd.weight", (32, len(pieces)), 8, q8_0(len(pieces)))]
+    write("gguf", name, gguf(keys, table + gguf_tensors[1:] + list(tensors)))
+
+
+eight = struct.pack("<8f", *[1 + i / 4 for i in range(8)])
+piece_model("good-pieces")
+piece_model("good-divisors", [("llama.attention.key_length", 16), ("llama.rope.scaling.factor", 2.0)],
+            [("rope_freqs.weight", (8,), 0, eight)])
+piece_model("good-linear", [("llama.rope.scale_linear", 4.0), ("tokenizer.ggml.add_bos_token", False)])
+piece_model("good-without-usual-keys", [("tokenizer.ggml.token_type", None), ("tokenizer.ggml.add_space_prefix", None)])
+piece_model("bad-key-length", [("llama.attention.key_length", -2**63), ("llama.rope.dimension_count", None)],
+            [("rope_freqs.weight", (0,), 0, b"")])
+piece_model("bad-divisors", [], [("rope_freqs.weight", (8,), 0, struct.pack("<8f", *[-1.0] * 8))])
+piece_model("bad-scaling", [("llama.rope.scaling.factor", float("inf"))])
+piece_model("bad-scores", [("tokenizer.ggml.scores", [float("nan")] * 12)])
+piece_model("bad-bos", [("tokenizer.ggml.bos_token_id", 12)])
+wide_keys = [(k, {"llama.embedding_length": 256, "llama.feed_forward_length": 8, "llama.attention.head_count": 1,
+                  "llama.rope.dimension_count": 4}.get(k, v)) for k, v in piece_keys] + [("llama.attention.key_length", 4)]
+wide_ones = struct.pack("<256f", *[1.0] * 256)
+
+
+def wide_model(name, q, k, v, gate, up):
+    """Types of five linears, (number, bytes of a block of 256)."""
+    def linear(part, rows, kind):
+        return ("blk.0." + part, (256, rows), kind[0], (bytes(range(1, 7)) * 64)[:kind[1]] * rows)
+    write("gguf", name, gguf(wide_keys, [
+        ("token_embd.weight", (256, len(pieces)), 14, bytes(210 * len(pieces))), ("output_norm.weight", (256,), 0, wide_ones),
+        ("blk.0.attn_norm.weight", (256,), 0, wide_ones), ("blk.0.ffn_norm.weight", (256,), 0, wide_ones),
+        linear("attn_q.weight", 4, q), linear("attn_k.weight", 4, k), linear("attn_v.weight", 4, v),
+        ("blk.0.attn_output.weight", (4, 256), 1, bytes(2048)), linear("ffn_gate.weight", 8, gate),
+        linear("ffn_up.weight", 8, up), ("blk.0.ffn_down.weight", (8, 256), 30, bytes(4096))]))
+
+
+wide_model("good-k-quants", (10, 84), (11, 110), (12, 144), (13, 176), (14, 210))
+wide_model("good-i-quants", (16, 66), (17, 74), (18, 98), (19, 50), (21, 110))
+wide_model("good-other-types", (22, 82), (23, 136), (29, 56), (34, 54), (35, 66))
 gguf_with("bad-alignment", alignment=24)
 gguf_with("bad-architecture", "general.architecture", "mamba")
 gguf_with("bad-no-layers", "llama.block_count")

@@ -132,7 +132,8 @@ inline json merges_of_scores(const std::vector<std::string_view>& tokens, const 
   std::set<std::size_t> lengths;  // few, however long a token is: parts of other lengths are no tokens
   const auto normal = static_cast<std::int32_t>(gguf_token::normal);
   for (std::size_t i = 0; i < tokens.size(); ++i)
-    if (types[i] <= normal && ids.emplace(tokens[i], i).second) lengths.insert(tokens[i].size());
+    if (types[i] <= normal && !tokens[i].empty() && ids.emplace(tokens[i], i).second)
+      lengths.insert(tokens[i].size());
   struct split {
     float score;
     std::size_t id, length;  // of the token, of its left part
