@@ -1,7 +1,7 @@
 // tersor - example: LoRA trained over a frozen NF4 layer (QLoRA), in a training loop of your own
 // SPDX-License-Identifier: MIT
 //
-// Shows: a weight in 4.13 bits with double quantization; A and B as parameters on a tape, through which
+// Shows: a weight in 4.14 bits with double quantization; A and B as parameters on a tape, through which
 // gradients flow past the packed operator; AdamW with a schedule; the trained adapter beside the base. Alone:
 //   g++ -std=c++20 -O2 -pthread -I include -I /usr/include/eigen3 examples/lora_over_nf4.cpp && ./a.out
 #include <cstdio>

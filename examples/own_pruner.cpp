@@ -18,7 +18,7 @@ namespace tersor::prune {
 using solve::operator|;
 using solve::operator+;
 
-/// Random pruning (no paper): keeps weights by lot. What it does, source, differences from it.
+/// Random pruning (no paper): keeps weights at random. What it does, source, differences from it.
 ///
 /// Cost: O(out in). Guarantee: exact counts in every row. Bits per weight for b-bit values: 1 + (1 -
 /// sparsity) b as a bitmap, 1 + b / 2 for 2:4.

@@ -26824,7 +26824,7 @@ struct dense_layer {
   std::vector<T> bias{};  ///< b [out]; empty: none
 };
 
-/// y = x Wᵀ + b, not owned and never changed: a matrix, or any operator for float, so that LoRA over an NF4
+/// y = x Wᵀ + b, not owned and never changed: any tensor, or any operator for float, so that LoRA over an NF4
 /// operator is QLoRA. What it refers to must outlive it. A convolution is the linear layer of its unfolded
 /// patches, with W [out, in · kh · kw].
 template <std::floating_point T>
@@ -26835,6 +26835,11 @@ class layer_view {
   layer_view(matrix_view<const T> weight, std::span<const T> bias = {}) : weight_(weight), bias_(bias) {
     check_bias(weight.rows());
   }
+  /// Any other tensor of that element type: Eigen, xtensor, a type of your own.
+  template <matrix_like W>
+  requires std::convertible_to<const W&, matrix_view<const T>> layer_view(const W& weight,
+                                                                          std::span<const T> bias = {})
+      : layer_view(matrix_view<const T>(weight), bias) {}
   layer_view(const dense_layer<T>& layer) : layer_view(layer.weight, layer.bias) {}
   template <op::linear_operator Op>
   requires std::same_as<T, float> layer_view(const Op& op, std::span<const T> bias = {})
@@ -29231,8 +29236,8 @@ class ia3_state : public adapter_state<ia3_state<T>, T> {
   dense_layer<T> original_;
 };
 
-/// IA3 (arXiv:2205.05638; layout of huggingface/peft): scales outputs, or inputs of feed-forward modules, by
-/// a trained vector that starts at one.
+/// IA3 (arXiv:2205.05638, official code r-three/t-few; layout of huggingface/peft): scales outputs, or inputs
+/// of feed-forward modules, by a trained vector that starts at one.
 ///
 /// Cost: one multiplication an output. Guarantee: the layer is unchanged at the start; unmerging is exact.
 /// Stored: out (or in) values.
@@ -29794,7 +29799,7 @@ class lokr_state : public additive_state<lokr_state<T>, T> {
   std::array<bool, 2> factored_{};
 };
 
-/// LoKr (arXiv:2108.06098 and arXiv:2212.10650; LyCORIS, layout of huggingface/peft): ΔW = s (w₁ ⊗ w₂),
+/// LoKr (arXiv:2309.14859 and arXiv:2212.10650; LyCORIS, layout of huggingface/peft): ΔW = s (w₁ ⊗ w₂),
 /// s = alpha / r also where nothing is factored. w₂ is a product of rank r where r < max(k, n) / 2; w₁ too if
 /// `decompose_both` and r < max(l, m) / 2. w₁ (or its left factor) starts at zero.
 ///
@@ -29816,7 +29821,7 @@ struct lokr {
   static constexpr solve::technique_info info{.id = "lokr",
                                               .family = "adapters",
                                               .title = "Low-rank Kronecker product",
-                                              .arxiv = "2108.06098",
+                                              .arxiv = "2309.14859",
                                               .header = "tersor/adapters/lokr.hpp",
                                               .guarantee = "identity at the start"};
   static constexpr auto options() {
@@ -30101,9 +30106,9 @@ class oft_state : public adapter_state<oft_state<T>, T> {
   oft_map map_;
 };
 
-/// OFT (arXiv:2306.07280; huggingface/peft's second version): the input of a layer is rotated block by block,
-/// x'_k = x_k R_k, so W' = W blockdiag(R)ᵀ. R comes from a skew-symmetric Q_k, zero at the start, by Cayley's
-/// map or by a truncated series of it (the official default).
+/// OFT (arXiv:2306.07280) as in OFTv2 (arXiv:2506.19847; huggingface/peft's second version): the input of a
+/// layer is rotated block by block, x'_k = x_k R_k, so W' = W blockdiag(R)ᵀ. R comes from a skew-symmetric
+/// Q_k, zero at the start, by Cayley's map or by a truncated series of it (the official default).
 ///
 /// Cost: β in multiply-adds a token, and β³ a block for the rotations of each pass. Guarantee: the layer is
 /// unchanged at the start; with `neumann = false` R is orthogonal, so norms of W's rows stay. Stored: (in /
@@ -34357,7 +34362,8 @@ struct quest {
 namespace tersor::kv {
 
 /// Random eviction (no paper; `RandomPress` of NVIDIA/kvpress): each key-value head keeps int(T (1 - ratio))
-/// tokens of the prompt by lot; nothing is dropped at decode. A policy that does not beat it knows nothing.
+/// tokens of the prompt at random; nothing is dropped at decode. A policy that does not beat it knows
+/// nothing.
 ///
 /// Cost: O(kv_heads T). Guarantee: exact counts; the same tokens for the same seed, layer and head.
 ///
@@ -36576,7 +36582,7 @@ struct awq_scales {
 ///
 /// Mean activations are those of all calibration data. The official program also searches on all of it (128
 /// samples of 512 tokens), here `search_sequences = 0`. The default of 8 takes a fraction of the time and
-/// memory and found scales as good: on the embedded model (26 windows of 1024 tokens) perplexity 38.0 with 8
+/// memory and found scales as good: on the embedded model (25 windows of 1024 tokens) perplexity 38.0 with 8
 /// and 38.4 with all at 3 bits in groups of 32, 36.0 and 36.1 at 4 bits in groups of 128.
 ///
 ///     auto recipe = tersor::quant::awq{} | tersor::quant::rtn{.bits = 4, .group_size = 128};
@@ -38771,7 +38777,8 @@ constexpr auto option_names(level_kind) {
 ///
 /// Cost: one pass over W. Guarantee: without double quantization |w - w^| is at most half the widest gap of
 /// the levels (0.152 for 4 bits) times the block's maximum; zeros and the maximum itself are exact. Bits per
-/// weight: bits + 8 / block_size + 32 / (256 block_size), 4.127 by default, or bits + 32 / block_size.
+/// weight: bits + 8 / block_size + 32 / (256 block_size), 4.127 by default, or bits + 32 / block_size; and
+/// the table of levels and the mean of the maxima, 68 bytes a layer for 4 bits.
 ///
 ///     auto result = tersor::quant::nf4{}(W);     // W: [out, in], any tensor type
 ///     result.op.apply(x, y);                     // x: [tokens, in], y: [tokens, out]

@@ -179,13 +179,14 @@ void command::add_finetune(CLI::App& app) {
   count("--window", o->run.window, "Tokens of a window");
   count("--save-every", o->save_every, "Updates between two savings of the state; 0: at the end");
   count("--warmup", o->run.warmup, "Updates until the full learning rate, which then falls to 0");
-  sub->add_option("--learning-rate", o->run.learning_rate, "Of AdamW")->capture_default_str();
+  sub->add_option("--learning-rate", o->run.learning_rate, "Learning rate of AdamW")->capture_default_str();
   sub->add_option("--up-ratio", o->run.up_ratio, "Rate of B and of vectors over that of A (LoRA+)")
       ->capture_default_str();
   sub->add_option("--weight-decay", o->run.weight_decay, "Of matrices, decoupled")->capture_default_str();
-  sub->add_option("--max-norm", o->run.max_norm, "Clip the gradient's norm; 0: not")->capture_default_str();
+  sub->add_option("--max-norm", o->run.max_norm, "Clip the gradient's norm; 0: no clipping")
+      ->capture_default_str();
   sub->add_option("--weight-type", o->weight_type,
-                  "Round what is trained after each update: f32 (not), bf16, f16")
+                  "Round what is trained after each update: f32 (no rounding), bf16, f16")
       ->check(CLI::IsMember({"f32", "bf16", "f16"}))
       ->capture_default_str();
   sub->add_flag("--no-checkpoint", o->no_checkpoint,

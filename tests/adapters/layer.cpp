@@ -1,6 +1,10 @@
 // tersor - tests of adapters/layer.hpp
 // SPDX-License-Identifier: MIT
+#include <Eigen/Core>
+
 #include <tersor/adapters/layer.hpp>
+#include <tersor/adapters/lora.hpp>
+#include <tersor/adapters/pissa.hpp>
 #include <tersor/op/any_operator.hpp>
 #include <tersor/op/dense.hpp>
 
@@ -42,6 +46,36 @@ TEST_CASE("adapter layer: a matrix and an operator compute the same", "[layer]")
     CHECK(gap(ya, yb) <= 1e-5);
     CHECK(c.weight() == layer.weight);
   }
+}
+
+// The statement is that of docs/your_tensor_type.md: what a technique takes, an adapter takes too.
+TEST_CASE("adapter layer: Eigen matrices and views start it as our own matrix does", "[layer]") {
+  const auto w = random_matrix<float>(5, 7, 1);
+  const auto x = random_matrix<float>(3, 7, 2);
+  const tersor::adapters::lora lora{.rank = 2};
+  const auto expected = lora.init(w, random_generator(1));
+  matrix<float> y(3, 5);
+  expected.forward(w, x, y);
+
+  Eigen::MatrixXf e(5, 7), ex(3, 7), ey(3, 5);  // column-major
+  tersor::copy(w.view(), tersor::as_view(e));
+  tersor::copy(x.view(), tersor::as_view(ex));
+  auto writable = w;
+  const Eigen::MatrixXf et = e.transpose();
+  const auto check = [&](const auto& weight) {
+    const auto state = lora.init(weight, random_generator(1));
+    CHECK(state.a() == expected.a());
+    state.forward(weight, ex, ey);
+    CHECK(gap(tersor::copy_as<float>(tersor::as_view(ey)), y) <= 1e-6);  // products may add in another order
+    CHECK(tersor::adapters::pissa{.rank = 2}.init(weight).weight ==
+          tersor::adapters::pissa{.rank = 2}.init(w).weight);
+  };
+  check(e);
+  check(Eigen::Map<const Eigen::MatrixXf>(e.data(), 5, 7));
+  check(et.transpose());
+  check(tersor::as_view(e));
+  check(writable.view());
+  static_assert(!std::convertible_to<Eigen::MatrixXd, layer_view<float>>, "values are not converted");
 }
 
 TEST_CASE("adapter layer: errors", "[layer]") {

@@ -84,8 +84,8 @@ class ia3_state : public adapter_state<ia3_state<T>, T> {
   dense_layer<T> original_;
 };
 
-/// IA3 (arXiv:2205.05638; layout of huggingface/peft): scales outputs, or inputs of feed-forward modules, by
-/// a trained vector that starts at one.
+/// IA3 (arXiv:2205.05638, official code r-three/t-few; layout of huggingface/peft): scales outputs, or inputs
+/// of feed-forward modules, by a trained vector that starts at one.
 ///
 /// Cost: one multiplication an output. Guarantee: the layer is unchanged at the start; unmerging is exact.
 /// Stored: out (or in) values.

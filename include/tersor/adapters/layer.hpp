@@ -4,7 +4,7 @@
 
 // No paper: what every adapter stands on.
 
-#include <concepts>  // std::floating_point
+#include <concepts>  // std::convertible_to
 #include <span>      // std::span
 #include <vector>    // std::vector
 
@@ -19,7 +19,7 @@ struct dense_layer {
   std::vector<T> bias{};  ///< b [out]; empty: none
 };
 
-/// y = x Wᵀ + b, not owned and never changed: a matrix, or any operator for float, so that LoRA over an NF4
+/// y = x Wᵀ + b, not owned and never changed: any tensor, or any operator for float, so that LoRA over an NF4
 /// operator is QLoRA. What it refers to must outlive it. A convolution is the linear layer of its unfolded
 /// patches, with W [out, in · kh · kw].
 template <std::floating_point T>
@@ -30,6 +30,11 @@ class layer_view {
   layer_view(matrix_view<const T> weight, std::span<const T> bias = {}) : weight_(weight), bias_(bias) {
     check_bias(weight.rows());
   }
+  /// Any other tensor of that element type: Eigen, xtensor, a type of your own.
+  template <matrix_like W>
+  requires std::convertible_to<const W&, matrix_view<const T>> layer_view(const W& weight,
+                                                                          std::span<const T> bias = {})
+      : layer_view(matrix_view<const T>(weight), bias) {}
   layer_view(const dense_layer<T>& layer) : layer_view(layer.weight, layer.bias) {}
   template <op::linear_operator Op>
   requires std::same_as<T, float> layer_view(const Op& op, std::span<const T> bias = {})

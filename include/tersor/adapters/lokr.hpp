@@ -189,7 +189,7 @@ class lokr_state : public additive_state<lokr_state<T>, T> {
   std::array<bool, 2> factored_{};
 };
 
-/// LoKr (arXiv:2108.06098 and arXiv:2212.10650; LyCORIS, layout of huggingface/peft): ΔW = s (w₁ ⊗ w₂),
+/// LoKr (arXiv:2309.14859 and arXiv:2212.10650; LyCORIS, layout of huggingface/peft): ΔW = s (w₁ ⊗ w₂),
 /// s = alpha / r also where nothing is factored. w₂ is a product of rank r where r < max(k, n) / 2; w₁ too if
 /// `decompose_both` and r < max(l, m) / 2. w₁ (or its left factor) starts at zero.
 ///
@@ -211,7 +211,7 @@ struct lokr {
   static constexpr solve::technique_info info{.id = "lokr",
                                               .family = "adapters",
                                               .title = "Low-rank Kronecker product",
-                                              .arxiv = "2108.06098",
+                                              .arxiv = "2309.14859",
                                               .header = "tersor/adapters/lokr.hpp",
                                               .guarantee = "identity at the start"};
   static constexpr auto options() {

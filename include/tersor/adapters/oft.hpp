@@ -171,9 +171,9 @@ class oft_state : public adapter_state<oft_state<T>, T> {
   oft_map map_;
 };
 
-/// OFT (arXiv:2306.07280; huggingface/peft's second version): the input of a layer is rotated block by block,
-/// x'_k = x_k R_k, so W' = W blockdiag(R)ᵀ. R comes from a skew-symmetric Q_k, zero at the start, by Cayley's
-/// map or by a truncated series of it (the official default).
+/// OFT (arXiv:2306.07280) as in OFTv2 (arXiv:2506.19847; huggingface/peft's second version): the input of a
+/// layer is rotated block by block, x'_k = x_k R_k, so W' = W blockdiag(R)ᵀ. R comes from a skew-symmetric
+/// Q_k, zero at the start, by Cayley's map or by a truncated series of it (the official default).
 ///
 /// Cost: β in multiply-adds a token, and β³ a block for the rotations of each pass. Guarantee: the layer is
 /// unchanged at the start; with `neumann = false` R is orthogonal, so norms of W's rows stay. Stored: (in /

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// No paper of its own: the form that LoHa and LoKr (arXiv:2108.06098) have for convolutions.
+// No paper of its own: the form that LoHa (arXiv:2108.06098) and LoKr (arXiv:2309.14859) have for
+// convolutions.
 
 #include <tersor/adapters/state.hpp>
 

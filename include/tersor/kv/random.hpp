@@ -8,7 +8,8 @@
 namespace tersor::kv {
 
 /// Random eviction (no paper; `RandomPress` of NVIDIA/kvpress): each key-value head keeps int(T (1 - ratio))
-/// tokens of the prompt by lot; nothing is dropped at decode. A policy that does not beat it knows nothing.
+/// tokens of the prompt at random; nothing is dropped at decode. A policy that does not beat it knows
+/// nothing.
 ///
 /// Cost: O(kv_heads T). Guarantee: exact counts; the same tokens for the same seed, layer and head.
 ///

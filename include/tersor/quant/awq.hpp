@@ -26,7 +26,7 @@ struct awq_scales {
 ///
 /// Mean activations are those of all calibration data. The official program also searches on all of it (128
 /// samples of 512 tokens), here `search_sequences = 0`. The default of 8 takes a fraction of the time and
-/// memory and found scales as good: on the embedded model (26 windows of 1024 tokens) perplexity 38.0 with 8
+/// memory and found scales as good: on the embedded model (25 windows of 1024 tokens) perplexity 38.0 with 8
 /// and 38.4 with all at 3 bits in groups of 32, 36.0 and 36.1 at 4 bits in groups of 128.
 ///
 ///     auto recipe = tersor::quant::awq{} | tersor::quant::rtn{.bits = 4, .group_size = 128};

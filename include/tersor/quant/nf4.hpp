@@ -26,7 +26,8 @@ constexpr auto option_names(level_kind) {
 ///
 /// Cost: one pass over W. Guarantee: without double quantization |w - w^| is at most half the widest gap of
 /// the levels (0.152 for 4 bits) times the block's maximum; zeros and the maximum itself are exact. Bits per
-/// weight: bits + 8 / block_size + 32 / (256 block_size), 4.127 by default, or bits + 32 / block_size.
+/// weight: bits + 8 / block_size + 32 / (256 block_size), 4.127 by default, or bits + 32 / block_size; and
+/// the table of levels and the mean of the maxima, 68 bytes a layer for 4 bits.
 ///
 ///     auto result = tersor::quant::nf4{}(W);     // W: [out, in], any tensor type
 ///     result.op.apply(x, y);                     // x: [tokens, in], y: [tokens, out]
