@@ -3,6 +3,7 @@
 #
 # Files that a fuzzer found are beside them under names of their own (bad-found-*): they are not written here.
 import json
+import math
 import struct
 from pathlib import Path
 
@@ -296,6 +297,84 @@ lora_with("bad-bias", bias="some")
 lora_with("bad-alpha", lora_alpha="eight")
 write("peft", "bad-empty", "{}")
 write("peft", "bad-text", "LORA")
+
+# Other methods, with weights of their own behind a zero byte (tests/fuzz/peft.cpp).
+Q, UP, CONV, EMBED = "model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj", "model.conv", "model.embed_tokens"
+
+
+def peft_with(name, fields, tensors, targets=("q_proj", "up_proj")):
+    """tensors: by key without its prefix, the shape."""
+    header, data = {}, b""
+    for i, (key, shape) in enumerate(tensors.items()):
+        count = math.prod(shape)
+        raw = struct.pack(f"<{count}f", *(0.01 * ((i + k) % 7 - 3) for k in range(count)))
+        prefix = "base_model." if key.startswith("vera_") else "base_model.model."
+        header[prefix + key] = tensor("F32", shape, len(data), len(data) + len(raw))
+        data += raw
+    config = json.dumps({"target_modules": list(targets)} | fields, separators=(",", ":"))
+    write("peft", name, config.encode() + b"\0" + safetensors(header, data))
+
+
+def both(of):
+    """`of(out, in)` for the two linear layers."""
+    return {f"{m}.{key}": shape for m, out in ((Q, 8), (UP, 16)) for key, shape in of(out, 8).items()}
+
+
+lora_3 = both(lambda out, cols: {"lora_A.weight": [3, cols], "lora_B.weight": [out, 3]})
+peft_with("good-dora", {"peft_type": "LORA", "r": 3, "use_dora": True},
+          lora_3 | {Q + ".lora_magnitude_vector": [8], UP + ".lora_magnitude_vector": [16]})
+peft_with("good-lora-bias", {"peft_type": "LORA", "r": 3, "lora_bias": True, "bias": "lora_only", "modules_to_save": ["norm"]},
+          lora_3 | {Q + ".lora_B.bias": [8], UP + ".lora_B.bias": [16], Q + ".base_layer.bias": [8], "model.norm.weight": [8]})
+peft_with("good-lora-high-rank", {"peft_type": "LORA", "r": 3, "rank_pattern": {"q_proj": 12}},
+          lora_3 | {Q + ".lora_A.weight": [12, 8], Q + ".lora_B.weight": [8, 12]})
+peft_with("good-lora-embedding", {"peft_type": "LORA", "r": 2},
+          {EMBED + ".lora_embedding_A": [2, 10], EMBED + ".lora_embedding_B": [8, 2]}, ["embed_tokens"])
+peft_with("good-lora-convolution", {"peft_type": "LORA", "r": 2},
+          {CONV + ".lora_A.weight": [2, 4, 2, 2], CONV + ".lora_B.weight": [4, 2, 1, 1]}, ["conv"])
+peft_with("good-adalora", {"peft_type": "ADALORA", "init_r": 4, "rank_pattern": {
+    Q + ".lora_E": [True, False, True, True], UP + ".lora_E": [True, True, False, True]}},
+    both(lambda out, cols: {"lora_A": [3, cols], "lora_E": [3, 1], "lora_B": [out, 3]}))
+vera = both(lambda out, cols: {"vera_lambda_b": [out], "vera_lambda_d": [4]})
+peft_with("good-vera", {"peft_type": "VERA", "r": 4}, vera | {"vera_A": [4, 8], "vera_B": [16, 4]})
+peft_with("good-vera-drawn", {"peft_type": "VERA", "r": 4, "save_projection": False, "projection_prng_key": 7}, vera)
+loha = both(lambda out, cols: {"hada_w1_a": [out, 2], "hada_w1_b": [2, cols], "hada_w2_a": [out, 2], "hada_w2_b": [2, cols]})
+peft_with("good-loha", {"peft_type": "LOHA", "r": 2, "alpha": 3}, loha)
+peft_with("good-loha-convolution", {"peft_type": "LOHA", "r": 2, "use_effective_conv2d": True},
+          {f"{CONV}.hada_{key}": shape for i in "12" for key, shape in (
+              (f"w{i}_a", [2, 4]), (f"w{i}_b", [2, 4]), (f"t{i}", [2, 2, 2, 2]))}, ["conv"])
+peft_with("good-lokr", {"peft_type": "LOKR", "r": 1, "alpha": 3},
+          {Q + ".lokr_w1": [2, 2], Q + ".lokr_w2_a": [4, 1], Q + ".lokr_w2_b": [1, 4],
+           UP + ".lokr_w1": [4, 2], UP + ".lokr_w2_a": [4, 1], UP + ".lokr_w2_b": [1, 4]})
+peft_with("good-lokr-both", {"peft_type": "LOKR", "r": 1, "decompose_both": True, "decompose_factor": 4},
+          {Q + ".lokr_w1_a": [4, 1], Q + ".lokr_w1_b": [1, 4], Q + ".lokr_w2": [2, 2],
+           UP + ".lokr_w1_a": [4, 1], UP + ".lokr_w1_b": [1, 4], UP + ".lokr_w2_a": [4, 1], UP + ".lokr_w2_b": [1, 2]})
+peft_with("good-lokr-convolution", {"peft_type": "LOKR", "r": 8},
+          {CONV + ".lokr_w1": [2, 2], CONV + ".lokr_w2": [2, 2, 2, 2]}, ["conv"])
+peft_with("good-ia3", {"peft_type": "IA3", "feedforward_modules": ["up_proj"]}, {Q + ".ia3_l": [8, 1], UP + ".ia3_l": [1, 8]})
+rotations = both(lambda out, cols: {"oft_R.weight": [2, 6]})
+peft_with("good-oft", {"peft_type": "OFT", "oft_block_size": 4}, rotations)
+peft_with("good-oft-shared", {"peft_type": "OFT", "r": 2, "oft_block_size": 0, "block_share": True, "use_cayley_neumann": False},
+          both(lambda out, cols: {"oft_R.weight": [1, 6]}))
+miss = both(lambda out, cols: {"miss_block": [3, out]})
+mini = both(lambda out, cols: {"miss_block": [3, 4]})
+peft_with("good-miss", {"peft_type": "MISS", "r": 3}, miss)
+peft_with("good-miss-mini", {"peft_type": "MISS", "r": 3, "mini_r": 4, "init_weights": "mini"}, mini)
+peft_with("good-miss-bat", {"peft_type": "MISS", "r": 4, "init_weights": "bat"},
+          both(lambda out, cols: {"miss_block": [out // 4, 4, 4]}))
+peft_with("good-bone", {"peft_type": "BONE", "r": 3}, both(lambda out, cols: {"bone_block": [3, out]}))
+peft_with("bad-start-pissa", {"peft_type": "LORA", "r": 3, "init_lora_weights": "pissa"}, lora_3)
+peft_with("bad-start-loftq", {"peft_type": "LORA", "r": 3, "init_lora_weights": "loftq"}, lora_3)
+peft_with("bad-adalora-rank-huge", {"peft_type": "ADALORA", "init_r": 10**9},
+          both(lambda out, cols: {"lora_A": [3, cols], "lora_E": [3, 1], "lora_B": [out, 3]}))
+peft_with("bad-vera-rank-huge", {"peft_type": "VERA", "r": 10**9, "save_projection": False}, vera)
+peft_with("bad-loha-rank-huge", {"peft_type": "LOHA", "r": 10**9}, loha)
+peft_with("bad-miss-rank-huge", {"peft_type": "MISS", "r": 10**9}, miss)
+peft_with("bad-miss-mini-negative", {"peft_type": "MISS", "r": 3, "mini_r": -3, "init_weights": "mini"}, mini)
+peft_with("bad-miss-mini-huge", {"peft_type": "MISS", "r": 3, "mini_r": 10**9, "init_weights": "mini"}, mini)
+peft_with("bad-oft-block-huge", {"peft_type": "OFT", "oft_block_size": 10**9}, rotations)
+lora_with("bad-expression-long", target_modules="(" * 1500 + ")" * 1500)
+lora_with("bad-expression-counts", target_modules="(" + "a?" * 250 + "){100}")
+lora_with("bad-expression-lookaheads", target_modules="(?=.*" * 50 + ")" * 50)
 
 for name, text in {
         "good-recipe": "awq|gptq(bits=3,group_size=64)+svd(rank=16); *.down_proj: gptq(bits=8); model.layers.0.*: dense",

@@ -13,7 +13,7 @@ void safetensors(std::string_view bytes);  ///< every tensor, and every operator
 void gguf(std::string_view bytes);         ///< keys, tensors, the tokenizer and the model
 void tokenizer(std::string_view bytes);    ///< tokenizer.json; encodes and decodes a text
 void config(std::string_view bytes);       ///< config.json of a model
-void peft(std::string_view bytes);         ///< adapter_config.json, beside the weights of a LoRA adapter
+void peft(std::string_view bytes);         ///< an adapter's configuration and weights, merged
 void spec(std::string_view bytes);         ///< text of a recipe, of a cache and of an adapter
 
 }  // namespace tersor::fuzz

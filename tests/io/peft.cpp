@@ -189,6 +189,53 @@ TEST_CASE("peft: weights that are stored as inputs by outputs", "[peft]") {
   CHECK(holds(error_of([&] { a.merged("model.layers.0.k", layer); }), {"model.layers.0.k", "did you mean"}));
 }
 
+// As PEFT, and as ours that has twice the rank: LoRA for the unchanged base after PiSSA.
+TEST_CASE("peft: LoRA of a rank above the extents of the matrix", "[peft]") {
+  const adapters::lora o{.rank = 20};
+  check_round_trip(make(o, [&](const matrix<float>& w) { return o.init(w, random_generator(1)); }));
+}
+
+// States were made by the configuration, before the file was asked: an allocation that failed, or did not.
+TEST_CASE("peft: extents that the file does not have are errors before they take memory", "[peft]") {
+  const temporary_folder folder;
+  std::size_t count = 0;
+  const auto error_with = [&](const peft_adapter& a, const json& fields) {
+    const auto path = folder / std::to_string(count++);
+    write_peft(a, path);
+    auto all = read_json_file(path / "adapter_config.json");
+    all.update(fields);
+    write_text_file(path / "adapter_config.json", all.dump());
+    return error_of([&] { read_peft(path, base); });
+  };
+  const index_t huge = 1000000000;
+  const random_generator random(1);
+  const auto some = [&](const auto& method) {
+    return make(method, [&](const matrix<float>& w) { return method.init(w, random); });
+  };
+  CHECK(holds(error_with(some_lora(), {{"r", huge}}), {"lora_A.weight", "[2, 6]", "[1000000000, 6]"}));
+  CHECK(holds(error_with(some(adapters::loha{.rank = 2}), {{"r", huge}}), {"hada_w1_a", "[8, 1000000000]"}));
+  CHECK(holds(error_with(some(adapters::lokr{.rank = 1}), {{"r", huge}}), {"rank", "1000000000"}));
+  CHECK(holds(error_with(some(adapters::bone{.rank = 5}), {{"r", huge}}), {"miss_block", "[1000000000, 8]"}));
+  const auto adalora = some(adapters::adalora{.rank = 3, .target_rank = 2});
+  CHECK(holds(error_with(adalora, {{"init_r", huge}}), {"lora_A", "[1000000000, 6]"}));
+  CHECK(holds(error_with(adalora, {{"init_r", -1}}), {"init_r", "-1"}));
+  const auto mini = some(adapters::bone{.rank = 5, .mini = 4});
+  CHECK(holds(error_with(mini, {{"mini_r", huge}}), {"mini_r", "1000000000"}));
+  CHECK(holds(error_with(mini, {{"mini_r", -3}}), {"mini_r", "-3"}));
+  const adapters::oft oft{.block_size = 2};
+  const auto rotations = make(oft, [&](const matrix<float>& w) { return oft.init(w); });
+  CHECK(holds(error_with(rotations, {{"oft_block_size", -5}}), {"block_size", "-5"}));
+  // of one block the file would have all pairs of inputs
+  CHECK(holds(error_with(rotations, {{"oft_block_size", huge}}), {"oft_R.weight", "[1, 15]"}));
+  const adapters::vera vera{.rank = 4};
+  const auto shared = adapters::vera_projections<float>::draw(4, 8, 12, 5);
+  auto vectors = make(vera, [&](const matrix<float>& w) { return vera.init(w, shared); });
+  vectors.shared.vera = shared;
+  CHECK(holds(error_with(vectors, {{"r", huge}}), {"vera_lambda_d", "[1000000000]"}));
+  vectors.config.fields()["save_projection"] = false;
+  CHECK(holds(error_with(vectors, {{"r", huge}}), {"vera_lambda_d", "[1000000000]"}));
+}
+
 TEST_CASE("peft: errors name the key and what is nearest", "[peft]") {
   const temporary_folder folder;
   write_peft(some_lora(), folder / "good");
@@ -245,7 +292,7 @@ TEST_CASE("peft: errors name the key and what is nearest", "[peft]") {
   };
   CHECK(holds(with_config("type", "peft_type", "LORRA"), {"peft_type", "LORRA", "did you mean \"LORA\""}));
   CHECK(holds(with_config("rank", "r", 3), {"[2, 6]", "[3, 6]"}));
-  CHECK(holds(with_config("high", "r", 7), {"rank of model.layers.0.q = 7"}));
+  CHECK(holds(with_config("start", "init_lora_weights", "pissa"), {"init_lora_weights", "pissa"}));
   CHECK(holds(with_config("nothing", "target_modules", json::array({"queue"})), {"target_modules", "queue"}));
   CHECK(holds(with_config("later", "alora_invocation_tokens", json{5, 6}), {"alora_invocation_tokens"}));
   CHECK(with_config("unknown", "some_new_key", json{{"x", 1}}).empty());

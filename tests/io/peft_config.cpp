@@ -56,6 +56,12 @@ TEST_CASE("peft config: exclusions and layers", "[peft_config]") {
   CHECK_THROWS_AS(
       targets({{"target_modules", {"q_proj"}}, {"layers_to_transform", 1}, {"layers_pattern", {"blocks"}}}),
       tersor::error);
+  // a group in the pattern takes the place of the index
+  CHECK(holds(
+      error_of([] {
+        targets({{"target_modules", {"q_proj"}}, {"layers_to_transform", 1}, {"layers_pattern", "(layers)"}});
+      }),
+      {"layers_pattern", "layers", "the index of a layer"}));
   // modules outside layers are not in any of them; a whole name in the list is
   CHECK_THROWS_AS(targets({{"target_modules", {"embed_tokens"}}, {"layers_to_transform", 1}}), tersor::error);
   CHECK(targets({{"target_modules", {"lm_head"}}, {"layers_to_transform", 1}}) == names{"lm_head"});

@@ -13,7 +13,7 @@
 namespace tersor::io {
 
 /// Does the pattern match all of `text`? Patterns are in ECMAScript's syntax, which agrees with Python's for
-/// what adapters use; an error that names `where` if one is none.
+/// what adapters use; an error that names `where` if one is none, or costs too much: files bring them.
 #if defined(TERSOR_PRECOMPILED)
 bool matches(const std::string& text, const std::string& pattern, std::string_view where);
 #else

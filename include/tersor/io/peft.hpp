@@ -21,8 +21,9 @@ namespace tersor::io {
 /// Reads an adapter. @param folder holds adapter_config.json and adapter_model.safetensors; of an adapter
 /// with a name of its own it is the sub-folder of that name. @param base the modules of the base model.
 /// Errors name the key and what is nearest to it: a peft_type that is not known, targets that match nothing,
-/// a key that is missing, too many or without its prefix, a shape that another base or rank would have, a
-/// rank above the matrix, NaN.
+/// a key that is missing, too many or without its prefix, a shape that another base or rank would have, an
+/// initialization that changes the base (PiSSA without PEFT's conversion), NaN. Any rank is read whose
+/// tensors the file has, above the extents of the matrix as well.
 #if defined(TERSOR_PRECOMPILED)
 peft_adapter read_peft(const std::filesystem::path& folder, std::span<const peft_module> base);
 #else

@@ -5,6 +5,7 @@
 //   const auto config = tersor::io::peft_config::read("adapter");   // adapter/adapter_config.json
 //   for (const auto& name : config.targets(modules)) use(name, config.rank(name));
 
+#include <charconv>     // std::from_chars
 #include <cmath>        // std::floor
 #include <filesystem>   // std::filesystem::path
 #include <optional>     // std::optional
@@ -54,7 +55,11 @@ inline std::optional<index_t> layer_index(const std::string& name, const std::ve
   const auto find = [&](const std::string& container) -> std::optional<index_t> {
     const auto number = first_capture(name, "^.*\\." + container + "\\.(\\d+)\\.", where);
     if (!number) return std::nullopt;
-    return static_cast<index_t>(std::stol(*number));
+    index_t index = 0;
+    const auto [end, error] = std::from_chars(number->data(), number->data() + number->size(), index);
+    require(error == std::errc() && end == number->data() + number->size(), where, *number,
+            "the index of a layer of ", name, ", from a pattern without groups of its own");
+    return index;
   };
   if (patterns.empty()) return find("[^.]*");
   for (const auto& p : patterns)
@@ -191,16 +196,16 @@ class peft_config {
     const auto wanted = found->is_array() ? json_as<std::vector<index_t>>::from(*found, where)
                                           : std::vector<index_t>{json_as<index_t>::from(*found, where)};
     std::vector<std::string> patterns;
+    const std::string of = where_ + ": \"layers_pattern\"";
     const auto given = fields_.find("layers_pattern");
     if (given != fields_.end() && !given->is_null()) {
-      const std::string of = where_ + ": \"layers_pattern\"";
       if (given->is_string())
         patterns.push_back(given->get<std::string>());
       else
         patterns = json_as<std::vector<std::string>>::from(*given, of);
       std::erase(patterns, "");
     }
-    const auto index = detail::layer_index(name, patterns, where);
+    const auto index = detail::layer_index(name, patterns, of);
     return index && std::find(wanted.begin(), wanted.end(), *index) != wanted.end();
   }
 

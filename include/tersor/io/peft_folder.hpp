@@ -29,37 +29,16 @@ class peft_reader {
       : config_(peft_config::read(folder)), file_(file_of(folder)), base_(base) {}
 
   peft_adapter read() {
-    peft_adapter a{.config = config_, .modules = {}};
     const auto targets = config_.targets(base_);
     for (const auto name : file_.names()) unread_.insert(std::string(name));
-    if (config_.type() == "VERA") a.shared.vera = read_vera(targets);
-    for (const auto& m : base_) {
-      if (std::find(targets.begin(), targets.end(), m.name) == targets.end()) continue;
-      require(m.out > 0 && m.in > 0, concat("module ", m.name), concat(m.out, " x ", m.in),
-              "extents of at least 1");
-      if (m.embedding)
-        a.embeddings.emplace(m.name, make_peft_embedding(config_, m));
-      else
-        a.modules.emplace(m.name, make_peft_state(config_, m, a.shared));
-    }
-    std::vector<std::string> expected;
-    for_each_peft_tensor(a, [&](const std::string& key, auto&) { expected.push_back(key); });
-    for (const auto& name : unread_)
-      if (!name.starts_with("base_model."))
-        fail(where(name), "",
-             concat("a key that begins with ", peft_adapter::model_prefix,
-                    suggestion(concat(peft_adapter::model_prefix, name), expected)));
-    for (const auto& key : expected)
-      if (!file_.contains(key)) {
-        std::vector<std::string> surplus;
-        for (const auto& name : unread_)
-          if (std::find(expected.begin(), expected.end(), name) == expected.end()) surplus.push_back(name);
-        fail(file_.path().string(), "", concat("a tensor \"", key, "\"", suggestion(key, surplus)));
-      }
+    const auto adapted = adapted_modules(targets);
+    const peft_shapes expected = expected_tensors(adapted);
+    check_tensors(expected);
+    peft_adapter a = zeros(adapted);
     for_each_peft_tensor(a, [&](const std::string& key, auto& p) { read_values(key, p); });
     for (const auto& name : unread_) {
       if (!may_be_there(name, targets))
-        fail(where(name), "", concat("no such tensor", suggestion(name, expected)));
+        fail(where(name), "", concat("no such tensor", suggestion(name, keys_of(expected))));
       const auto bytes = file_.bytes(name);
       const auto& e = file_.entry(name);
       a.others.emplace(name, peft_tensor{e.dtype, e.shape, {bytes.begin(), bytes.end()}});
@@ -77,11 +56,64 @@ class peft_reader {
   }
   std::string where(std::string_view key) const { return concat(file_.path().string(), ": ", key); }
 
+  std::vector<peft_module> adapted_modules(const std::vector<std::string>& targets) const {
+    std::vector<peft_module> adapted;
+    for (const auto& m : base_) {
+      if (std::find(targets.begin(), targets.end(), m.name) == targets.end()) continue;
+      require(m.out > 0 && m.in > 0, concat("module ", m.name), concat(m.out, " x ", m.in),
+              "extents of at least 1");
+      adapted.push_back(m);
+    }
+    return adapted;
+  }
+  /// With whole keys.
+  peft_shapes expected_tensors(const std::vector<peft_module>& adapted) const {
+    peft_shapes all;
+    for (const auto& m : adapted)
+      for (auto& s : peft_shapes_of(config_, m))
+        all.push_back({concat(peft_adapter::model_prefix, m.name, ".", s.key), std::move(s.shape)});
+    return all;
+  }
+  static std::vector<std::string> keys_of(const peft_shapes& tensors) {
+    std::vector<std::string> keys;
+    for (const auto& t : tensors) keys.push_back(t.key);
+    return keys;
+  }
+  /// Before any memory is taken: a rank of the configuration is believed where the file has its tensors.
+  void check_tensors(const peft_shapes& expected) const {
+    const auto keys = keys_of(expected);
+    for (const auto& name : unread_)
+      if (!name.starts_with("base_model."))
+        fail(where(name), "",
+             concat("a key that begins with ", peft_adapter::model_prefix,
+                    suggestion(concat(peft_adapter::model_prefix, name), keys)));
+    for (const auto& key : keys)
+      if (!file_.contains(key)) {
+        std::vector<std::string> surplus;
+        for (const auto& name : unread_)
+          if (std::find(keys.begin(), keys.end(), name) == keys.end()) surplus.push_back(name);
+        fail(file_.path().string(), "", concat("a tensor \"", key, "\"", suggestion(key, surplus)));
+      }
+    for (const auto& t : expected) {
+      const auto& e = file_.entry(t.key);
+      require(e.shape == t.shape, where(t.key), shape_text(e.shape), shape_text(t.shape),
+              " by the configuration and the base model");
+    }
+  }
+  peft_adapter zeros(const std::vector<peft_module>& adapted) {
+    peft_adapter a{.config = config_, .modules = {}};
+    if (config_.type() == "VERA") a.shared.vera = read_vera(adapted);
+    for (const auto& m : adapted)
+      if (m.embedding)
+        a.embeddings.emplace(m.name, make_peft_embedding(config_, m));
+      else
+        a.modules.emplace(m.name, make_peft_state(config_, m, a.shared));
+    return a;
+  }
+
   template <class T>
   void read_values(const std::string& key, adapters::parameter<T>& p) {
     const auto& e = file_.entry(key);
-    require(e.shape == p.shape, where(key), shape_text(e.shape), shape_text(p.shape),
-            " by the configuration and the base model");
     require(e.dtype == dtype::f32 || e.dtype == dtype::f16 || e.dtype == dtype::bf16, where(key),
             name(e.dtype), "F32, F16 or BF16");
     read_elements(e, file_.bytes(key), p.value.data(), file_.path().string());
@@ -91,37 +123,39 @@ class peft_reader {
   }
   /// The stored pair, or what the key draws for the largest extents of the adapted modules.
   std::shared_ptr<const adapters::vera_projections<float>> read_vera(
-      const std::vector<std::string>& targets) {
+      const std::vector<peft_module>& adapted) {
     index_t out = 0, in = 0;
-    for (const auto& m : base_)
-      if (std::find(targets.begin(), targets.end(), m.name) != targets.end()) {
-        out = std::max(out, m.out);
-        in = std::max(in, m.in);
-      }
-    const index_t r = config_.rank("", "r", 256);
+    for (const auto& m : adapted) {
+      out = std::max(out, m.out);
+      in = std::max(in, m.in);
+    }
+    const index_t r = vera_rank(config_);
     if (!file_.contains("base_model.vera_A") && !file_.contains("base_model.vera_B")) {
       require(!config_.get("save_projection", true), file_.path().string(), "",
               "a tensor \"base_model.vera_A\", as the configuration says save_projection");
+      // The file has r values for each module; the pair takes r times the extents.
+      const index_t most = std::max<index_t>({1024, out, in});
+      require(r <= most, concat(config_.where(), ": rank of drawn projections"), r, "at most ", most);
       return adapters::vera_projections<float>::draw(r, in, out,
                                                      config_.get<std::uint64_t>("projection_prng_key", 0));
     }
     adapters::vera_projections<float> pair;
-    const auto read = [&](const char* key, index_t rows, index_t cols) {
-      adapters::parameter<float> p(key, adapters::parameter_kind::shared, matrix<float>(rows, cols));
-      const auto& e = file_.entry(key);
-      // the pair may cover more modules than this base has
-      require(e.shape.size() == 2 && e.shape[0] >= rows && e.shape[1] >= cols, where(key),
-              shape_text(e.shape), "at least ", shape_text(p.shape),
-              " by the configuration and the base model");
-      p = {key, adapters::parameter_kind::shared, matrix<float>(e.shape[0], e.shape[1])};
-      read_values(key, p);
-      pair.stored_type = p.stored_type;
-      return p.value;
-    };
-    pair.a = read("base_model.vera_A", r, in);
-    pair.b = read("base_model.vera_B", out, r);
+    pair.a = read_shared("base_model.vera_A", {r, in}, pair);
+    pair.b = read_shared("base_model.vera_B", {out, r}, pair);
     require(pair.a.rows() == r && pair.b.cols() == r, where("base_model.vera_A"), pair.a.rows(), r);
     return std::make_shared<const adapters::vera_projections<float>>(std::move(pair));
+  }
+  /// One of the pair, which may cover more modules than this base has.
+  matrix<float> read_shared(const char* key, const std::vector<index_t>& least,
+                            adapters::vera_projections<float>& pair) {
+    const auto& e = file_.entry(key);
+    require(e.shape.size() == 2 && e.shape[0] >= least[0] && e.shape[1] >= least[1], where(key),
+            shape_text(e.shape), "at least ", shape_text(least), " by the configuration and the base model");
+    adapters::parameter<float> p(key, adapters::parameter_kind::shared,
+                                 matrix<float>(e.shape[0], e.shape[1]));
+    read_values(key, p);
+    pair.stored_type = p.stored_type;
+    return std::move(p.value);
   }
   /// Biases as the mode says, modules that were saved whole, resized embeddings and heads.
   bool may_be_there(const std::string& key, const std::vector<std::string>& targets) const {
