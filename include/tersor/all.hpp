@@ -43,6 +43,7 @@
 #include <tersor/io/safetensors_writer.hpp>
 #include <tersor/io/sharded_writer.hpp>
 #include <tersor/io/tensor_sink.hpp>
+#include <tersor/io/text_start.hpp>
 #include <tersor/io/tokenizer.hpp>
 #include <tersor/io/unicode_classes.hpp>
 
