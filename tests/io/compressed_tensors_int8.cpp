@@ -62,6 +62,9 @@ TEST_CASE("compressed_tensors_int8: dynamic activations without a strategy are t
   const auto op = read_linear(linear.folder);
   REQUIRE(op.as<op::w8a8>() != nullptr);
   CHECK(op.as<op::w8a8>()->activations() == op::activation_unit::per_tensor);
+  test::change_settings(linear.folder,
+                        {{"config_groups", {{"group_0", {{"input_activations", {{"group_size", 2}}}}}}}});
+  CHECK(read_linear(linear.folder).as<op::w8a8>() == nullptr);  // groups of inputs, which w8a8 does not have
 }
 
 TEST_CASE("compressed_tensors_int8: a zero point beyond the codes is an error") {

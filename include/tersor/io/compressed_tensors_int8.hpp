@@ -20,7 +20,7 @@ inline std::optional<op::activation_unit> activation_unit_of(const compressed_te
   if (get<int>(a, "num_bits", place, 8) != 8 || get<std::string>(a, "type", place, "int") != "int" ||
       !get<bool>(a, "symmetric", place, true) || !dynamic.is_boolean())
     return std::nullopt;
-  const auto strategy = get<std::string>(a, "strategy", place, "tensor");
+  const auto strategy = strategy_of(a, place);
   if (strategy == "tensor")
     return dynamic.get<bool>() ? op::activation_unit::per_tensor : op::activation_unit::fixed_tensor;
   if (strategy == "token" && dynamic.get<bool>()) return op::activation_unit::per_token;

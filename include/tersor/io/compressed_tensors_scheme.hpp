@@ -35,6 +35,15 @@ inline bool has_act_order(const json& actorder, const std::string& place) {
   return false;
 }
 
+/// What shares a scale, of weights or activations; the package's default where they do not say it.
+inline std::string strategy_of(const json& j, const std::string& place) {
+  const auto group_size = get<index_t>(j, "group_size", place, 0);
+  return get<std::string>(j, "strategy", place,
+                          group_size > 0     ? "group"
+                          : group_size == -1 ? "channel"
+                                             : "tensor");
+}
+
 /// @param format of schemes that name none; @param where names the scheme in errors
 inline compressed_tensors_scheme read_scheme(const json& j, const std::string& where,
                                              const std::string& format) {
@@ -62,10 +71,7 @@ inline compressed_tensors_scheme read_scheme(const json& j, const std::string& w
   require(dynamic == json(false), place + ": dynamic", json_text(dynamic), "false");
   s.act_order = has_act_order(get<json>(w, "actorder", place, json(false)), place);
   const auto group_size = get<index_t>(w, "group_size", place, 0);
-  const auto strategy = get<std::string>(w, "strategy", place,
-                                         group_size > 0     ? "group"
-                                         : group_size == -1 ? "channel"
-                                                            : "tensor");
+  const auto strategy = strategy_of(w, place);
   if (strategy == "group" || strategy == "tensor_group") {
     require(group_size >= 1, place + ": group_size", group_size, "at least 1");
     s.unit = scale_extent::group;
