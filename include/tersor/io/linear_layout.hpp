@@ -93,9 +93,10 @@ inline std::string place_of(const checkpoint& files, const std::string& tensor) 
 /// Tells the compressed linears of a layout by their tensors. Each one is enough: what a damaged file lacks
 /// is an error of reading then, and no linear passes for a dense one.
 struct linear_parts {
-  std::span<const std::string_view>
-      suffixes;                    ///< of the tensors; longer ones before those that they end with
-  std::span<const dtype> codes{};  ///< types in which NAME.weight is none of reals
+  /// Ends of the tensors' names; a longer one before that which it ends with.
+  std::span<const std::string_view> suffixes;
+  /// Types in which NAME.weight is one of the tensors.
+  std::span<const dtype> codes{};
 
   bool holds(const checkpoint& files, const std::string& name) const {
     const std::string weight = name + ".weight";
@@ -160,12 +161,14 @@ inline matrix<f16> read_f16_matrix(const checkpoint& files, const std::string& t
 }
 /// Is NAME a table of embeddings, by the last of its parts? Files do not say what a matrix is for.
 inline bool is_table(std::string_view name) {
-  constexpr std::array<std::string_view, 12> tables{"embed_tokens",
+  constexpr std::array<std::string_view, 14> tables{"embed_tokens",
                                                     "embed_tokens_per_layer",
                                                     "tok_embeddings",
                                                     "word_embeddings",
+                                                    "token_embedding",
                                                     "embed_in",
                                                     "embed_positions",
+                                                    "position_embedding",
                                                     "position_embeddings",
                                                     "token_type_embeddings",
                                                     "embeddings",

@@ -39,8 +39,9 @@ inline bool goes_along(const std::filesystem::directory_entry& file, bool has_co
   constexpr std::uintmax_t most = 64 << 20;
   const std::string name = file.path().filename().string();
   const auto is_name = [&](std::string_view other) { return name == other; };
+  if (!file.is_regular_file()) return false;
   if (std::ranges::any_of(tokenizer_files, is_name)) return true;
-  return has_config && file.is_regular_file() && name.front() != '.' && file.file_size() <= most &&
+  return has_config && name.front() != '.' && file.file_size() <= most &&
          std::ranges::none_of(settings_files, is_name) &&
          std::ranges::none_of(weight_file_ends, [&](std::string_view end) { return name.ends_with(end); });
 }
