@@ -2,7 +2,7 @@
 # tersor - builds the fuzzers of the file readers and runs each for some seconds; usage: sh tests/fuzz.sh [SECONDS] [TARGET ...]
 # SPDX-License-Identifier: MIT
 #
-# SECONDS: 60. TARGET: safetensors gguf tokenizer config peft spec; default: all. With clang's libFuzzer, AddressSanitizer and
+# SECONDS: 60. TARGET: safetensors gguf tokenizer config peft spec layouts; default: all. With clang's libFuzzer, AddressSanitizer and
 # UndefinedBehaviorSanitizer. Inputs begin with tests/fuzz/corpus; what a run adds stays in build/fuzz/TARGET. A finding ends the
 # run: its file is build/fuzz/TARGET-*, to be mended and kept in the corpus as bad-found-NAME.
 # Environment: CXX (clang++), JOBS (2), BUILD_FLAGS (-O1 -g1).
@@ -13,7 +13,7 @@ need_packages clang libclang-rt-14-dev libeigen3-dev nlohmann-json3-dev
 
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
-[ $# -gt 0 ] || set -- safetensors gguf tokenizer config peft spec
+[ $# -gt 0 ] || set -- safetensors gguf tokenizer config peft spec layouts
 mkdir -p build/fuzz
 for eigen in /usr/include/eigen3 /usr/local/include/eigen3 /opt/homebrew/include/eigen3; do
   [ -e "$eigen/Eigen/Core" ] && break

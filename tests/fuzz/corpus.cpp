@@ -17,7 +17,8 @@ namespace corpus_tests {
 
 const std::map<std::string, void (*)(std::string_view)> targets{
     {"safetensors", fuzz::safetensors}, {"gguf", fuzz::gguf}, {"tokenizer", fuzz::tokenizer},
-    {"config", fuzz::config},           {"peft", fuzz::peft}, {"spec", fuzz::spec}};
+    {"config", fuzz::config},           {"peft", fuzz::peft}, {"spec", fuzz::spec},
+    {"layouts", fuzz::layouts}};
 
 TEST_CASE("corpus: whole files are read, broken ones end in an error that names what is wrong") {
   const auto corpus = std::filesystem::path(TERSOR_SOURCE_DIR) / "tests" / "fuzz" / "corpus";

@@ -384,3 +384,124 @@ for name, text in {
         "bad-open": "gptq(bits=3", "bad-empty": "", "bad-rule": "*.q_proj", "bad-plus": "gptq+", "bad-bar": "|gptq",
         "bad-twice": "gptq(bits=3,bits=4)", "bad-nan": "gptq(percdamp=nan)", "bad-huge": "gptq(bits=99999999999999999999)"}.items():
     write("spec", name, text)
+
+# Checkpoints of other tools: a line that is config.json, then the weights. Elements are 1, or what `values` says.
+ELEMENT = {"I8": b"\1", "U8": b"\x35", "F8_E4M3": b"\x38", "F16": b"\0\x3c", "BF16": b"\x80\x3f", "F32": struct.pack("<f", 1),
+           "I32": struct.pack("<i", 0x21212121), "I64": struct.pack("<q", 1)}
+
+
+def layout(name, settings, values={}, **tensors):
+    """tensors: PART=(dtype, shape); values: bytes by part."""
+    header, data = {}, b""
+    for part, (dtype, shape) in tensors.items():
+        count = 1
+        for n in shape:
+            count *= n
+        raw = values.get(part, ELEMENT[dtype] * count)
+        header["m." + part] = tensor(dtype, shape, len(data), len(data) + len(raw))
+        data += raw
+    config = {} if settings is None else {"quantization_config": settings}
+    write("layouts", name, json.dumps(config, separators=(",", ":")).encode() + b"\n" + safetensors(header, data))
+
+
+def integers(*numbers):
+    return struct.pack(f"<{len(numbers)}i", *numbers)
+
+
+def longs(*numbers):
+    return struct.pack(f"<{len(numbers)}q", *numbers)
+
+
+gptq = {"quant_method": "gptq", "bits": 4, "group_size": 16, "checkpoint_format": "gptq"}
+four = {"qweight": ("I32", [4, 32]), "qzeros": ("I32", [2, 4]), "scales": ("F16", [2, 32]), "g_idx": ("I32", [32])}
+in_order, mixed = {"g_idx": integers(*[j // 16 for j in range(32)])}, {"g_idx": integers(*[j % 2 for j in range(32)])}
+layout("good-gptq", gptq, in_order, **four)
+layout("good-gptq-act-order", gptq | {"checkpoint_format": "gptq_v2", "desc_act": True}, mixed, **four)
+layout("good-gptq-3-bits", gptq | {"bits": 3, "group_size": -1, "dynamic": {"-:other": {}, "+:m": {"group_size": 32}}},
+       qweight=("I32", [3, 32]), qzeros=("I32", [1, 3]), scales=("F16", [1, 32]))
+layout("bad-gptq-left-out", gptq | {"dynamic": {"-:m": {}}}, in_order, **four)
+layout("bad-gptq-no-settings", None, in_order, **four)
+layout("bad-gptq-of-others", gptq | {"quant_method": "bitsandbytes"}, in_order, **four)
+layout("bad-gptq-no-qweight", gptq, qzeros=("I32", [2, 4]), scales=("F16", [2, 32]))
+layout("bad-gptq-empty", gptq | {"group_size": -1}, qweight=("I32", [2**60, 0]), qzeros=("I32", [1, 0]), scales=("F16", [1, 0]))
+awq = {"quant_method": "awq", "bits": 4, "group_size": 8, "version": "gemm"}
+layout("good-awq", awq, qweight=("I32", [16, 2]), qzeros=("I32", [2, 2]), scales=("F16", [2, 16]))
+layout("bad-awq-empty", awq, qweight=("I32", [0, 2**61]), qzeros=("I32", [0, 2**61]), scales=("F16", [0, 0]))
+layout("bad-awq-no-scales", awq, qweight=("I32", [16, 2]), qzeros=("I32", [2, 2]))
+
+
+def scheme(form, weights, **others):
+    groups = {"group_0": {"targets": ["Linear"], "weights": weights and {"symmetric": True} | weights}}
+    return {"quant_method": "compressed-tensors", "format": form, "config_groups": groups} | others
+
+
+half_bytes = {"num_bits": 4, "strategy": "group", "group_size": 8}
+words = {"weight_packed": ("I32", [8, 2]), "weight_scale": ("BF16", [8, 2]), "weight_shape": ("I64", [2])}
+eight = {"weight_shape": longs(8, 16)}
+layout("good-packed", scheme("pack-quantized", half_bytes | {"symmetric": False}), eight, **words, weight_zero_point=("I32", [1, 2]))
+layout("good-packed-act-order", scheme("pack-quantized", half_bytes | {"actorder": "group"}),
+       eight | {"weight_g_idx": integers(*[j % 2 for j in range(16)])}, **words, weight_g_idx=("I32", [16]))
+layout("good-packed-old", scheme("pack-quantized", {"num_bits": 3, "strategy": "channel"}, version="0.9.4"), {"weight_shape": longs(2, 32)},
+       weight_packed=("I32", [2, 4]), weight_scale=("F32", [2, 1]), weight_shape=("I64", [2]))
+layout("bad-packed-no-scale", scheme("pack-quantized", half_bytes), eight, **{k: v for k, v in words.items() if k != "weight_scale"})
+layout("bad-packed-no-g-idx", scheme("pack-quantized", half_bytes | {"actorder": "group"}), eight, **words)
+layout("bad-packed-ignored", scheme("pack-quantized", half_bytes, ignore=["m"]), eight, **words)
+bytes_of_rows = {"weight": ("I8", [4, 8]), "weight_scale": ("F32", [4, 1])}
+per_channel = {"num_bits": 8, "strategy": "channel"}
+whole_tensor = {"num_bits": 8, "strategy": "tensor"}
+layout("good-int8", scheme("int-quantized", per_channel), **bytes_of_rows)
+int8 = scheme("int-quantized", whole_tensor)
+int8["config_groups"]["group_0"]["input_activations"] = whole_tensor
+layout("good-int8-static", int8, weight=("I8", [4, 8]), weight_scale=("F32", [1]), input_scale=("F32", [1]))
+layout("good-int8-act-order", scheme("int-quantized", {"strategy": "group", "group_size": 4}),
+       {"weight_g_idx": integers(*[j % 2 for j in range(8)])}, weight=("I8", [4, 8]), weight_scale=("F32", [4, 2]), weight_g_idx=("I32", [8]))
+layout("bad-int8-no-scale", scheme("int-quantized", per_channel), weight=("I8", [4, 8]))
+layout("bad-int8-empty", scheme("int-quantized", whole_tensor), weight=("I8", [2**60, 0]), weight_scale=("F32", [1]))
+layout("bad-int8-zero-point", scheme("int-quantized", whole_tensor | {"symmetric": False}), {"weight_zero_point": integers(2**31 - 1)},
+       weight=("I8", [4, 8]), weight_scale=("F32", [1]), weight_zero_point=("I32", [1]))
+fp8 = {"num_bits": 8, "type": "float"}
+layout("good-fp8", scheme("float-quantized", fp8 | {"strategy": "tensor"}), weight=("F8_E4M3", [4, 8]), weight_scale=("BF16", [1]))
+layout("good-fp8-block", scheme("float-quantized", fp8 | {"strategy": "block", "block_structure": [3, 4]}),
+       weight=("F8_E4M3", [4, 8]), weight_scale=("F32", [2, 2]))
+layout("good-fp8-act-order", scheme("float-quantized", fp8 | {"strategy": "group", "group_size": 4}),
+       {"weight_g_idx": integers(*[j % 2 for j in range(8)])}, weight=("F8_E4M3", [4, 8]), weight_scale=("F32", [4, 2]), weight_g_idx=("I32", [8]))
+layout("good-fp8-block-huge", scheme("float-quantized", fp8 | {"strategy": "block", "block_structure": [2**63 - 1, 2**63 - 1]}),
+       weight=("F8_E4M3", [4, 8]), weight_scale=("F32", [1, 1]))
+layout("bad-fp8-no-scale", scheme("float-quantized", fp8 | {"strategy": "tensor"}), weight=("F8_E4M3", [4, 8]))
+layout("bad-fp8-no-columns", scheme("float-quantized", fp8 | {"strategy": "group", "group_size": 128}),
+       weight=("F8_E4M3", [4, 0]), weight_scale=("F32", [4, 0]))
+layout("bad-fp8-rows-huge", scheme("float-quantized", fp8 | {"strategy": "tensor"}), weight=("F8_E4M3", [2**36, 0]), weight_scale=("F32", [1]))
+fp4 = {"num_bits": 4, "type": "float"}
+nvfp4 = scheme("nvfp4-pack-quantized", fp4 | {"strategy": "tensor_group", "group_size": 16})
+layout("good-nvfp4", nvfp4, weight_packed=("U8", [2, 16]), weight_scale=("F8_E4M3", [2, 2]), weight_global_scale=("F32", [1]))
+layout("good-mxfp4", scheme("mxfp4-pack-quantized", fp4 | {"strategy": "group", "group_size": 32}),
+       weight_packed=("U8", [2, 16]), weight_scale=("U8", [2, 1]))
+layout("bad-nvfp4-empty", nvfp4, weight_packed=("U8", [0, 2**62]), weight_scale=("F8_E4M3", [0, 0]), weight_global_scale=("F32", [1]))
+sparse = scheme("dense", None, sparsity_config={"format": "sparse-24-bitmask"})
+layout("good-sparse24", sparse, {"shape": longs(2, 8), "bitmask": b"\x33\xc5"},
+       shape=("I64", [2]), compressed=("BF16", [2, 4]), bitmask=("U8", [2, 1]))
+layout("bad-sparse24-mask-alone", sparse, {"shape": longs(2, 8)}, shape=("I64", [2]), bitmask=("U8", [2, 1]))
+
+bnb = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+state = {"quant_type": "nf4", "blocksize": 32, "shape": [3, 16]}
+nested = state | {"nested_blocksize": 256, "nested_offset": 0.5}
+nf4 = {"weight": ("U8", [24, 1]), "weight.quant_map": ("F32", [16])}
+
+
+def state_of(j):
+    raw = json.dumps(j).encode()
+    return {"weight.quant_state.bitsandbytes__nf4": raw}, {"weight.quant_state.bitsandbytes__nf4": ("U8", [len(raw)])}
+
+
+plain_value, plain_tensor = state_of(state)
+nested_value, nested_tensor = state_of(nested)
+table = {"weight.nested_quant_map": struct.pack("<256f", *[i / 128 - 1 for i in range(256)])}
+layout("good-nf4", bnb, plain_value, **nf4, **plain_tensor, **{"weight.absmax": ("F32", [2])})
+layout("good-nf4-double", bnb, nested_value | table, **nf4, **nested_tensor,
+       **{"weight.absmax": ("U8", [2]), "weight.nested_absmax": ("F32", [1]), "weight.nested_quant_map": ("F32", [256])})
+layout("bad-nf4-no-absmax", bnb, plain_value, **nf4, **plain_tensor)
+layout("bad-nf4-no-state", bnb, **nf4, **{"weight.absmax": ("F32", [2])})
+layout("bad-nf4-bytes", bnb, weight=("I8", [2, 4]), SCB=("F32", [2]))
+layout("bad-method", {"quant_method": "unheard-of"}, **bytes_of_rows)
+write("layouts", "bad-empty", "")
+write("layouts", "bad-one-line", "{}")

@@ -15,5 +15,7 @@ void tokenizer(std::string_view bytes);    ///< tokenizer.json; encodes and deco
 void config(std::string_view bytes);       ///< config.json of a model
 void peft(std::string_view bytes);         ///< an adapter's configuration and weights, merged
 void spec(std::string_view bytes);         ///< text of a recipe, of a cache and of an adapter
+/// A line that is config.json, then a safetensors file: every linear in the layout that the line names.
+void layouts(std::string_view bytes);
 
 }  // namespace tersor::fuzz

@@ -77,5 +77,16 @@ TEST_CASE("awq_checkpoint: what the layout cannot hold is refused by name") {
   CHECK(holds(mixed, {"b: group_size", "16", "32", "compressed-tensors"}));
 }
 
+TEST_CASE("awq_checkpoint: each tensor of a linear calls for the others, and has elements") {
+  for (const char* part : {"a.b.qweight", "a.b.qzeros", "a.b.scales"}) {
+    const temporary_folder folder;
+    write_linears(folder, writer, {{"a.b", quantized_sample(16, 64, {})}});
+    test::replace_tensor(folder, part, dtype::i32, {0, index_t{1} << 61}, {});
+    CHECK(holds(read_error(folder), {part, "at least one element"}));
+    test::remove_tensor(folder, part);
+    CHECK(holds(read_error(folder), {part}));
+  }
+}
+
 }  // namespace awq_checkpoint_tests
 }  // namespace tersor

@@ -118,5 +118,44 @@ TEST_CASE("bitsandbytes_checkpoint: what the layout cannot hold is refused by na
   CHECK(holds(mixed, {"b: form", "128", "as of a"}));
 }
 
+TEST_CASE("bitsandbytes_checkpoint: each tensor of a linear calls for the others") {
+  const std::string w = "a.b.weight";
+  for (const auto& part : {w, w + ".absmax", w + ".quant_map", w + ".nested_quant_map"}) {
+    const temporary_folder folder;
+    write_linears(folder, writer, {{"a.b", sample(16, 64, {})}});
+    test::remove_tensor(folder, part);
+    CHECK(holds(read_error(folder), {part}));
+  }
+}
+
+TEST_CASE("bitsandbytes_checkpoint: LLM.int8 is an error whatever the settings say") {
+  const temporary_folder folder;
+  write_linears(folder, writer, {{"a.b", sample(16, 64, {})}});
+  test::replace_tensor(folder, "a.c.weight", dtype::i8, {2, 4}, std::vector<std::byte>(8));
+  CHECK(holds(read_error(folder, "a.c"), {"a.c", "quant_state"}));
+  test::replace_tensor(folder, "a.c.SCB", dtype::f32, {2}, test::bytes_of(std::vector<float>(2)));
+  CHECK(holds(read_error(folder, "a.c"), {"a.c.SCB", "LLM.int8"}));
+}
+
+TEST_CASE("bitsandbytes_checkpoint: scales below zero are those of the file") {
+  const temporary_folder folder;
+  write_linears(folder, writer, {{"a.b", sample(1, 64, {})}});
+  std::vector<float> table(256);
+  for (std::size_t i = 0; i < table.size(); ++i) table[i] = static_cast<float>(i) / 128 - 1;
+  test::replace_tensor(folder, "a.b.weight.nested_quant_map", dtype::f32, {256}, test::bytes_of(table));
+  test::replace_tensor(folder, "a.b.weight.nested_absmax", dtype::f32, {1},
+                       test::bytes_of(std::vector<float>{1}));
+  test::replace_tensor(folder, "a.b.weight.absmax", dtype::u8, {1},
+                       test::bytes_of(std::vector<std::uint8_t>{64}));
+  const std::string state =
+      "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"shape\": [1, 64], "
+      "\"nested_blocksize\": 256, \"nested_offset\": 0.125}";
+  test::replace_tensor(folder, "a.b.weight.quant_state.bitsandbytes__nf4", dtype::u8,
+                       {static_cast<index_t>(state.size())},
+                       test::bytes_of(std::vector<char>(state.begin(), state.end())));
+  test::replace_tensor(folder, "a.b.weight", dtype::u8, {32, 1}, std::vector<std::byte>(32));
+  CHECK(read_linear(folder).to_dense()(0, 0) == 0.375F);  // level -1 of scale -0.375
+}
+
 }  // namespace bitsandbytes_checkpoint_tests
 }  // namespace tersor

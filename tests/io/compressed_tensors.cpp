@@ -85,5 +85,44 @@ TEST_CASE("compressed_tensors: what the layout cannot hold is refused by name") 
               {"a.b", "codebook"}));
 }
 
+TEST_CASE("compressed_tensors: each tensor of a linear calls for the others") {
+  const temporary_folder folder;
+  const auto error_without = [&](const op::any_operator& op, const std::string& tensor) {
+    write_linears(folder, writer, {{"a.b", op}, {"c", quantized_sample(8, 64, {})}});
+    test::remove_tensor(folder, tensor);
+    return read_error(folder);
+  };
+  const op::w8a8 bytes(2, 4, std::vector<std::int8_t>(8), {1, 1}, op::activation_unit::per_token);
+  const op::scaled<> floats(op::dense(2, 4, real_array(dtype::f8_e4m3, 8)), real_array(dtype::f32, 2), {});
+  for (const char* part : {"weight_scale", "weight_packed", "weight_shape"}) {
+    const auto tensor = concat("a.b.", part);
+    CHECK(holds(error_without(quantized_sample(8, 64, {}), tensor), {tensor}));
+  }
+  for (const char* part : {"weight_scale", "weight"}) {
+    const auto tensor = concat("a.b.", part);
+    CHECK(holds(error_without(bytes, tensor), {tensor}));
+    CHECK(holds(error_without(floats, tensor), {tensor}));
+  }
+  CHECK(holds(error_without(fp4_sample(2, 32, true), "a.b.weight_packed"), {"a.b.weight_packed"}));
+}
+
+TEST_CASE("compressed_tensors: a class among the targets holds for what has its kind of name") {
+  const temporary_folder folder;
+  const auto linear = quantized_sample(8, 64, {}), table = quantized_sample(8, 64, {.bits = 8}, 2);
+  write_linears(folder, writer, {{"m.embed_tokens", table}, {"m.embedder", linear}, {"m.a", linear}});
+  const auto target = [&](const char* first, const char* second) {
+    change_settings(folder, {{"config_groups",
+                              {{"group_0", {{"targets", {first}}}}, {"group_1", {{"targets", {second}}}}}}});
+  };
+  target("Embedding", "Linear");
+  CHECK(stored(read_linear(folder, "m.embed_tokens")) == stored(table));
+  CHECK(stored(read_linear(folder, "m.a")) == stored(linear));
+  CHECK(holds(read_error(folder, "m.embedder"), {"config_groups", "m.embedder", "may be either"}));
+  target("re:.*tokens", "Linear");
+  CHECK(stored(read_linear(folder, "m.embedder")) == stored(linear));
+  target("x", "Linear");
+  CHECK(holds(read_error(folder, "m.embed_tokens"), {"config_groups", "m.embed_tokens"}));
+}
+
 }  // namespace compressed_tensors_tests
 }  // namespace tersor

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: MIT
 #include <tersor/io/compressed_tensors.hpp>
 
+#include <limits>
+
 #include "io/layouts.hpp"
 
 namespace tersor {
@@ -90,6 +92,56 @@ TEST_CASE("compressed_tensors_fp8: runs of rows and blocks come back as they wer
               {"a.b: code", "255"}));
   CHECK(holds(refusal(writer, with(1, op::block_scales::plain(real_array(dtype::f8_e8m0, 2)))),
               {"a.b: scales", "F8_E8M0", "BF16"}));
+}
+
+TEST_CASE("compressed_tensors_fp8: the scale of a column is that of its group in weight_g_idx") {
+  raw_linear linear("float-quantized", {{"type", "float"}, {"strategy", "group"}, {"group_size", 2}});
+  const real_array ones = store_as(dtype::f8_e4m3, std::span<const float>(std::vector<float>{1, 2, 3, 4}));
+  linear.file.add("a.b.weight", dtype::f8_e4m3, {1, 4}, ones.bytes());
+  linear.add<float>("weight_scale", {1, 2}, {1.0F, 10.0F});
+  linear.add<std::int32_t>("weight_g_idx", {4}, {1, 0, 1, 0});
+  linear.write();
+  const auto w = read_linear(linear.folder).to_dense();
+  CHECK(std::vector<float>(w.row(0).begin(), w.row(0).end()) == std::vector<float>{10, 2, 30, 4});
+  const auto error_with = [&](const std::vector<std::int32_t>& g_idx) {
+    test::replace_tensor(linear.folder, "a.b.weight_g_idx", dtype::i32, {4}, test::bytes_of(g_idx));
+    return read_error(linear.folder);
+  };
+  CHECK(holds(error_with({1, 1, 1, 0}), {"a.b.weight_g_idx", "2 inputs in each group"}));
+  CHECK(holds(error_with({1, 0, 2, 0}), {"a.b.weight_g_idx[2]", "2", "0 .. 1"}));
+}
+
+TEST_CASE("compressed_tensors_fp8: extents and blocks that no weight has") {
+  const auto error_with = [](io::json weights, std::vector<index_t> shape, std::vector<index_t> scales) {
+    raw_linear linear("float-quantized", std::move(weights));
+    index_t size = 1;
+    for (const index_t n : shape) size *= n;
+    linear.file.add("a.b.weight", dtype::f8_e4m3, std::move(shape),
+                    std::vector<std::byte>(static_cast<std::size_t>(size)));
+    linear.add<float>("weight_scale", scales, std::vector<float>(scales[0] * scales[1] > 0 ? 1 : 0, 1.0F));
+    linear.write();
+    return read_error(linear.folder);
+  };
+  const io::json group{{"type", "float"}, {"strategy", "group"}, {"group_size", 128}},
+      channel{{"type", "float"}, {"strategy", "tensor"}};
+  CHECK(holds(error_with(group, {4, 0}, {4, 0}), {"a.b.weight", "at least one element"}));
+  CHECK(holds(error_with(channel, {index_t{1} << 36, 0}, {1, 1}), {"a.b.weight", "at least one element"}));
+  const index_t most = std::numeric_limits<index_t>::max();
+  CHECK(error_with({{"type", "float"}, {"strategy", "block"}, {"block_structure", {most, most}}}, {4, 4},
+                   {1, 1})
+            .empty());
+}
+
+TEST_CASE("compressed_tensors_fp8: weights alone are written as weights alone") {
+  io::safetensors_writer file;
+  real_array values(dtype::f8_e4m3, 32), scales(dtype::f32, 2);
+  const auto note = writer.write(file, "a", op::scaled<>(op::dense(2, 16, values), scales, {}));
+  CHECK(note["input_activations"].is_null());
+  const auto blocks = writer.write(file, "b",
+                                   op::codebook(matrix<std::uint8_t>(2, 16), io::detail::e4m3_levels(), 16,
+                                                op::block_scales::plain(real_array(dtype::f32, 2))));
+  CHECK(blocks["weights"]["strategy"] == "block");
+  CHECK(blocks["input_activations"].is_null());
 }
 
 }  // namespace compressed_tensors_fp8_tests

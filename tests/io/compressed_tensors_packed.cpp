@@ -116,5 +116,23 @@ TEST_CASE("compressed_tensors_packed: act-order is read and not written") {
   CHECK(holds(read_error(folder), {"a.b", "g_idx"}));
 }
 
+TEST_CASE("compressed_tensors_packed: act-order of groups needs weight_g_idx, that of weights does not") {
+  const temporary_folder folder;
+  const auto op = quantized_sample(8, 64, {.symmetric = true});
+  write_linears(folder, writer, {{"a.b", op}});
+  const auto with = [&](const io::json& actorder) {
+    test::change_settings(folder,
+                          {{"config_groups", {{"group_0", {{"weights", {{"actorder", actorder}}}}}}}});
+    return read_error(folder);
+  };
+  for (const io::json& order : {io::json("group"), io::json("dynamic"), io::json(true)})
+    CHECK(holds(with(order), {"group_0: weights: actorder", "a.b.weight_g_idx"}));
+  CHECK(holds(with("random"), {"actorder", "random"}));
+  for (const io::json& order : {io::json("weight"), io::json("static"), io::json(false)}) {
+    CHECK(with(order).empty());
+    CHECK(stored(read_linear(folder)) == stored(op));
+  }
+}
+
 }  // namespace compressed_tensors_packed_tests
 }  // namespace tersor

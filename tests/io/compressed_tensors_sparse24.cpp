@@ -34,5 +34,14 @@ TEST_CASE("compressed_tensors_sparse24: 2:4 of reals under both names") {
   }
 }
 
+TEST_CASE("compressed_tensors_sparse24: a mask without values is an error") {
+  raw_linear linear("dense", nullptr);
+  linear.settings["config_groups"] = io::json::object();
+  linear.add<index_t>("shape", {2}, {1, 8});
+  linear.add<std::uint8_t>("bitmask", {1, 1}, {0b00110011});
+  linear.write();
+  CHECK(holds(read_error(linear.folder), {"a.b.compressed"}));
+}
+
 }  // namespace compressed_tensors_sparse24_tests
 }  // namespace tersor

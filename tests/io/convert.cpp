@@ -191,5 +191,119 @@ TEST_CASE("convert: a finished run whose folder was not renamed is taken up as i
   }
 }
 
+TEST_CASE("convert: activations and caches that no operator holds go from compressed-tensors to itself") {
+  const io::json activations{{"num_bits", 8}, {"type", "float"}, {"strategy", "tensor"}, {"dynamic", false}};
+  const io::json cache{{"num_bits", 8}, {"type", "float"}};
+  test::raw_linear linear("float-quantized", {{"num_bits", 8}, {"type", "float"}, {"strategy", "tensor"}});
+  linear.settings["config_groups"]["group_0"]["input_activations"] = activations;
+  linear.settings["kv_cache_scheme"] = cache;
+  linear.file.add("a.b.weight", dtype::f8_e4m3, {2, 4}, std::vector<std::byte>(8));
+  linear.add<float>("weight_scale", {1}, {0.5F});
+  linear.add<float>("input_scale", {1}, {0.25F});
+  linear.file.add_values<float>("a.k_scale", {1}, std::array{0.75F});
+  linear.write();
+  const temporary_folder folder;
+  const io::conversion c{.to = "compressed-tensors", .resume = true};
+  convert(linear.folder.path(), folder / "same", c);
+  const auto settings = io::read_json_file(folder / "same" / "config.json")["quantization_config"];
+  CHECK(settings["config_groups"]["group_0"]["input_activations"] == activations);
+  CHECK(settings["kv_cache_scheme"] == cache);
+  const io::checkpoint same(folder / "same");
+  CHECK(same.read_tensor<float>("a.b.input_scale") == std::vector<float>{0.25F});
+  CHECK(same.read_tensor<float>("a.k_scale") == std::vector<float>{0.75F});
+
+  convert(linear.folder.path(), folder / "ours", {.to = "tersor"});
+  CHECK_FALSE(io::checkpoint(folder / "ours").contains("a.b.input_scale"));
+  convert(folder / "ours", folder / "back", c);
+  const auto back = io::read_json_file(folder / "back" / "config.json")["quantization_config"];
+  CHECK(back["config_groups"]["group_0"]["input_activations"].is_null());
+  CHECK(back["kv_cache_scheme"].is_null());
+}
+
+TEST_CASE("convert: tensors of compressed linears without their settings are never dense ones") {
+  const auto error_of_format = [](const std::string& to, const op::any_operator& op) {
+    const temporary_folder source, folder;
+    write_sample(source, op, op);
+    convert(source.path(), folder / "in", {.to = to});
+    std::filesystem::remove(folder / "in" / "quantize_config.json");
+    io::write_text_file(folder / "in" / "config.json", R"({"torch_dtype": "float16"})");
+    return error_of([&] { convert(folder / "in", folder / "out", {.to = "dense"}); });
+  };
+  const auto integers = quantized_sample(32, 64, {});
+  const auto normal = quant::nf4{}(matrix<float>(32, 64)).op;
+  for (const char* to : {"gptq", "awq"})
+    CHECK(holds(error_of_format(to, integers), {"m.0.a.q", "quantization_config", "gptq or awq"}));
+  CHECK(holds(error_of_format("compressed-tensors", integers), {"m.0.a.weight_", "compressed-tensors"}));
+  CHECK(holds(error_of_format("bnb-nf4", normal), {"m.0.a.weight.", "bitsandbytes"}));
+}
+
+TEST_CASE("convert: settings that have no config.json to be in are an error") {
+  const auto op = quantized_sample(32, 64, {});
+  const temporary_folder source, folder;
+  write_sample(source, op, op);
+  std::filesystem::remove(source / "config.json");
+  for (const char* to : {"awq", "compressed-tensors"}) {
+    const auto out = folder / to;
+    CHECK(holds(error_of([&] { convert(source.path(), out, {.to = to}); }), {"config.json", to}));
+    CHECK(content(out).empty());
+  }
+  convert(source.path(), folder / "gptq", {.to = "gptq"});  // whose settings have a file of their own
+  CHECK(stored(read(folder / "gptq", "m.0.a")) == stored(op));
+  CHECK(std::filesystem::exists(folder / "gptq" / "tokenizer.json"));
+}
+
+TEST_CASE("convert: what lies beside the weights goes along, other weights and old settings do not") {
+  const auto op = quantized_sample(32, 64, {});
+  const temporary_folder source, folder;
+  write_sample(source, op, op);
+  for (const char* name :
+       {"vocab.txt", "spiece.model", "tekken.json", "a.tiktoken", "modeling.py", "README.md"})
+    source.file(name, concat("this is ", name));
+  for (const char* name : {"pytorch_model.bin", "old.safetensors", "old.safetensors.index.json", ".hidden",
+                           "quant_config.json", "quantize_config.json"})
+    source.file(name, "{}");
+  std::filesystem::create_directory(source / "code");
+  convert(source.path(), folder / "out", {.to = "awq"});
+  const auto files = content(folder / "out");
+  CHECK(files.size() == 9);
+  for (const char* name :
+       {"vocab.txt", "spiece.model", "tekken.json", "a.tiktoken", "modeling.py", "README.md"}) {
+    REQUIRE(files.contains(name));
+    CHECK(files.at(name) == concat("this is ", name));
+  }
+  std::filesystem::remove(source / "config.json");  // the folder may be any
+  convert(source.path(), folder / "any", {.to = "tersor"});
+  CHECK(content(folder / "any").size() == 2);
+}
+
+TEST_CASE("convert: a run does not go on with other settings than it began with") {
+  const auto op = quantized_sample(32, 64, {});
+  const temporary_folder source, folder;
+  write_sample(source, op, op);
+  convert(source.path(), folder / "in", {.to = "gptq"});
+  const io::conversion c{.to = "tersor", .resume = true, .leave_journal = true};
+  convert(folder / "in", folder / "out", c);
+  auto config = io::read_json_file(folder / "in" / "config.json");
+  config["quantization_config"]["checkpoint_format"] = "gptq_v2";
+  io::write_text_file(folder / "in" / "config.json", config.dump());
+  CHECK(holds(error_of([&] { convert(folder / "in", folder / "out", c); }), {"--resume: input"}));
+}
+
+TEST_CASE("convert: a linear beside embeddings is none of their tables") {
+  const op::any_operator op = quantized_sample(32, 64, {});
+  const temporary_folder source, folder;
+  io::safetensors_writer file;
+  io::operator_writer operators(file);
+  operators.add("a", op);
+  operators.finish();
+  for (const char* name : {"embed_vision.embedding_projection.weight", "m.embed_tokens.weight"})
+    file.add_values<float>(name, {2, 2}, std::array{1.0F, 2.0F, 3.0F, 4.0F});
+  file.write(source / "model.safetensors");
+  source.file("config.json", "{}");
+  convert(source.path(), folder / "out", {.to = "compressed-tensors"});
+  CHECK(io::read_json_file(folder / "out" / "config.json")["quantization_config"]["ignore"] ==
+        io::json{"embed_vision.embedding_projection", "lm_head"});
+}
+
 }  // namespace convert_tests
 }  // namespace tersor

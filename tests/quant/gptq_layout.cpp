@@ -191,7 +191,7 @@ TEST_CASE("gptq layout: errors", "[gptq_layout]") {
   CHECK(holds(unpack([](auto& t) { t.qzeros = matrix<std::int32_t>(3, 5); }), "gptq layout: qzeros = 3 x 5"));
   CHECK(holds(unpack([](auto& t) { t.qweight = matrix<std::int32_t>(10, 32); }, 3),
               "gptq layout: in_features"));
-  CHECK(holds(unpack([](auto& t) { t.qweight = {}; }), "gptq layout: in_features = 0"));
+  CHECK(holds(unpack([](auto& t) { t.qweight = {}; }), "gptq layout: qweight = 0 x 0"));
   CHECK(holds(unpack([](auto& t) { t.g_idx.pop_back(); }), "gptq layout: length of g_idx = 95: expected 96"));
   CHECK(holds(unpack([](auto& t) { t.g_idx[4] = 3; }), "g_idx = 3: expected 0 .. 2"));
   CHECK(holds(unpack([](auto& t) { t.g_idx[4] = -1; }), "g_idx = -1"));

@@ -37,15 +37,14 @@ class awq_checkpoint final : public linear_layout {
 
   std::string_view format() const override { return "awq"; }
   bool holds(const checkpoint& files, const std::string& name) const override {
-    return files.contains(name + ".qweight");
+    return parts().holds(files, name);
   }
-  std::vector<std::string> linears(const checkpoint& files) const override {
-    return detail::stems(files, ".qweight");
-  }
+  std::vector<std::string> linears(const checkpoint& files) const override { return parts().linears(files); }
   std::vector<std::string> tensors(const checkpoint& files, const std::string& name) const override {
-    return detail::present(files, name, {".qweight", ".qzeros", ".scales"});
+    return detail::present(files, name, parts().suffixes);
   }
   op::any_operator read(const checkpoint& files, const std::string& name) const override {
+    detail::require_elements(files, tensors(files, name));
     for (const char* part : {".qweight", ".qzeros"}) detail::require_dtype(files, name + part, dtype::i32);
     const quant::awq_gemm_tensors t{files.read_matrix<std::int32_t>(name + ".qweight"),
                                     files.read_matrix<std::int32_t>(name + ".qzeros"),
@@ -55,6 +54,10 @@ class awq_checkpoint final : public linear_layout {
   }
 
  private:
+  static detail::linear_parts parts() {
+    static constexpr std::array<std::string_view, 3> suffixes{".qweight", ".qzeros", ".scales"};
+    return {suffixes};
+  }
   index_t group_size_ = 128;
 };
 

@@ -36,24 +36,35 @@ class bitsandbytes_checkpoint final : public linear_layout {
 
   std::string_view format() const override { return "bnb-nf4"; }
   bool holds(const checkpoint& files, const std::string& name) const override {
-    return files.contains(name + ".weight.absmax");
+    return parts().holds(files, name);
   }
-  std::vector<std::string> linears(const checkpoint& files) const override {
-    return detail::stems(files, ".weight.absmax");
-  }
+  std::vector<std::string> linears(const checkpoint& files) const override { return parts().linears(files); }
   std::vector<std::string> tensors(const checkpoint& files, const std::string& name) const override {
-    return detail::present(files, name,
-                           {".weight", ".weight.absmax", ".weight.quant_map", ".weight.nested_absmax",
-                            ".weight.nested_quant_map", ".weight.quant_state.bitsandbytes__nf4",
-                            ".weight.quant_state.bitsandbytes__fp4"});
+    auto result = detail::present(files, name, parts().suffixes);
+    if (files.contains(name + ".weight")) result.push_back(name + ".weight");
+    return result;
   }
   op::any_operator read(const checkpoint& files, const std::string& name) const override {
+    detail::require_elements(files, tensors(files, name));
     return detail::naming(concat(files.where(), ": ", name), [&] { return read_linear(files, name); });
   }
 
  private:
+  /// SCB is the scales of LLM.int8.
+  static detail::linear_parts parts() {
+    static constexpr std::array<std::string_view, 7> suffixes{".weight.absmax",
+                                                              ".weight.quant_map",
+                                                              ".weight.nested_absmax",
+                                                              ".weight.nested_quant_map",
+                                                              ".weight.quant_state.bitsandbytes__nf4",
+                                                              ".weight.quant_state.bitsandbytes__fp4",
+                                                              ".SCB"};
+    static constexpr std::array codes{dtype::u8, dtype::i8};
+    return {suffixes, codes};
+  }
   static op::any_operator read_linear(const checkpoint& files, const std::string& name) {
     const std::string w = name + ".weight";
+    require(!files.contains(name + ".SCB"), name + ".SCB", "present", "NF4 or FP4: LLM.int8 is not read");
     const std::string nf4 = w + ".quant_state.bitsandbytes__nf4", fp4 = w + ".quant_state.bitsandbytes__fp4";
     require(files.contains(nf4) != files.contains(fp4), name, "",
             "one quant_state, bitsandbytes__nf4 or bitsandbytes__fp4");

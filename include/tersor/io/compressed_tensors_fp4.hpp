@@ -8,8 +8,7 @@
 
 #include <cmath>  // std::isfinite
 
-#include <tersor/io/compressed_tensors_scheme.hpp>
-#include <tersor/io/linear_layout.hpp>
+#include <tersor/io/compressed_tensors_grid.hpp>
 #include <tersor/op/codebook.hpp>
 
 namespace tersor::io::detail {
@@ -32,6 +31,8 @@ inline op::any_operator read_fp4(const checkpoint& files, const std::string& nam
   require(in % block == 0, place_of(files, tensor), shape_text(files.entry(tensor).shape),
           "rows of whole blocks of ", block);
   require_tensor_shape(files, scales, {out, in / block});
+  require(read_g_idx(files, name + ".weight_g_idx", s, block, in).empty(), name + ".weight_g_idx", "present",
+          "groups that are runs of inputs");
   op::block_scales stored;
   if (nvidia) {
     require_dtype(files, scales, dtype::f8_e4m3);

@@ -51,7 +51,7 @@ struct grid_scales {
 inline grid_scales read_grid_scales(const checkpoint& files, const std::string& tensor,
                                     const compressed_tensors_scheme& s, index_t out, index_t in) {
   grid_scales g{};
-  g.group_size = s.unit == scale_extent::group ? s.group_size : std::max<index_t>(in, 1);
+  g.group_size = s.unit == scale_extent::group ? s.group_size : in;
   g.groups = in / g.group_size + (in % g.group_size != 0);
   g.units = s.unit == scale_extent::tensor ? 1 : out;
   const auto reals = read_reals(files, tensor);
@@ -96,8 +96,30 @@ inline matrix<float> read_zero_points(const checkpoint& files, const std::string
   const auto values = files.read_tensor<std::int32_t>(tensor);
   require(static_cast<index_t>(values.size()) == zero.size(), place_of(files, tensor), shape_text(e.shape),
           zero.size(), " zero points");
-  for (std::size_t i = 0; i < values.size(); ++i) zero.values()[i] = static_cast<float>(values[i] + offset);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    zero.values()[i] = static_cast<float>(values[i]) + static_cast<float>(offset);
   return zero;
+}
+/// The group of each column; empty where groups are runs of columns.
+inline std::vector<std::int32_t> read_g_idx(const checkpoint& files, const std::string& tensor,
+                                            const compressed_tensors_scheme& s, index_t group_size,
+                                            index_t in) {
+  require(!s.act_order || files.contains(tensor), s.where + ": weights: actorder", "group", tensor,
+          ", the group of each input, in the files");
+  if (!files.contains(tensor)) return {};
+  auto g_idx = files.read_vector<std::int32_t>(tensor);
+  require(static_cast<index_t>(g_idx.size()) == in, place_of(files, tensor), g_idx.size(), in, " values");
+  // -1 in all places stands for groups in order
+  if (std::ranges::all_of(g_idx, [](std::int32_t g) { return g == -1; })) return {};
+  bool in_order = true;
+  const index_t last = (in - 1) / group_size;
+  for (index_t j = 0; j < in; ++j) {
+    const index_t g = g_idx[static_cast<std::size_t>(j)];
+    require(g >= 0 && g <= last, concat(place_of(files, tensor), "[", j, "]"), g, "0 .. ", last);
+    in_order = in_order && g == j / group_size;
+  }
+  if (in_order) g_idx.clear();
+  return g_idx;
 }
 /// The extents of a linear, where packing hides them.
 inline std::array<index_t, 2> read_stored_shape(const checkpoint& files, const std::string& tensor) {

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-// weight I8 [out, in]; weight_scale [out, groups], [out, 1] or [1]; weight_zero_point I8; input_scale [1]
+// weight I8 [out, in]; weight_scale [out, groups], [out, 1] or [1]; weight_zero_point I8; weight_g_idx I32
+// [in]; input_scale [1]
 
 #include <tersor/io/compressed_tensors_grid.hpp>
 #include <tersor/op/quantized.hpp>
@@ -19,7 +20,7 @@ inline std::optional<op::activation_unit> activation_unit_of(const compressed_te
   if (get<int>(a, "num_bits", place, 8) != 8 || get<std::string>(a, "type", place, "int") != "int" ||
       !get<bool>(a, "symmetric", place, true) || !dynamic.is_boolean())
     return std::nullopt;
-  const auto strategy = get<std::string>(a, "strategy", place, dynamic.get<bool>() ? "token" : "tensor");
+  const auto strategy = strategy_of(a, place);
   if (strategy == "tensor")
     return dynamic.get<bool>() ? op::activation_unit::per_tensor : op::activation_unit::fixed_tensor;
   if (strategy == "token" && dynamic.get<bool>()) return op::activation_unit::per_token;
@@ -37,6 +38,7 @@ inline op::any_operator read_int_quantized(const checkpoint& files, const std::s
   const auto values = files.read_matrix<std::int8_t>(tensor);
   const index_t out = values.rows(), in = values.cols();
   const auto g = read_grid_scales(files, name + ".weight_scale", s, out, in);
+  auto g_idx = read_g_idx(files, name + ".weight_g_idx", s, g.group_size, in);
   if (const auto unit = activation_unit_of(s); unit && s.symmetric && s.unit != scale_extent::group) {
     float fixed = 0.0F;
     if (*unit == op::activation_unit::fixed_tensor) {
@@ -51,8 +53,8 @@ inline op::any_operator read_int_quantized(const checkpoint& files, const std::s
   matrix<std::uint8_t> codes(out, in);
   for (index_t i = 0; i < values.size(); ++i)
     codes.data()[i] = static_cast<std::uint8_t>(values.data()[i] + 128);
-  return op::quantized(codes,
-                       op::affine_grid(8, out, in, g.group_size, g.values.view(), zero.view(), g.type));
+  return op::quantized(codes, op::affine_grid(8, out, in, g.group_size, g.values.view(), zero.view(), g.type,
+                                              std::move(g_idx)));
 }
 
 inline ordered_json write_int_quantized(tensor_sink& out, const std::string& name, const op::w8a8& q) {

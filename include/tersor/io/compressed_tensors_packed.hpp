@@ -38,18 +38,7 @@ inline op::any_operator read_pack_quantized(const checkpoint& files, const std::
     std::memcpy(words.data(), bytes + static_cast<std::size_t>(r) * words.size() * 4, words.size() * 4);
     unpack_int32(s.bits, padded, words, codes.row(r));
   }
-  std::vector<std::int32_t> g_idx;
-  if (files.contains(name + ".weight_g_idx")) {
-    g_idx = files.read_vector<std::int32_t>(name + ".weight_g_idx");
-    // -1 in all places stands for groups in order
-    bool in_order = true, unset = true;
-    for (std::size_t j = 0; j < g_idx.size(); ++j) {
-      in_order = in_order && g_idx[j] == static_cast<index_t>(j) / g.group_size;
-      unset = unset && g_idx[j] == -1;
-    }
-    require(static_cast<index_t>(g_idx.size()) == in, name + ".weight_g_idx", g_idx.size(), in, " values");
-    if (in_order || unset) g_idx.clear();
-  }
+  auto g_idx = read_g_idx(files, name + ".weight_g_idx", s, g.group_size, in);
   return op::quantized(codes, op::affine_grid(s.bits, out, in, g.group_size, g.values.view(), zero.view(),
                                               g.type, std::move(g_idx)));
 }

@@ -22,8 +22,27 @@ struct compressed_tensors_scheme {  // NOLINT(bugprone-exception-escape): moving
   scale_extent unit = scale_extent::tensor;
   index_t group_size = -1;
   std::array<index_t, 2> block{};
-  json activations;
+  bool act_order = false;  // columns of a group are those that weight_g_idx gives it
+  json activations, output_activations;
 };
+
+/// "weight" and "static" are orders in which a weight was quantized, and leave groups that are runs of
+/// columns.
+inline bool has_act_order(const json& actorder, const std::string& place) {
+  if (actorder == json(true) || actorder == "group" || actorder == "dynamic") return true;
+  require(actorder.is_null() || actorder == json(false) || actorder == "weight" || actorder == "static",
+          place + ": actorder", json_text(actorder), "\"group\", \"weight\" or null");
+  return false;
+}
+
+/// What shares a scale, of weights or activations; the package's default where they do not say it.
+inline std::string strategy_of(const json& j, const std::string& place) {
+  const auto group_size = get<index_t>(j, "group_size", place, 0);
+  return get<std::string>(j, "strategy", place,
+                          group_size > 0     ? "group"
+                          : group_size == -1 ? "channel"
+                                             : "tensor");
+}
 
 /// @param format of schemes that name none; @param where names the scheme in errors
 inline compressed_tensors_scheme read_scheme(const json& j, const std::string& where,
@@ -33,6 +52,7 @@ inline compressed_tensors_scheme read_scheme(const json& j, const std::string& w
   s.format = get<std::string>(j, "format", where, format);
   s.targets = get<std::vector<std::string>>(j, "targets", where);
   s.activations = get<json>(j, "input_activations", where, json());
+  s.output_activations = get<json>(j, "output_activations", where, json());
   const json& w = member(j, "weights", where);
   if (w.is_null()) {
     s.targets.clear();  // weights are dense, activations alone are quantized
@@ -45,14 +65,13 @@ inline compressed_tensors_scheme read_scheme(const json& j, const std::string& w
   s.is_float = type == "float";
   require(s.is_float ? s.bits == 4 || s.bits == 8 : s.bits >= 1 && s.bits <= 8, place + ": num_bits", s.bits,
           s.is_float ? "4 or 8 for floats" : "1 .. 8");
+  if (s.format == "naive-quantized") s.format = s.is_float ? "float-quantized" : "int-quantized";
   s.symmetric = get<bool>(w, "symmetric", place, true);
   const auto dynamic = get<json>(w, "dynamic", place, json(false));
   require(dynamic == json(false), place + ": dynamic", json_text(dynamic), "false");
+  s.act_order = has_act_order(get<json>(w, "actorder", place, json(false)), place);
   const auto group_size = get<index_t>(w, "group_size", place, 0);
-  const auto strategy = get<std::string>(w, "strategy", place,
-                                         group_size > 0     ? "group"
-                                         : group_size == -1 ? "channel"
-                                                            : "tensor");
+  const auto strategy = strategy_of(w, place);
   if (strategy == "group" || strategy == "tensor_group") {
     require(group_size >= 1, place + ": group_size", group_size, "at least 1");
     s.unit = scale_extent::group;

@@ -120,6 +120,7 @@ class conversion_run {
 
   conversion_report run() {
     require_quantized();
+    require_config();
     conversion_report report{
         source_->format() == "tersor" && linear_of_.empty() ? "dense" : std::string(source_->format()),
         conversion_.to,
@@ -154,7 +155,8 @@ class conversion_run {
         std::ranges::any_of(notes_.compressed, [](const auto& n) { return n.first == "lm_head"; });
     if (!has_head && std::ranges::find(notes_.dense, "lm_head") == notes_.dense.end())
       notes_.dense.push_back("lm_head");  // it may be the embedding's table, without a tensor of its own
-    const ordered_json settings = writer_->settings(notes_);
+    ordered_json settings = writer_->settings(notes_);
+    if (keeps_format()) settings.update(source_->beside_operators());
     if (conversion_.to == "tersor") describe_operators();
     ctx_.step("writing", total, total);
     if (bytes_written_) {
@@ -186,17 +188,25 @@ class conversion_run {
   void require_quantized() const {
     if (linear_of_.empty() && !holds_every_operator()) refuse_dense(files_.where(), conversion_.to);
   }
+  /// Without the settings nobody could read the linears again.
+  void require_config() const {
+    if (holds_every_operator() || !writer_->settings_file().empty()) return;
+    require(std::filesystem::exists(files_.folder() / "config.json"), files_.where(), "no config.json",
+            "one beside the weights, for the settings of ", conversion_.to);
+  }
+  bool keeps_format() const { return writer_->format() == source_->format(); }
   bool holds_every_operator() const { return conversion_.to == "dense" || conversion_.to == "tersor"; }
   /// Is the tensor the weight of a linear that no layout holds? Tables of embeddings are none.
   bool is_dense_linear(const std::string& tensor) const {
     if (!tensor.ends_with(".weight")) return false;
     const auto& e = files_.entry(tensor);
-    return e.shape.size() == 2 && is_wide_real(e.dtype) && tensor.find("embed") == std::string::npos &&
-           tensor.find("wte") == std::string::npos;
+    return e.shape.size() == 2 && is_wide_real(e.dtype) && !is_table(tensor.substr(0, tensor.size() - 7));
   }
   void take_up() {
     std::vector<std::filesystem::path> inputs;
     for (const auto& file : files_.files()) inputs.push_back(file.path());
+    for (const auto name : settings_files)
+      if (const auto path = files_.folder() / name; std::filesystem::exists(path)) inputs.push_back(path);
     journal_ = std::make_unique<output_journal>(
         folder_ / output_journal::file_name,
         json{{"command", "convert"},
@@ -235,9 +245,15 @@ class conversion_run {
       if (auto native = op::to_native(*blocks); native && native->kind() != op::sum<>::kind())
         op = *std::move(native);
     auto note = writer_->write(out_, linear, op);
+    if (keeps_format()) take_over(linear, note);
     for (const auto& tensor : source_->tensors(files_, linear)) files_.release(tensor);
     record({{"linear", linear}, {"note", note.dump()}});
     notes_.compressed.emplace_back(linear, std::move(note));
+  }
+  void take_over(const std::string& linear, ordered_json& note) {
+    const auto beside = source_->beside(files_, linear, note);
+    note.update(beside.settings);
+    for (const auto& tensor : beside.tensors) copy(tensor);
   }
   void copy(const std::string& tensor) {
     const auto& e = files_.entry(tensor);

@@ -63,11 +63,35 @@ inline quantization_settings quantization_settings_of(const checkpoint& files) {
   return {};
 }
 
-/// How the linears of a checkpoint are stored. Operators in the files' metadata come first; without settings
-/// there are none but those. Errors: a method of quantization that is not read, and whatever the layout's
-/// constructor refuses.
-inline std::unique_ptr<linear_layout> layout_of(const checkpoint& files) {
-  auto [settings, where] = quantization_settings_of(files);
+namespace detail {
+
+/// How the names of tensors end that only compressed linears have, and the formats of these.
+struct format_mark {
+  std::string_view suffix, format;
+};
+inline constexpr std::array<format_mark, 9> format_marks{
+    {{".qweight", "gptq or awq"},
+     {".qzeros", "gptq or awq"},
+     {".weight_packed", "compressed-tensors"},
+     {".weight_scale", "compressed-tensors"},
+     {".weight_scale_inv", "fp8"},
+     {".weight.absmax", "bitsandbytes"},
+     {".weight.quant_state.bitsandbytes__nf4", "bitsandbytes"},
+     {".weight.quant_state.bitsandbytes__fp4", "bitsandbytes"},
+     {".SCB", "bitsandbytes"}}};
+
+/// Error where a tensor is that of a linear which `layout` does not hold: it would pass for a dense one.
+inline void require_held(const checkpoint& files, const linear_layout& layout) {
+  for (const auto tensor : files.names())
+    for (const auto& mark : format_marks)
+      if (const auto name = stem_of(tensor, std::span(&mark.suffix, 1)); !name.empty())
+        require(layout.holds(files, std::string(name)), place_of(files, std::string(tensor)),
+                "of a compressed linear", "\"quantization_config\" in config.json with quant_method ",
+                mark.format, ", which says how it is stored");
+}
+
+inline std::unique_ptr<linear_layout> layout_by_settings(const checkpoint& files) {
+  const auto [settings, where] = quantization_settings_of(files);
   for (const auto& file : files.files())
     if (file.metadata().contains(operator_metadata_key)) return std::make_unique<operator_layout>(files);
   if (settings.is_null()) return std::make_unique<operator_layout>(files);
@@ -77,6 +101,17 @@ inline std::unique_ptr<linear_layout> layout_of(const checkpoint& files) {
   if (method == "compressed-tensors") return std::make_unique<compressed_tensors_checkpoint>(settings, where);
   if (method == "bitsandbytes") return std::make_unique<bitsandbytes_checkpoint>(settings, where);
   fail(where + ": quant_method", method, "\"gptq\", \"awq\", \"compressed-tensors\" or \"bitsandbytes\"");
+}
+
+}  // namespace detail
+
+/// How the linears of a checkpoint are stored. Operators in the files' metadata come first; without settings
+/// there are none but those. Errors: a method of quantization that is not read, whatever the layout's
+/// constructor refuses, and tensors of compressed linears in another format than the settings say.
+inline std::unique_ptr<linear_layout> layout_of(const checkpoint& files) {
+  auto layout = detail::layout_by_settings(files);
+  detail::require_held(files, *layout);
+  return layout;
 }
 
 /// A format of `tersor convert --to` whose linears are written by a `linear_writer`. @param make takes the

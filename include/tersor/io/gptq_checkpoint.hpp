@@ -36,8 +36,10 @@ class gptq_checkpoint final : public linear_layout {
     for (const auto& item : dynamic.items()) {
       const std::string place = concat(where_, ": dynamic: ", item.key());
       require(item.value().is_object(), place, type_of(item.value()), "an object");
-      const bool left_out = item.key().starts_with("-:");
-      if (left_out) continue;  // such a linear has other tensors
+      if (item.key().starts_with("-:")) {
+        left_out_.push_back(item.key().substr(2));
+        continue;
+      }
       const std::string pattern = item.key().starts_with("+:") ? item.key().substr(2) : item.key();
       exceptions_.push_back({pattern, linear_settings(item.value(), place, all_)});
     }
@@ -47,16 +49,15 @@ class gptq_checkpoint final : public linear_layout {
     return variant_ == quant::gptq_variant::v1 ? "gptq" : "gptq_v2";
   }
   bool holds(const checkpoint& files, const std::string& name) const override {
-    return files.contains(name + ".qweight");
+    return parts().holds(files, name);
   }
-  std::vector<std::string> linears(const checkpoint& files) const override {
-    return detail::stems(files, ".qweight");
-  }
+  std::vector<std::string> linears(const checkpoint& files) const override { return parts().linears(files); }
   std::vector<std::string> tensors(const checkpoint& files, const std::string& name) const override {
-    return detail::present(files, name, {".qweight", ".qzeros", ".scales", ".g_idx"});
+    return detail::present(files, name, parts().suffixes);
   }
   op::any_operator read(const checkpoint& files, const std::string& name) const override {
     const auto s = settings_of(name);
+    detail::require_elements(files, tensors(files, name));
     for (const char* part : {".qweight", ".qzeros"}) detail::require_dtype(files, name + part, dtype::i32);
     quant::gptq_tensors t{files.read_matrix<std::int32_t>(name + ".qweight"),
                           files.read_matrix<std::int32_t>(name + ".qzeros"),
@@ -69,6 +70,10 @@ class gptq_checkpoint final : public linear_layout {
   }
 
  private:
+  static detail::linear_parts parts() {
+    static constexpr std::array<std::string_view, 4> suffixes{".qweight", ".qzeros", ".scales", ".g_idx"};
+    return {suffixes};
+  }
   struct per_linear {
     int bits = 4;
     index_t group_size = -1;
@@ -95,20 +100,27 @@ class gptq_checkpoint final : public linear_layout {
   /// GPTQModel takes the first pattern that matches the beginning of a name; objects have no order here, so
   /// two that say different things are an error.
   per_linear settings_of(const std::string& name) const {
+    for (const auto& pattern : left_out_)
+      require(!begins_with(name, pattern), where_ + ": dynamic", "-:" + pattern, "no pattern that matches ",
+              name, ", which is quantized");
     const exception* found = nullptr;
     for (const auto& e : exceptions_) {
-      if (!matches(name, concat("(?:", e.pattern, ").*"), where_ + ": dynamic")) continue;
+      if (!begins_with(name, e.pattern)) continue;
       require(found == nullptr || found->settings == e.settings, where_ + ": dynamic",
               found ? found->pattern : "", "one pattern for ", name, ", which ", e.pattern, " matches too");
       found = &e;
     }
     return found ? found->settings : all_;
   }
+  bool begins_with(const std::string& name, const std::string& pattern) const {
+    return matches(name, concat("(?:", pattern, ").*"), where_ + ": dynamic");
+  }
 
   std::string where_;
   quant::gptq_variant variant_;
   per_linear all_;
   std::vector<exception> exceptions_;
+  std::vector<std::string> left_out_;  // patterns of linears that are dense
 };
 
 /// Writes `op::quantized` of 2, 3, 4 or 8 bits whose scales F16 holds. Linears that differ from the first one

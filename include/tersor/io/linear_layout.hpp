@@ -2,7 +2,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>    // std::ranges::find
+#include <array>        // std::array
 #include <memory>       // std::unique_ptr
+#include <set>          // std::set
 #include <string>       // std::string
 #include <string_view>  // std::string_view
 #include <utility>      // std::pair
@@ -13,6 +16,12 @@
 #include <tersor/op/any_operator.hpp>
 
 namespace tersor::io {
+
+/// What settings and tensors of a linear say that its operator does not: how others quantize its inputs.
+struct beside_operator {
+  ordered_json settings = ordered_json::object();  ///< for the note of a writer of the same format
+  std::vector<std::string> tensors;                ///< that go along as they are
+};
 
 /// How the compressed linears of a checkpoint are stored: which tensors make the linear NAME
 /// ("model.layers.0.self_attn.q_proj"), and the operator that they are. An implementation keeps the settings
@@ -31,6 +40,12 @@ class linear_layout {
   virtual std::vector<std::string> tensors(const checkpoint& files, const std::string& name) const = 0;
   /// The operator whose weights are exactly those of the file.
   virtual op::any_operator read(const checkpoint& files, const std::string& name) const = 0;
+  /// What a writer of the same format takes over of a linear. @param note what it returned of the operator
+  virtual beside_operator beside(const checkpoint&, const std::string&, const ordered_json&) const {
+    return {};
+  }
+  /// The same of the whole checkpoint: members of the settings.
+  virtual ordered_json beside_operators() const { return ordered_json::object(); }
 };
 
 /// What a checkpoint's settings have to say of its linears.
@@ -56,17 +71,16 @@ class linear_writer {
 
 namespace detail {
 
-/// The names before `suffix` of all tensors that end so.
-inline std::vector<std::string> stems(const checkpoint& files, std::string_view suffix) {
-  std::vector<std::string> result;
-  for (const auto name : files.names())
-    if (name.size() > suffix.size() && name.ends_with(suffix))
-      result.emplace_back(name.substr(0, name.size() - suffix.size()));
-  return result;
+/// The part of `tensor` before the first of `suffixes` that it ends with; empty: it ends with none.
+inline std::string_view stem_of(std::string_view tensor, std::span<const std::string_view> suffixes) {
+  for (const auto suffix : suffixes)
+    if (tensor.size() > suffix.size() && tensor.ends_with(suffix))
+      return tensor.substr(0, tensor.size() - suffix.size());
+  return {};
 }
 /// Those of `suffixes` that follow NAME.
 inline std::vector<std::string> present(const checkpoint& files, const std::string& name,
-                                        std::initializer_list<std::string_view> suffixes) {
+                                        std::span<const std::string_view> suffixes) {
   std::vector<std::string> result;
   for (const auto suffix : suffixes)
     if (auto tensor = concat(name, suffix); files.contains(tensor)) result.push_back(std::move(tensor));
@@ -75,6 +89,43 @@ inline std::vector<std::string> present(const checkpoint& files, const std::stri
 /// "file: tensor", as errors name it.
 inline std::string place_of(const checkpoint& files, const std::string& tensor) {
   return concat(files.file_of(tensor).path().string(), ": ", tensor);
+}
+/// Tells the compressed linears of a layout by their tensors. Each one is enough: what a damaged file lacks
+/// is an error of reading then, and no linear passes for a dense one.
+struct linear_parts {
+  /// Ends of the tensors' names; a longer one before that which it ends with.
+  std::span<const std::string_view> suffixes;
+  /// Types in which NAME.weight is one of the tensors.
+  std::span<const dtype> codes{};
+
+  bool holds(const checkpoint& files, const std::string& name) const {
+    const std::string weight = name + ".weight";
+    return !present(files, name, suffixes).empty() || (files.contains(weight) && has_codes(files, weight));
+  }
+  /// In the order of the files' data.
+  std::vector<std::string> linears(const checkpoint& files) const {
+    constexpr std::array<std::string_view, 1> weight{".weight"};
+    std::vector<std::string> result;
+    std::set<std::string_view> seen;
+    for (const auto tensor : files.names()) {
+      auto name = stem_of(tensor, suffixes);
+      if (name.empty() && has_codes(files, tensor)) name = stem_of(tensor, weight);
+      if (!name.empty() && seen.insert(name).second) result.emplace_back(name);
+    }
+    return result;
+  }
+
+ private:
+  bool has_codes(const checkpoint& files, std::string_view tensor) const {
+    return !codes.empty() && std::ranges::find(codes, files.entry(tensor).dtype) != codes.end();
+  }
+};
+/// A tensor without elements costs no bytes, so its other extents could be any: what is computed of them
+/// would overflow, or take forever.
+inline void require_elements(const checkpoint& files, const std::vector<std::string>& tensors) {
+  for (const auto& tensor : tensors)
+    require(files.entry(tensor).size() > 0, place_of(files, tensor), shape_text(files.entry(tensor).shape),
+            "at least one element");
 }
 inline void require_dtype(const checkpoint& files, const std::string& tensor, dtype type) {
   const auto found = files.entry(tensor).dtype;
@@ -107,6 +158,25 @@ inline matrix<f16> read_f16_matrix(const checkpoint& files, const std::string& t
             "a finite number that F16 holds");
   }
   return values;
+}
+/// Is NAME a table of embeddings, by the last of its parts? Files do not say what a matrix is for.
+inline bool is_table(std::string_view name) {
+  constexpr std::array<std::string_view, 14> tables{"embed_tokens",
+                                                    "embed_tokens_per_layer",
+                                                    "tok_embeddings",
+                                                    "word_embeddings",
+                                                    "token_embedding",
+                                                    "embed_in",
+                                                    "embed_positions",
+                                                    "position_embedding",
+                                                    "position_embeddings",
+                                                    "token_type_embeddings",
+                                                    "embeddings",
+                                                    "embedding",
+                                                    "wte",
+                                                    "wpe"};
+  const auto last = name.substr(name.rfind('.') + 1);  // npos + 1 is 0
+  return std::ranges::find(tables, last) != tables.end();
 }
 /// A regular expression that matches a name and nothing else.
 inline std::string literal_pattern(std::string_view name) {

@@ -38,7 +38,8 @@ struct scale_rule {
   bool by_table() const { return coding == scale_coding::dynamic || coding == scale_coding::table; }
 };
 
-/// Scales: non-negative ones, unless they are plain.
+/// The scales of blocks. In the forms with a table one that is far below the mean may come out slightly
+/// negative: that is its value in bitsandbytes too.
 class block_scales {
  public:
   block_scales() = default;
@@ -160,8 +161,7 @@ class block_scales {
     const auto& level = levels();
     for (std::size_t i = 0; i < out.size(); ++i) {
       const float most = reals_[(first + static_cast<index_t>(i)) / rule_.block_size];
-      // a mean above a tiny scale could make it slightly negative
-      out[i] = rule_.by_table() ? std::max(level[q[i]] * most + offset(), 0.0F)
+      out[i] = rule_.by_table() ? level[q[i]] * most + offset()
                                 : static_cast<float>(q[i]) * most / steps() + offset();
     }
   }
