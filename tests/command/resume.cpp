@@ -127,6 +127,19 @@ TEST_CASE("command: a conversion of a GGUF file that is killed goes on to the sa
   CHECK((content(out) == content(whole)));
 }
 
+TEST_CASE("command: two runs do not work in one folder") {
+  const small_model files;
+  const auto out = files.beside("part");
+  const std::vector<std::string> arguments{
+      "convert", test::embedded_model.string(), out, "--to", "dense", "--dtype", "f32", "--resume", "--json"};
+  const auto both = run_until(arguments, partial_of(out) / ".journal", 1,
+                              "kill -STOP $p; " + test::command_line(arguments) + "; kill -CONT $p");
+  CHECK(both.code == 0);
+  CHECK(holds(both.err, {"tersor: ", out, "another run writes to it"}));
+  CHECK_FALSE(std::filesystem::exists(std::filesystem::path(out) / ".lock"));
+  CHECK(run(files.eval(out)).code == 0);
+}
+
 TEST_CASE("command: a run that could not be renamed is finished by the same command") {
   const small_model files;
   const auto lm = test::embedded_model.string(), small = files.beside("small");

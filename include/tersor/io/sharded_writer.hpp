@@ -213,6 +213,8 @@ class sharded_writer final : public tensor_sink {
       for (const auto& t : tensors_) {
         if (t.shard != shard_) continue;
         const std::uint64_t size = detail::checked_bytes(t.shape, t.type, t.name);
+        require(begin + size <= collected.size(), collected.path().string(), collected.size(), "at least ",
+                begin + size, " bytes, as were written to it");
         file.add(t.name, t.type, t.shape, collected.bytes().subspan(begin, size));
         begin += size;
       }
