@@ -121,8 +121,8 @@ class sharded_writer final : public tensor_sink {
     }
     if (filled_ == 0) return;
     const auto size = std::filesystem::file_size(spool_path(shard_), ignored);
-    require(!ignored && size >= filled_, spool_path(shard_).string(), size, filled_,
-            " bytes of the interrupted run");
+    require(!ignored, spool_path(shard_).string(), "missing", filled_, " bytes of the interrupted run");
+    require(size >= filled_, spool_path(shard_).string(), size, filled_, " bytes of the interrupted run");
     std::filesystem::resize_file(spool_path(shard_), filled_);
     spool_ = std::fopen(spool_path(shard_).string().c_str(), "ab");
     if (spool_ == nullptr) refuse();
