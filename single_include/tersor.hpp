@@ -4085,9 +4085,13 @@ detail::result_of_run<Kernel, Args...> run(target t, Args... args) {
 
 namespace tersor::kernel {
 
-/// e^x to within 2 units in the last place, for |x| < 1e9; 0 below -88, infinity above 89. Only integers are
+/// e^x to within 2 units in the last place; 0 below -88, infinity above 89, NaN of NaN. Only integers are
 /// compared, so that loops over it vectorise under the compilers' default floating-point rules.
 TERSOR_ALWAYS_INLINE float exponential(float x) {
+  // far beyond both ends r would not be small: 128 stands for all from there to infinity
+  const auto bits = std::bit_cast<std::int32_t>(x), size = bits & 0x7FFFFFFF;
+  const std::int32_t nearer = size > 0x43000000 ? 0x43000000 : size;
+  x = std::bit_cast<float>((size > 0x7F800000 ? size : nearer) | (bits & ~0x7FFFFFFF));
   constexpr float magic = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
   const float shifted = x * 1.44269504F + magic;  // (a conversion to int would not be defined for NaN)
   const float k = shifted - magic;
@@ -17216,7 +17220,8 @@ struct scale_rule {
   bool by_table() const { return coding == scale_coding::dynamic || coding == scale_coding::table; }
 };
 
-/// Scales: non-negative ones, unless they are plain.
+/// The scales of blocks. In the forms with a table one that is far below the mean may come out slightly
+/// negative: that is its value in bitsandbytes too.
 class block_scales {
  public:
   block_scales() = default;
@@ -17338,8 +17343,7 @@ class block_scales {
     const auto& level = levels();
     for (std::size_t i = 0; i < out.size(); ++i) {
       const float most = reals_[(first + static_cast<index_t>(i)) / rule_.block_size];
-      // a mean above a tiny scale could make it slightly negative
-      out[i] = rule_.by_table() ? std::max(level[q[i]] * most + offset(), 0.0F)
+      out[i] = rule_.by_table() ? level[q[i]] * most + offset()
                                 : static_cast<float>(q[i]) * most / steps() + offset();
     }
   }
@@ -19690,7 +19694,8 @@ class tile_stream {
   }
   void order_columns(index_t groups, index_t group_size, std::span<const std::int32_t> g_idx) {
     std::vector<std::vector<std::int32_t>> members(static_cast<std::size_t>(groups));
-    for (index_t j = 0; j < cols_; ++j) {
+    const index_t columns = groups == 0 ? 0 : cols_;  // a weight without rows has no scales to count
+    for (index_t j = 0; j < columns; ++j) {
       const index_t g = g_idx.empty() ? j / group_size : g_idx[static_cast<std::size_t>(j)];
       members[static_cast<std::size_t>(g)].push_back(static_cast<std::int32_t>(j));
     }
@@ -28422,6 +28427,8 @@ struct bone {
   bone_state<T> init(const layer_view<std::type_identity_t<T>>& layer, random_generator random) const {
     validate();
     const index_t cols = mini > 0 ? mini : layer.rows();
+    require(cols <= layer.rows() && layer.rows() % cols == 0, "bone: mini", mini,  // before the memory
+            "a divisor of the ", layer.rows(), " outputs");
     bone_state<T> state(layer.rows(), layer.cols(),
                         random_start ? detail::kaiming<T>(rank, cols, random) : matrix<T>(rank, cols));
     state.tensors()[0].stored_type = value_type;
@@ -30154,6 +30161,7 @@ struct oft {
     validate_options(*this, info.id);
     require((block_size == 0) != (blocks == 0), "oft: block_size", block_size,
             "exactly one of block_size and blocks to be 0");
+    require(std::isfinite(eps), "oft: eps", eps, "a finite number");
   }
 
   /// β for `in` inputs: as asked for, or from the nearest divisor of `in`, the smaller of two.
@@ -30882,6 +30890,11 @@ constexpr auto snapkv_score_options() {
       option{"reduce", &T::reduce, {.help = "how the query heads of a group agree"}}};
 }
 
+/// Their pooling has a middle. @param id the policy, for errors.
+inline void require_odd_kernel(index_t kernel, std::string_view id) {
+  require(kernel % 2 == 1, concat(id, ": kernel"), kernel, "an odd number");
+}
+
 /// SnapKV (arXiv:2404.14469, official code FasterDecoding/SnapKV; `SnapKVPress` of NVIDIA/kvpress): what the
 /// end of a prompt attends to is what the answer will need. The attention of the last `window` queries is
 /// averaged for each earlier token, pooled over `kernel` neighbours and joined over the query heads of a
@@ -30917,7 +30930,7 @@ struct snapkv {
   }
   void validate() const {
     validate_budget(*this);
-    require(kernel % 2 == 1, concat(info.id, ": kernel"), kernel, "an odd number");
+    require_odd_kernel(kernel, info.id);
     require(capacity == 0 || capacity >= window, concat(info.id, ": capacity"), capacity,
             "at least the window, ", window);
   }
@@ -31039,7 +31052,7 @@ struct adakv {
   }
   void validate() const {
     validate_budget(*this);
-    snapkv_scores_of(*this).validate();
+    require_odd_kernel(kernel, info.id);
     require(!score.empty() || capacity == 0 || capacity >= window, concat(info.id, ": capacity"), capacity,
             "at least the window, ", window);
   }
@@ -34267,7 +34280,7 @@ struct pyramid {
   }
   void validate() const {
     validate_budget(*this);
-    snapkv_scores_of(*this).validate();
+    require_odd_kernel(kernel, info.id);
     require(capacity == 0 || capacity >= window, concat(info.id, ": capacity"), capacity,
             "at least the window, ", window);
   }
@@ -36926,6 +36939,8 @@ inline gptq_tensors gptq_pack(const op::quantized& op, gptq_variant variant) {
 inline op::quantized gptq_unpack(const gptq_tensors& t, int bits, index_t group_size, gptq_variant variant) {
   require(bits == 2 || bits == 3 || bits == 4 || bits == 8, "gptq layout: bits", bits, "2, 3, 4 or 8");
   require(group_size == -1 || group_size >= 1, "gptq layout: group_size", group_size, "-1 or at least 1");
+  require(t.qweight.size() > 0, "gptq layout: qweight", concat(t.qweight.rows(), " x ", t.qweight.cols()),
+          "at least one word");
   const index_t in = t.qweight.rows() * 32 / bits, out = t.qweight.cols(), groups = t.scales.rows();
   detail::require_gptq_shape(bits, in, out);
   if (group_size == -1) group_size = in;
@@ -37063,6 +37078,8 @@ inline awq_gemm_tensors awq_gemm_pack(const op::quantized& op) {
 /// The operator of gemm tensors; group_size -1 means the whole row. Errors: shapes that do not fit each
 /// other.
 inline op::quantized awq_gemm_unpack(const awq_gemm_tensors& t, index_t group_size) {
+  require(t.qweight.size() > 0, "awq gemm layout: qweight", concat(t.qweight.rows(), " x ", t.qweight.cols()),
+          "at least one word");
   const index_t in = t.qweight.rows(), out = t.qweight.cols() * 8;
   require(group_size == -1 || group_size >= 1, "awq gemm layout: group_size", group_size, "-1 or at least 1");
   const index_t g = group_size == -1 ? in : group_size;
@@ -37119,6 +37136,8 @@ inline awq_v2_tensors awq_v2_pack(const op::quantized& op) {
 /// scaled_zeros / scales. Errors: shapes that do not fit each other; a scale that is not positive; a scaled
 /// zero that is no product of its scale and a code.
 inline op::quantized awq_v2_unpack(const awq_v2_tensors& t, index_t group_size) {
+  require(t.qweight.size() > 0, "awq v2 layout: qweight", concat(t.qweight.rows(), " x ", t.qweight.cols()),
+          "at least one word");
   const index_t in = t.qweight.cols(), out = t.qweight.rows() * 4;
   require(group_size == -1 || group_size >= 1, "awq v2 layout: group_size", group_size, "-1 or at least 1");
   const index_t g = group_size == -1 ? in : group_size;

@@ -25,10 +25,22 @@ Enum parse(std::string_view option, const std::string& text) {
   return *value;
 }
 
-void run(kernel_options o) {
+void check(const kernel_options& o) {
   tersor::require(o.op == "matvec" || o.op == "matmul", "--op", o.op, "matvec or matmul");
   tersor::require(o.op == "matmul" || o.tokens <= tersor::kernel::tile_tokens, "--tokens of matvec", o.tokens,
                   "at most ", tersor::kernel::tile_tokens, ", or --op matmul");
+  const auto& w = o.weight;
+  tersor::require(w.rows >= 1, "--rows", w.rows, "at least 1");
+  tersor::require(w.cols >= 1, "--cols", w.cols, "at least 1");
+  tersor::require(o.tokens >= 1, "--tokens", o.tokens, "at least 1");
+  tersor::require(w.group_size >= 1 || w.group_size == -1, "--group-size", w.group_size,
+                  "at least 1, or -1 for a row");
+  tersor::require(w.density >= 0 && w.density <= 1, "--density", w.density, "0 .. 1");
+  command::check_seconds(o.seconds);
+}
+
+void run(kernel_options o) {
+  check(o);
   auto& prepare = o.weight.prepare;
   prepare.activations = parse<tersor::op::activation_type>("--activations", o.activations);
   if (!o.path.empty()) prepare.target = parse<tersor::kernel::target>("--path", o.path);

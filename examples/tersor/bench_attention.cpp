@@ -21,6 +21,9 @@ struct attention_options {
 void run(const attention_options& o) {
   const auto spec = tersor::pipeline::parse_cache_spec(o.kv);
   tersor::require(o.shape.context >= 1, "--context", o.shape.context, "at least 1");
+  tersor::require(o.shape.head_dim >= 1, "--head-dim", o.shape.head_dim, "at least 1");
+  tersor::require(o.shape.kv_heads >= 1, "--kv-heads", o.shape.kv_heads, "at least 1");
+  command::check_seconds(o.seconds);
   tersor::require(o.shape.queries >= 1, "--queries", o.shape.queries, "at least 1");
   const auto ctx = o.machine.context();
   const auto r = bench::time_attention(o.shape, spec.policy(), ctx, o.seconds);

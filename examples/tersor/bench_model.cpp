@@ -60,6 +60,8 @@ void run(model_options o) {
   if (o.contexts.empty())
     for (index_t n = 32; n + o.decode <= c.max_position_embeddings && n <= 32768; n *= 4)
       o.contexts.push_back(n);
+  tersor::require(!o.contexts.empty(), "--decode", o.decode, "room for a prompt of 32 in ",
+                  c.max_position_embeddings, " positions (max_position_embeddings), or --context");
   for (const auto n : o.contexts)
     tersor::require(n >= 1 && n + o.decode <= c.max_position_embeddings, "--context", n, "1 .. ",
                     c.max_position_embeddings - o.decode,

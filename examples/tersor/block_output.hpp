@@ -35,8 +35,7 @@ class block_output {
         continue;
       }
       tensors.push_back(tersor::io::get<tersor::io::json>(entry, "tensors", where));
-      const auto operators =
-          tersor::io::ordered_json::parse(tersor::io::get<std::string>(entry, "operators", where));
+      const auto operators = tersor::io::kept_json(entry, "operators", where);
       for (const auto& item : operators.items()) operators_.describe(item.key(), item.value());
       if (read) read(entry, where);
       ++blocks_;

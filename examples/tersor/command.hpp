@@ -38,6 +38,11 @@ inline CLI::Validator whole_number() {
           ""};
 }
 
+/// The time that a measurement may take.
+inline void check_seconds(double seconds) {
+  tersor::require(seconds > 0 && seconds <= 86400, "--seconds", seconds, "a number > 0, at most 86400");
+}
+
 /// Threads and seed of every command, and a progress line where a person is watching.
 struct run_options {
   int threads = 0;

@@ -71,11 +71,11 @@ void run(const compress_options& o) {
   if (!o.calibration.empty())
     calibration = tersor::pipeline::windows_of(dense.encode_file(o.calibration, o.evaluation.window),
                                                o.evaluation.window, o.calibration_windows);
-  if (o.out)
-    command::check_output("--out", *o.out, o.force,
-                          {command::loaded_model::folder_of(o.model), o.calibration, o.evaluate});
+  const auto model_folder = command::loaded_model::folder_of(fs::absolute(o.model));
+  if (o.out) command::check_output("--out", *o.out, o.force, {o.calibration, o.evaluate}, model_folder);
   tersor::require(!o.resume || o.out, "--resume", "without --out", "a folder whose work goes on");
   command::html_report page(o.report, o.force);
+  if (o.report) command::check_output_file("--report", *o.report, {model_folder, o.calibration, o.evaluate});
 
   // Compression comes before the first evaluation, which takes long: it finds mistakes of the spec at once.
   auto small = dense.model;

@@ -43,11 +43,14 @@ tersor::io::conversion_report to_gguf(const convert_options& o, const tersor::co
   tersor::require(!o.resume, "--resume", "--to gguf", "a format of folders beside it");
   tersor::require(o.dtype.empty(), "--dtype", o.dtype, "--to dense beside it; --type for --to gguf");
   tersor::require(o.force || !std::filesystem::exists(o.out), "OUT", o.out, "a new file, or --force");
+  const auto folder = command::loaded_model::folder_of(std::filesystem::absolute(o.in));
+  command::check_output_file("OUT", o.out, {folder});
   const command::loaded_model m(o.in);
   const auto tokenizer = command::tokenizer_json_of(o.in);
   options.add_bos_token = !m.start.empty();
   std::optional<tersor::io::gguf_file> source;
   if (command::is_gguf(o.in)) options.source = &source.emplace(o.in);
+  const auto bytes_before = m.file_bytes();
   tersor::model::save_llama_gguf(m.model, tokenizer, o.in, o.out, options, ctx);
   tersor::io::conversion_report report{.from = command::is_gguf(o.in) ? "gguf" : "folder", .to = "gguf"};
   for (const auto& l : m.model.linear_shapes()) {
@@ -55,7 +58,7 @@ tersor::io::conversion_report to_gguf(const convert_options& o, const tersor::co
                                           : m.model.linear(l.name).kind() == tersor::op::dense::kind();
     ++(stays_dense ? report.dense_linears : report.linears);
   }
-  report.bytes_before = m.file_bytes();
+  report.bytes_before = bytes_before;
   report.bytes_after = std::filesystem::file_size(o.out);
   return report;
 }
@@ -118,7 +121,8 @@ tersor::io::conversion_report to_folder(const convert_options& o, const tersor::
   tersor::require(o.type.empty(), "--type", o.type, "--to gguf beside it");
   const bool gguf = command::is_gguf(o.in);
   if (gguf) c.validate();
-  command::check_output("OUT", o.out, o.force, {command::loaded_model::folder_of(o.in)});
+  command::check_output("OUT", o.out, o.force, {},
+                        command::loaded_model::folder_of(std::filesystem::absolute(o.in)));
   if (o.resume) command::interruption_note = "what is finished was kept: the same command goes on";
   tersor::io::output_folder out(o.out, o.force, o.resume);
   const auto report = gguf ? from_gguf(o, c, out.path(), ctx)
@@ -165,7 +169,10 @@ void command::add_convert(CLI::App& app) {
   sub->add_option("--to", o->to, help)->required()->check(CLI::IsMember(names));
   sub->add_option("--type", o->type,
                   "Of the linears of a GGUF file (Q4_K, Q8_0, F16 ...); without it they stay as they are");
-  sub->add_option("--dtype", o->dtype, "Of all reals of a dense model: f32, f16 or bf16")
+  sub->add_option(
+         "--dtype", o->dtype,
+         "Of all reals of a dense model: f32, f16 or bf16; NaN and infinity stay, a number that does "
+         "not fit is an error")
       ->check(CLI::IsMember({"f32", "f16", "bf16"}));
   sub->add_option("--shard-size", o->shard_size, "Largest weight file, e.g. 500MB; 0: one file")
       ->capture_default_str();

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include "command.hpp"
 #include "loaded_model.hpp"
+#include "output_check.hpp"
 
 #include <tersor/model/finetune_checkpoint.hpp>
 #include <tersor/model/peft_model.hpp>
@@ -81,6 +82,17 @@ std::string train(tersor::model::finetuner& tuner, const finetune_options& o, co
   return {};
 }
 
+/// What is wrong with the outputs shows before the work.
+void check_outputs(const finetune_options& o) {
+  const auto model = command::loaded_model::folder_of(fs::absolute(o.model));
+  std::vector<fs::path> inputs{o.data, o.validate, o.state};
+  if (!o.all_weights) inputs.push_back(model);  // an adapter cannot take its place
+  command::check_output("--out", o.out, o.force, inputs, o.all_weights ? model : fs::path());
+  if (o.state.empty()) return;
+  command::check_output_file("--state", o.state, {model, o.data, o.validate});
+  const tersor::io::file_writer writable(o.state);
+}
+
 void run(finetune_options o) {
   command::catch_interruptions();
   auto ctx = o.machine.context();
@@ -96,7 +108,8 @@ void run(finetune_options o) {
   std::vector<std::string> names;
   if (!o.all_weights) names = tersor::pipeline::target_linears(m.model, o.targets);
   const auto [ids, held_back] = split(m, o);
-  tersor::io::output_folder out(o.out, o.force);  // what is wrong with it shows before the work
+  check_outputs(o);
+  tersor::io::output_folder out(o.out, o.force);
 
   if (!o.base.empty())
     tersor::pipeline::compress(m.model, tersor::pipeline::recipe::parse(o.base), {}, {}, ctx);
@@ -130,9 +143,9 @@ void run(finetune_options o) {
     tersor::io::write_peft(tersor::pipeline::to_peft(method, started, o.targets), o.out, o.force);
     tersor::model::attach(base, started.adapters);
   }
-  tersor::require(
-      stopped.empty(), "finetune", stopped,
-      tersor::concat("a run to the end; ", o.out, " has what was trained until step ", tuner->steps()));
+  if (!stopped.empty())
+    tersor::fail(tersor::concat(stopped, "; ", o.out, " has what was trained until step ", tuner->steps()),
+                 "", "");
   const double after = tersor::model::perplexity(base, held_back, windows, ctx).perplexity;
 
   if (o.json) {

@@ -36,7 +36,8 @@ void command::add_generate(CLI::App& app) {
     const auto text = tersor::model::generate(m.model, ids, o->generation, ctx, policy);
     // Not decode(), which takes the first space of a text away.
     std::string continuation;
-    for (const int id : text) continuation += m.tokenizer.bytes(id);
+    for (const int id : text)
+      if (m.tokenizer.contains(id)) continuation += m.tokenizer.bytes(id);  // the table may be padded
     fmt::print("{}{}\n", o->prompt, continuation);
   });
 }

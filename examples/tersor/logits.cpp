@@ -62,6 +62,6 @@ void command::add_logits(CLI::App& app) {
     });
     for (std::size_t k = 0; k < std::min<std::size_t>(10, order.size()); ++k)
       fmt::print("{:>6} {:>10.4f}  {:?}\n", order[k], row[static_cast<std::size_t>(order[k])],
-                 m.tokenizer.decode(std::vector<int>{order[k]}));
+                 m.tokenizer.contains(order[k]) ? m.tokenizer.decode(std::vector<int>{order[k]}) : "");
   });
 }

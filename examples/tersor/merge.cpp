@@ -2,11 +2,14 @@
 // SPDX-License-Identifier: MIT
 #include "command.hpp"
 #include "loaded_model.hpp"
+#include "output_check.hpp"
 
 #include <tersor/model/peft_model.hpp>
 #include <tersor/pipeline/recipe.hpp>
 
 namespace {
+
+namespace fs = std::filesystem;
 
 struct merge_options {
   std::string model, adapter, out, spec = "dense";
@@ -34,6 +37,8 @@ void merge(const merge_options& o) {
   auto ctx = o.machine.context();
   command::loaded_model m(o.model, o.adapter);
   const auto recipe = recipe_for(m.model, o.spec);
+  command::check_output("--out", o.out, o.force, {o.adapter},
+                        command::loaded_model::folder_of(fs::absolute(o.model)));
   tersor::io::output_folder out(o.out, o.force);
 
   const auto merged = tersor::model::merge_adapters(m.model, [&](const tersor::solve::layer& l) {

@@ -19,6 +19,7 @@
 #include <tersor/io/convert.hpp>
 #include <tersor/io/every_layout.hpp>
 #include <tersor/io/file.hpp>
+#include <tersor/io/folder_lock.hpp>
 #include <tersor/io/gguf.hpp>
 #include <tersor/io/gguf_tokenizer.hpp>
 #include <tersor/io/gguf_writer.hpp>

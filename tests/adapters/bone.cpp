@@ -42,6 +42,9 @@ TEST_CASE("bone: a mini block of all columns is Bone", "[bone]") {
   randomise(m, 2);
   CHECK(s.delta_weight() == m.delta_weight());
   CHECK_THROWS_AS((bone{.rank = 4, .mini = 4}.init<double>(w, random_generator(1))), tersor::error);
+  // before the memory of so many columns is asked for
+  CHECK_THROWS_WITH((bone{.rank = 65536, .mini = 1'000'000'000'000}.init<double>(w, random_generator(1))),
+                    "bone: mini = 1000000000000: expected a divisor of the 6 outputs");
   CHECK_THROWS_AS(bone{.rank = 0}.init<double>(w, random_generator(1)), tersor::error);
 }
 

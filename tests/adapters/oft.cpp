@@ -77,6 +77,7 @@ TEST_CASE("oft: block sizes and the ball", "[oft]") {
   CHECK_THROWS_AS(oft{.block_size = 0}.validate(), tersor::error);
   CHECK_THROWS_AS((oft{.block_size = 2, .blocks = 2}.validate()), tersor::error);
   CHECK_THROWS_AS(oft{.terms = 0}.validate(), tersor::error);
+  CHECK_THROWS_AS((oft{.block_size = 2, .eps = HUGE_VAL}.validate()), tersor::error);
 }
 
 }  // namespace oft_tests

@@ -42,6 +42,14 @@ TEST_CASE("command: bench kernel names what it does not know") {
   check_refused(bench({"--path", "sse"}), {"--path", "sse", "avx2"});
   check_refused(bench({"--op", "matvecs"}), {"--op", "matvec"});
   check_refused(bench({"--tokens", "17"}), {"--tokens", "17", "matmul"});
+  for (const std::string option : {"--rows", "--cols", "--tokens"})
+    check_refused(run({"bench", "kernel", option, "0"}), {option, "0", "at least 1"});
+  for (const std::string size : {"0", "-7"})
+    check_refused(bench({"--group-size=" + size}), {"--group-size", size, "-1"});
+  for (const std::string density : {"nan", "7", "-1"})
+    check_refused(bench({"--format", "csr", "--density=" + density}), {"--density", density, "0 .. 1"});
+  for (const std::string seconds : {"nan", "-1", "0", "1e300"})
+    check_refused(bench({"--seconds=" + seconds}), {"--seconds", "a number > 0"});
 }
 
 TEST_CASE("command: bench attention prints one row whose numbers agree with each other") {
@@ -70,9 +78,11 @@ TEST_CASE("command: bench attention prints one row whose numbers agree with each
 TEST_CASE("command: bench model gives a row for each context") {
   const test::small_model files;
   for (const std::string spec : {"", "rtn(bits=4,group_size=8)"}) {
-    const auto j =
-        json_of({"bench", "model", files.model(), "--with", spec, "--kv", "gear(bits=4)", "--context", "8,24",
-                 "--decode", "4", "--runs", "1", "--activations", "int8", "--json"});
+    std::vector<std::string> arguments{"bench",     "model",         files.model(), "--kv",  "gear(bits=4)",
+                                       "--context", "8,24",          "--decode",    "4",     "--runs",
+                                       "1",         "--activations", "int8",        "--json"};
+    if (!spec.empty()) arguments.insert(arguments.end(), {"--with", spec});
+    const auto j = json_of(arguments);
     CHECK(j.at("spec") == spec);
     CHECK(j.at("prepared") == true);
     CHECK(j.at("peak_rss_bytes").get<double>() > 0);
@@ -87,6 +97,7 @@ TEST_CASE("command: bench model gives a row for each context") {
   }
   check_refused(run({"bench", "model", files.model(), "--context", "61"}), {"--context", "61", "32"});
   check_refused(run({"bench", "model", files.model(), "--decode", "0"}), {"--decode", "0"});
+  check_refused(run({"bench", "model", files.model(), "--decode", "64"}), {"--decode", "64", "--context"});
   check_refused(run({"bench", "model", files.model(), "--activations", "int4"}), {"--activations", "int4"});
 }
 

@@ -35,7 +35,7 @@ TEST_CASE("command: methods, options and layers that do not exist are named with
     INFO(spec);
     check_refused(run(files.compress(spec, {"--out", files.beside("small")})), parts);
   };
-  refused("", {"spec", "a method"});
+  refused(" ", {"spec", "a method"});
   refused("gptqq", {"gptqq", "did you mean \"gptq\"?"});
   refused("gptq(bitz=3)", {"gptq", "bitz", "did you mean \"bits\"?"});
   refused("rtn(bits=9)", {"rtn", "bits", "9", "2 .. 8"});
@@ -283,6 +283,53 @@ TEST_CASE("command: compressed folders that lost a part, or hold a damaged one")
   CHECK(changed([](auto&, auto&) { return true; }).code == 0);
 }
 
+TEST_CASE("command: an output file is no file that the run reads") {
+  const small_model files;
+  const auto weights = files.weights().string(), words = files.model() + "/tokenizer.json";
+  const auto before = io::read_text_file(weights);
+  for (const auto& out : {weights, words})
+    check_refused(run({"convert", files.model(), out, "--to", "gguf", "--force"}), {"OUT", out, "reads"});
+  const auto gguf = files.beside("lm.gguf");
+  CHECK(run({"convert", files.model(), gguf, "--to", "gguf"}).code == 0);
+  check_refused(run({"convert", gguf, gguf, "--to", "gguf", "--force"}), {"OUT", gguf, "reads"});
+  CHECK(io::read_text_file(weights) == before);
+}
+
+TEST_CASE("command: an option without a value, and a command that there is not") {
+  const small_model files;
+  auto eval = files.eval(files.model());
+  eval.insert(eval.end(), {"--adapter", ""});
+  check_refused(run(eval), {"--adapter", "a value"});
+  for (const char* option : {"--report", "--evaluate", "--calibration"})
+    check_refused(run(files.compress("rtn", {option, ""})), {option, "a value"});
+  check_refused(run({"inspect", ""}), {"FILE_OR_DIR", "a value"});
+  const auto evil = run({"evil"}), zzz = run({"bench", "zzz"});
+  CHECK((evil.code > 1 && zzz.code > 1));  // as all errors of usage
+  CHECK(test::holds(evil.err, {"command = evil", "(did you mean \"eval\"?)"}));
+  CHECK(test::holds(zzz.err, {"command = zzz", "kernel, model, attention"}));
+}
+
+TEST_CASE("command: the reason of an error stays, whatever the length of a path") {
+  const std::string name(5000, 'x');
+  check_refused(run({"inspect", name}), {"xxx...xxx", "File name too long"});
+}
+
+TEST_CASE("command: a perplexity that is no number is an error") {
+  const small_model files;
+  rewrite(files.weights(), [](auto& e, auto& bytes) {
+    if (e.name != "model.norm.weight") return true;
+    REQUIRE(e.dtype == dtype::f32);
+    for (std::size_t i = 0; i < bytes.size(); i += sizeof(float)) {
+      float v;
+      std::memcpy(&v, bytes.data() + i, sizeof v);
+      v *= 1e13F;
+      std::memcpy(bytes.data() + i, &v, sizeof v);
+    }
+    return true;
+  });
+  check_refused(run(files.eval(files.model())), {"perplexity = inf", "a finite number"});
+}
+
 TEST_CASE("command: the output folder appears complete or not at all") {
   const small_model files;
   const auto out = files.beside("small");
@@ -291,7 +338,7 @@ TEST_CASE("command: the output folder appears complete or not at all") {
     check_refused(run(files.compress("rtn", {"--out", files.text()})), {"--out", "text.txt", "--force"});
     check_refused(run(files.compress("rtn", {"--out", files.beside("no/where")})),
                   {"no/where", "parent folder"});
-    check_refused(run(files.compress("rtn", {"--out", ""})), {"output folder"});
+    check_refused(run(files.compress("rtn", {"--out", ""})), {"--out", "a value"});
     check_refused(run(files.compress("rtn", {"--out", ".", "--force"})), {"output folder"});
   }
   SECTION("folders that hold what the run reads are not replaced") {
@@ -303,6 +350,23 @@ TEST_CASE("command: the output folder appears complete or not at all") {
                   {"--out", text});
     CHECK(std::filesystem::exists(text));
     CHECK(std::filesystem::exists(files.weights()));
+  }
+  SECTION("of a model that is named from its own folder, or whose files are links") {
+    const auto parent = files.folder().path().string();
+    check_refused(run_shell("cd " + test::shell_word(files.model()) + " && " +
+                            test::command_line({"compress", "model.safetensors", "--with", "rtn", "--out",
+                                                parent, "--force"})),
+                  {"--out", parent, "which would be removed"});
+    const auto store = files.beside("store"), links = files.beside("links");
+    std::filesystem::rename(files.path(), store);
+    std::filesystem::create_directory(links);
+    for (const auto& file : std::filesystem::directory_iterator(store))
+      std::filesystem::create_symlink(file.path(), links / file.path().filename());
+    check_refused(run({"compress", links, "--with", "rtn", "--out", store, "--force"}),
+                  {"--out", store, "links/", "which would be removed"});
+    std::filesystem::remove_all(links);
+    std::filesystem::rename(store, files.path());
+    CHECK(run(files.eval(files.model())).code == 0);
   }
   SECTION("a disk that is full") {
     // The limit of a file's size, in blocks of 512 bytes, stands in for it.

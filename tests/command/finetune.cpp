@@ -93,15 +93,46 @@ TEST_CASE("command: finetune refuses what cannot be trained, and keeps the last 
   refused({"--adapter", "lora", "--targets", "q_prj"}, {"q_prj", "q_proj"});
   refused({"--adapter", "lora", "--steps", "0"}, {"steps"});
   refused({"--adapter", "lora", "--state", files.model()}, {files.model()});
+  refused({"--adapter", "lora", "--state", files.beside("nowhere") + "/s"}, {"nowhere", "can be written to"});
+  refused({"--adapter", "lora", "--state", files.text()}, {"--state", files.text(), "reads"});
+  refused({"--adapter", "bone(mini=10000000)"}, {"bone: mini", "10000000", "a divisor"});
+  check_refused(run({"finetune", files.model(), "--data", files.text(), "--validate", files.text(), "--out",
+                     files.beside("none"), "--adapter", "lora", "--window", "32", "--batch", "999999999999"}),
+                {"batch", "999999999999", "at most"});
   // a rate that drives the loss out of the numbers: the error names the step, the folder has what came before
   const auto result =
       run(finetune(files, "kept", {"--adapter", "lora(rank=2)", "--steps", "40", "--learning-rate", "1e30"}));
-  check_refused(result, {"step", "finite", files.beside("kept")});
+  check_refused(result, {"tersor: finetune: step", "finite", files.beside("kept")});
   CHECK(json_of(
             {"eval", files.model(), "--text", files.text(), "--window", "32", "--max-windows", "1", "--json"})
             .at("perplexity")
             .get<double>() > 0);
   CHECK(std::filesystem::exists(files.beside("kept") + "/adapter_model.safetensors"));
+}
+
+TEST_CASE("command: finetune and merge do not remove what they read") {
+  const small_model files;
+  const auto everything = files.folder().path().string(), adapter = files.beside("adapter");
+  const auto weights = io::read_text_file(files.weights());
+  const auto into = [&](const std::string& out, std::initializer_list<std::string> more) {
+    std::vector<std::string> arguments{"finetune",   files.model(), "--data",   files.text(), "--validate",
+                                       files.text(), "--out",       out,        "--force",    "--adapter",
+                                       "lora",       "--window",    "32",       "--batch",    "1",
+                                       "--steps",    "1",           "--warmup", "0"};
+    arguments.insert(arguments.end(), more);
+    return run(arguments);
+  };
+  check_refused(into(everything, {}), {"--out", everything, "which would be removed"});
+  check_refused(into(files.model(), {}), {"--out", files.model(), "which would be removed"});
+  std::filesystem::create_directory(adapter);
+  check_refused(into(adapter, {"--state", adapter + "/state"}), {"--out", adapter, "/state"});
+  CHECK(into(adapter, {}).code == 0);
+  for (const auto& out : {everything, adapter})
+    check_refused(run({"merge", files.model(), "--adapter", adapter, "--out", out, "--force"}),
+                  {"--out", out, "which would be removed"});
+  CHECK(io::read_text_file(files.weights()) == weights);
+  // the model itself may be replaced by what it becomes
+  CHECK(run({"merge", files.model(), "--adapter", adapter, "--out", files.model(), "--force"}).code == 0);
 }
 
 }  // namespace finetune_tests

@@ -127,6 +127,33 @@ TEST_CASE("command: a conversion of a GGUF file that is killed goes on to the sa
   CHECK((content(out) == content(whole)));
 }
 
+TEST_CASE("command: two runs do not work in one folder") {
+  const small_model files;
+  const auto out = files.beside("part");
+  const std::vector<std::string> arguments{
+      "convert", test::embedded_model.string(), out, "--to", "dense", "--dtype", "f32", "--resume", "--json"};
+  const auto both = run_until(arguments, partial_of(out) / ".journal", 1,
+                              "kill -STOP $p; " + test::command_line(arguments) + "; kill -CONT $p");
+  CHECK(both.code == 0);
+  CHECK(holds(both.err, {"tersor: ", out, "another run writes to it"}));
+  CHECK_FALSE(std::filesystem::exists(std::filesystem::path(out) / ".lock"));
+  CHECK(run(files.eval(out)).code == 0);
+}
+
+TEST_CASE("command: a journal is believed only where the folder agrees with it") {
+  const small_model files;
+  const auto out = files.beside("part"), lm = files.beside("caf\xE9");  // a path that is not UTF-8
+  std::filesystem::copy(test::embedded_model, lm);
+  const std::vector<std::string> arguments{"convert", lm, out, "--to", "dense", "--dtype", "f32", "--resume"};
+  const auto journal = partial_of(out) / ".journal";
+  CHECK(run_until(arguments, journal, 1, "kill -KILL $p").code == 137);
+  const auto text = io::read_text_file(journal);
+  io::write_text_file(journal, text.substr(0, text.find('\n') + 1) + "{\"finished\":123}\n");
+  check_refused(run(arguments), {".journal", "123", "weight files"});
+  io::write_text_file(journal, text);
+  CHECK(run(arguments).code == 0);
+}
+
 TEST_CASE("command: a run that could not be renamed is finished by the same command") {
   const small_model files;
   const auto lm = test::embedded_model.string(), small = files.beside("small");

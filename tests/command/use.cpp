@@ -153,6 +153,21 @@ TEST_CASE("command: without --json people read a table, and a pipe gets no progr
   CHECK(run({"logits", files.model(), "--prompt", "It was"}).code == 0);
 }
 
+TEST_CASE("command: a table with more rows than the vocabulary predicts, without text, what it has not") {
+  const small_model files;
+  auto tokenizer = io::read_json_file(files.path() / "tokenizer.json");
+  io::json bytes = io::json::object();
+  for (const auto& item : tokenizer["model"]["vocab"].items())
+    if (item.value().get<int>() <= 256) bytes[item.key()] = item.value();
+  tokenizer["model"]["vocab"] = bytes;
+  tokenizer["model"]["merges"] = io::json::array();
+  io::write_text_file(files.path() / "tokenizer.json", tokenizer.dump());
+  const auto generated = run({"generate", files.model(), "--prompt", "The", "--tokens", "20"});
+  CHECK(generated.code == 0);
+  CHECK(generated.out.starts_with("The"));
+  CHECK(run({"logits", files.model(), "--prompt", "The"}).code == 0);
+}
+
 TEST_CASE("command: a model is replaced in its place with --force only") {
   const small_model files;
   const auto bytes = io::read_text_file(files.weights());

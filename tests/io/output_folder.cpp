@@ -121,4 +121,20 @@ TEST_CASE("output folder: one that is kept is taken up again without what was be
   CHECK(folder.count() == 1);
 }
 
+TEST_CASE("output folder: one that is kept belongs to one run at a time") {
+  const temporary_folder folder;
+  const auto path = folder / "out";
+  {
+    output_folder first(path, false, true);
+    CHECK(holds(error_of([&] { output_folder second(path, false, true); }), {path.string(), "another run"}));
+    CHECK(holds(error_of([&] { output_folder second(path, true, true); }), {path.string(), "another run"}));
+    write_text_file(first.path() / "file", "half");
+  }
+  output_folder(path, false, true).commit();
+  CHECK(read_text_file(path / "file") == "half");
+  CHECK(std::distance(std::filesystem::directory_iterator(path), {}) == 1);
+  { output_folder unused(path, true, true); }
+  CHECK(folder.count() == 1);
+}
+
 }  // namespace output_folder_tests

@@ -45,5 +45,29 @@ TEST_CASE("output_journal: other settings and broken lines are refused by name")
   CHECK(holds(error_of([&] { io::output_journal(path, {{"to", "gptq"}}); }), {"journal"}));
 }
 
+TEST_CASE("output_journal: an end that the folder does not have is refused") {
+  const temporary_folder folder;
+  const auto path = folder / "journal";
+  const io::json settings{{"to", "gptq"}};
+  folder.file("model.safetensors", "12345");
+  {
+    io::output_journal journal(path, settings);
+    journal.append({{"finished", 5}});
+  }
+  CHECK(io::output_journal(path, settings).entries().size() == 1);
+  folder.file("model.safetensors", "1234");
+  CHECK(holds(error_of([&] { io::output_journal(path, settings); }), {"journal", "5", "weight files"}));
+}
+
+TEST_CASE("output_journal: JSON that is kept as text, and paths that are not UTF-8") {
+  CHECK(io::kept_json({{"note", R"({"b":1,"a":2})"}}, "note", "journal").dump() == R"({"b":1,"a":2})");
+  CHECK(holds(error_of([] {
+                (void)io::kept_json({{"note", "{"}}, "note", "journal");
+              }),
+              {"journal", "note"}));
+  CHECK(io::path_text("/caf\xC3\xA9") == "/caf\xC3\xA9");
+  CHECK(io::path_text("/caf\xE9") == "/caf\\xe9");
+}
+
 }  // namespace output_journal_tests
 }  // namespace tersor

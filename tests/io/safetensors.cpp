@@ -113,6 +113,11 @@ TEST_CASE("safetensors reader: refuses broken files and says why") {
     CHECK(holds(
         verdict(with_header(R"({"x":{"dtype":"U8","shape":[18446744073709551616],"data_offsets":[0,0]}})")),
         {"x", "shape"}));
+    std::string zeros_of_rank_65 = "0";
+    for (int k = 1; k < 65; ++k) zeros_of_rank_65 += ",0";
+    CHECK(holds(verdict(with_header(concat(R"({"x":{"dtype":"U8","shape":[)", zeros_of_rank_65,
+                                           R"(],"data_offsets":[0,0]}})"))),
+                {"x", "65 extents", "at most 64"}));
     CHECK(holds(verdict(with_header(R"({"x":{"dtype":"U8","shape":3,"data_offsets":[0,0]}})")),
                 {"x", "shape", "an array"}));
     CHECK(holds(verdict(with_header(R"({"x":{"dtype":"U8","shape":[1],"data_offsets":[0]}})", "1")),

@@ -164,6 +164,8 @@ TEST_CASE("sharded_writer: wrong sizes, names that are there twice and lost file
   const temporary_folder other;
   io::sharded_writer lost(other.path());
   CHECK(holds(error_of([&] { lost.restore({progress}, "journal"); }), {".tensors-00001", "40"}));
+  std::filesystem::resize_file(folder / ".model.safetensors.tensors-00001", 39);
+  CHECK(holds(error_of([&] { out.finish(); }), {".tensors-00001", "39", "40 bytes"}));
   io::sharded_writer broken(other.path());
   CHECK(holds(error_of([&] { broken.restore({io::json{{1, 2}}}, "journal"); }), {"journal"}));
 }

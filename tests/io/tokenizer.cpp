@@ -39,6 +39,24 @@ std::string load_error(const json& file) {
 
 }  // namespace
 
+TEST_CASE("tokenizer: of many added tokens the longest is found without trying each") {
+  json file = small();
+  auto token = file["added_tokens"][0];
+  constexpr int count = 20000;
+  for (int i = 0; i < count; ++i) {
+    token["id"] = 260 + i;
+    token["content"] = "a" + std::to_string(i) + (i % 2 == 0 ? "" : "a");
+    file["added_tokens"].push_back(token);
+  }
+  const tokenizer t(file, "file");
+  std::string text;
+  for (int i = 0; i < 200000; ++i) text += "a-";  // each a begins like all of them
+  const std::string whole = text + "a12" + "a1a" + "a10b";
+  CHECK(t.decode(t.encode(whole)) == whole);
+  CHECK(t.encode("a12") == std::vector<int>{260 + 12});
+  CHECK(t.encode("a11a") == std::vector<int>{260 + 11});
+}
+
 TEST_CASE("unicode: classes") {  // Unicode 16.0, general categories L* and N*, property White_Space
   CHECK(class_of('a') == unicode_class::letter);
   CHECK(class_of('Z') == unicode_class::letter);
@@ -293,6 +311,9 @@ TEST_CASE("tokenizer: files it does not read are refused by name") {
     CHECK(holds(load_error(file), {"model"}));
   }
   SECTION("added tokens") {
+    CHECK(tokenizer(file, "file").contains(259));
+    CHECK_FALSE(tokenizer(file, "file").contains(260));
+    CHECK_FALSE(tokenizer(file, "file").contains(-1));
     file["added_tokens"][0]["single_word"] = true;
     CHECK(holds(load_error(file), {"<|endoftext|>", "single_word"}));
     file = small();

@@ -31,7 +31,12 @@ TEST_CASE("activations: the exponential is within two units in the last place") 
   CHECK(worst < 1.2e-7);
   CHECK(kernel::exponential(0.0F) == 1.0F);
   CHECK(kernel::exponential(-200.0F) == 0.0F);
-  CHECK(kernel::exponential(-1e8F) == 0.0F);
+  for (const float x :
+       {128.0F, 1e8F, 1e13F, std::numeric_limits<float>::max(), std::numeric_limits<float>::infinity()}) {
+    CHECK(kernel::exponential(-x) == 0.0F);
+    CHECK(kernel::exponential(x) == std::numeric_limits<float>::infinity());
+  }
+  CHECK(std::isnan(kernel::exponential(std::numeric_limits<float>::quiet_NaN())));
 }
 
 TEST_CASE("activations: softmax is a distribution, of shifted rows too") {

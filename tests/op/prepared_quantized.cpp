@@ -31,5 +31,19 @@ TEST_CASE("prepared quantized: two rows by hand") {
   }
 }
 
+TEST_CASE("prepared quantized: a weight without rows") {
+  const matrix<float> none(0, 1);
+  const op::quantized w(matrix<std::uint8_t>(0, 64),
+                        op::affine_grid(4, 0, 64, 64, none.view(), none.view(), dtype::f16));
+  const matrix<float> x(3, 64, 1.0F);
+  matrix<float> y(3, 0);
+  for (const auto type : {op::activation_type::f32, op::activation_type::int8}) {
+    const op::prepared_quantized p(w, {.activations = type});
+    p.apply(x.view(), y.view());
+    CHECK(p.rows() == 0);
+    CHECK(p.cols() == 64);
+  }
+}
+
 }  // namespace prepared_quantized_tests
 }  // namespace tersor

@@ -111,6 +111,8 @@ struct bone {
   bone_state<T> init(const layer_view<std::type_identity_t<T>>& layer, random_generator random) const {
     validate();
     const index_t cols = mini > 0 ? mini : layer.rows();
+    require(cols <= layer.rows() && layer.rows() % cols == 0, "bone: mini", mini,  // before the memory
+            "a divisor of the ", layer.rows(), " outputs");
     bone_state<T> state(layer.rows(), layer.cols(),
                         random_start ? detail::kaiming<T>(rank, cols, random) : matrix<T>(rank, cols));
     state.tensors()[0].stored_type = value_type;

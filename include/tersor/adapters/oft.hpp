@@ -219,6 +219,7 @@ struct oft {
     validate_options(*this, info.id);
     require((block_size == 0) != (blocks == 0), "oft: block_size", block_size,
             "exactly one of block_size and blocks to be 0");
+    require(std::isfinite(eps), "oft: eps", eps, "a finite number");
   }
 
   /// β for `in` inputs: as asked for, or from the nearest divisor of `in`, the smaller of two.

@@ -224,8 +224,7 @@ class conversion_run {
       if (entry.contains("linear")) {
         auto linear = get<std::string>(entry, "linear", where);
         finished_.insert(linear);
-        notes_.compressed.emplace_back(std::move(linear),
-                                       ordered_json::parse(get<std::string>(entry, "note", where)));
+        notes_.compressed.emplace_back(std::move(linear), kept_json(entry, "note", where));
       } else {
         finished_.insert(get<std::string>(entry, "tensor", where));
       }

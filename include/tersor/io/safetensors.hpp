@@ -45,6 +45,8 @@ static_assert(
 
 /// The largest header that readers accept, in bytes.
 inline constexpr std::uint64_t safetensors_max_header = 100'000'000;
+/// The most extents of a shape; other libraries stop at 64 or before.
+inline constexpr std::size_t safetensors_max_rank = 64;
 
 /// One tensor of a file: row-major, `shape` [slowest axis, ..., fastest axis] (empty for a single value), at
 /// bytes `begin` to `end` of the data.
@@ -75,18 +77,22 @@ inline std::string shape_text(std::span<const index_t> shape) {
 /// does.
 inline std::uint64_t checked_bytes(std::span<const index_t> shape, dtype type, std::string_view where) {
   constexpr std::uint64_t largest = std::numeric_limits<std::uint64_t>::max();
+  require(shape.size() <= safetensors_max_rank, where, concat(shape.size(), " extents"), "at most ",
+          safetensors_max_rank);
   std::uint64_t bits = 1;
+  // the text of a shape is only made for an error: it takes longer than the product
   const auto multiply = [&](std::uint64_t factor) {
-    require(factor == 0 || bits <= largest / factor, where, shape_text(shape), "fewer than 2^64 bits");
+    if (factor != 0 && bits > largest / factor) fail(where, shape_text(shape), "fewer than 2^64 bits");
     bits *= factor;
   };
   for (index_t extent : shape) {
-    require(extent >= 0, where, shape_text(shape), "extents of at least 0");
+    if (extent < 0) fail(where, shape_text(shape), "extents of at least 0");
     multiply(static_cast<std::uint64_t>(extent));
   }
   multiply(static_cast<std::uint64_t>(bits_of(type)));
-  require(bits % 8 == 0, where, concat(name(type), " ", shape_text(shape)), "a whole number of bytes, not ",
-          bits, " bits");
+  if (bits % 8 != 0)
+    fail(where, concat(name(type), " ", shape_text(shape)),
+         concat("a whole number of bytes, not ", bits, " bits"));
   return bits / 8;
 }
 

@@ -121,8 +121,8 @@ class sharded_writer final : public tensor_sink {
     }
     if (filled_ == 0) return;
     const auto size = std::filesystem::file_size(spool_path(shard_), ignored);
-    require(!ignored && size >= filled_, spool_path(shard_).string(), size, filled_,
-            " bytes of the interrupted run");
+    require(!ignored, spool_path(shard_).string(), "missing", filled_, " bytes of the interrupted run");
+    require(size >= filled_, spool_path(shard_).string(), size, filled_, " bytes of the interrupted run");
     std::filesystem::resize_file(spool_path(shard_), filled_);
     spool_ = std::fopen(spool_path(shard_).string().c_str(), "ab");
     if (spool_ == nullptr) refuse();
@@ -213,6 +213,8 @@ class sharded_writer final : public tensor_sink {
       for (const auto& t : tensors_) {
         if (t.shard != shard_) continue;
         const std::uint64_t size = detail::checked_bytes(t.shape, t.type, t.name);
+        require(begin + size <= collected.size(), collected.path().string(), collected.size(), "at least ",
+                begin + size, " bytes, as were written to it");
         file.add(t.name, t.type, t.shape, collected.bytes().subspan(begin, size));
         begin += size;
       }

@@ -158,6 +158,11 @@ class tokenizer {
     const auto found = ids_.find(token);
     return found == ids_.end() ? std::nullopt : std::optional(found->second);
   }
+  /// Is there a token of that id? Models whose table is padded predict others too.
+  bool contains(int id) const {
+    return id >= 0 && static_cast<std::size_t>(id) < tokens_.size() &&
+           tokens_[static_cast<std::size_t>(id)].used;
+  }
   /// The bytes of one token.
   const std::string& bytes(int id) const { return at(id).bytes; }
   /// Whether an id is an added token marked special.
@@ -185,9 +190,7 @@ class tokenizer {
   }
 
   const token& at(int id) const {
-    const bool known = id >= 0 && static_cast<std::size_t>(id) < tokens_.size() &&
-                       tokens_[static_cast<std::size_t>(id)].used;
-    require(known, "token id", id, "an id of the vocabulary, below ", tokens_.size());
+    require(contains(id), "token id", id, "an id of the vocabulary, below ", tokens_.size());
     return tokens_[static_cast<std::size_t>(id)];
   }
 
@@ -342,8 +345,12 @@ class tokenizer {
       std::stable_sort(
           added_[pass].begin(), added_[pass].end(),
           [](const added_token& a, const added_token& b) { return a.content.size() > b.content.size(); });
-      for (std::size_t i = 0; i < added_[pass].size(); ++i)
-        by_first_byte_[pass][static_cast<unsigned char>(added_[pass][i].content[0])].push_back(i);
+      for (std::size_t i = 0; i < added_[pass].size(); ++i) {
+        const std::string& content = added_[pass][i].content;
+        by_content_[pass].try_emplace(content, i);
+        auto& lengths = lengths_[pass][static_cast<unsigned char>(content[0])];
+        if (lengths.empty() || lengths.back() != content.size()) lengths.push_back(content.size());
+      }
     }
   }
 
@@ -363,8 +370,11 @@ class tokenizer {
       return;
     }
     const auto match = [&](std::size_t p) -> const added_token* {
-      for (std::size_t i : by_first_byte_[pass][static_cast<unsigned char>(text[p])])
-        if (text.substr(p).starts_with(added_[pass][i].content)) return &added_[pass][i];
+      for (const std::size_t length : lengths_[pass][static_cast<unsigned char>(text[p])]) {
+        if (length > text.size() - p) continue;
+        const auto found = by_content_[pass].find(text.substr(p, length));
+        if (found != by_content_[pass].end()) return &added_[pass][found->second];
+      }
       return nullptr;
     };
     std::size_t done = 0;
@@ -446,7 +456,8 @@ class tokenizer {
   detail::string_map<int> whole_words_;  // by bytes, only with ignore_merges
   byte_pairs pairs_;
   std::array<std::vector<added_token>, 2> added_;  // by pass, longest first
-  std::array<std::array<std::vector<std::size_t>, 256>, 2> by_first_byte_;
+  std::array<detail::string_map<std::size_t>, 2> by_content_;
+  std::array<std::array<std::vector<std::size_t>, 256>, 2> lengths_;  // by first byte, longest first
   pre_tokenizer words_;
   bool ignore_merges_ = false;
   bool pieces_ = false;        // SentencePiece

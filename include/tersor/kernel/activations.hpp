@@ -13,9 +13,13 @@
 
 namespace tersor::kernel {
 
-/// e^x to within 2 units in the last place, for |x| < 1e9; 0 below -88, infinity above 89. Only integers are
+/// e^x to within 2 units in the last place; 0 below -88, infinity above 89, NaN of NaN. Only integers are
 /// compared, so that loops over it vectorise under the compilers' default floating-point rules.
 TERSOR_ALWAYS_INLINE float exponential(float x) {
+  // far beyond both ends r would not be small: 128 stands for all from there to infinity
+  const auto bits = std::bit_cast<std::int32_t>(x), size = bits & 0x7FFFFFFF;
+  const std::int32_t nearer = size > 0x43000000 ? 0x43000000 : size;
+  x = std::bit_cast<float>((size > 0x7F800000 ? size : nearer) | (bits & ~0x7FFFFFFF));
   constexpr float magic = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
   const float shifted = x * 1.44269504F + magic;  // (a conversion to int would not be defined for NaN)
   const float k = shifted - magic;

@@ -67,7 +67,7 @@ struct pyramid {
   }
   void validate() const {
     validate_budget(*this);
-    snapkv_scores_of(*this).validate();
+    require_odd_kernel(kernel, info.id);
     require(capacity == 0 || capacity >= window, concat(info.id, ": capacity"), capacity,
             "at least the window, ", window);
   }

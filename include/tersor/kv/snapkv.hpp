@@ -44,6 +44,11 @@ constexpr auto snapkv_score_options() {
       option{"reduce", &T::reduce, {.help = "how the query heads of a group agree"}}};
 }
 
+/// Their pooling has a middle. @param id the policy, for errors.
+inline void require_odd_kernel(index_t kernel, std::string_view id) {
+  require(kernel % 2 == 1, concat(id, ": kernel"), kernel, "an odd number");
+}
+
 /// SnapKV (arXiv:2404.14469, official code FasterDecoding/SnapKV; `SnapKVPress` of NVIDIA/kvpress): what the
 /// end of a prompt attends to is what the answer will need. The attention of the last `window` queries is
 /// averaged for each earlier token, pooled over `kernel` neighbours and joined over the query heads of a
@@ -79,7 +84,7 @@ struct snapkv {
   }
   void validate() const {
     validate_budget(*this);
-    require(kernel % 2 == 1, concat(info.id, ": kernel"), kernel, "an odd number");
+    require_odd_kernel(kernel, info.id);
     require(capacity == 0 || capacity >= window, concat(info.id, ": capacity"), capacity,
             "at least the window, ", window);
   }

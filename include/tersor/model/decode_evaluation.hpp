@@ -93,6 +93,8 @@ inline decode_result decode_perplexity(const llama& m, std::span<const int> ids,
     attention.merge(of_window[w].attention);
   }
   r.perplexity = std::exp(mean);
+  require(std::isfinite(r.perplexity), "perplexity", r.perplexity,
+          "a finite number; the mean negative log-likelihood of a token is ", mean);
   r.tokens = windows * (n - options.prompt);
   r.attention_output_error = attention.relative_frobenius();
   return r;

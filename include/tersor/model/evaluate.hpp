@@ -86,6 +86,8 @@ inline perplexity_result perplexity(const llama& m, std::span<const int> ids,
   double mean = 0.0;
   for (const double nll : r.nll_per_window) mean += nll / static_cast<double>(windows);
   r.perplexity = std::exp(mean);
+  require(std::isfinite(r.perplexity), "perplexity", r.perplexity,
+          "a finite number; the mean negative log-likelihood of a token is ", mean);
   r.tokens = windows * (n - 1);
   return r;
 }

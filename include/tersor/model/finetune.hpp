@@ -30,6 +30,9 @@ struct finetune_options {
     require(steps >= 1, "finetune: steps", steps, "at least 1");
     require(batch >= 1, "finetune: batch", batch, "at least 1");
     require(window >= 2, "finetune: window", window, "at least 2");
+    constexpr index_t most_tokens = index_t{1} << 24;  // of a step, whose memory grows with them
+    require(batch <= std::max<index_t>(most_tokens / window, 1), "finetune: batch", batch, "at most ",
+            most_tokens, " tokens a step, in windows of ", window);
     require(learning_rate >= 0 && std::isfinite(learning_rate), "finetune: learning_rate", learning_rate,
             "a finite number >= 0");
     require(up_ratio >= 1 && std::isfinite(up_ratio), "finetune: up_ratio", up_ratio, "a finite number >= 1");

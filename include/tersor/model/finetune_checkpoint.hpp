@@ -37,10 +37,7 @@ inline void save_finetune_state(const finetune_state& s, const std::filesystem::
     file.add("rule/" + name, dtype::f64, {static_cast<index_t>(values.size())},
              std::vector<std::byte>(bytes.begin(), bytes.end()));
   }
-  auto temporary = path;
-  temporary += ".new";
-  file.write(temporary);
-  std::filesystem::rename(temporary, path);
+  file.write(path);
 }
 
 /// Error if the file is of another run.

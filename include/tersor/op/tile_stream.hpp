@@ -161,7 +161,8 @@ class tile_stream {
   }
   void order_columns(index_t groups, index_t group_size, std::span<const std::int32_t> g_idx) {
     std::vector<std::vector<std::int32_t>> members(static_cast<std::size_t>(groups));
-    for (index_t j = 0; j < cols_; ++j) {
+    const index_t columns = groups == 0 ? 0 : cols_;  // a weight without rows has no scales to count
+    for (index_t j = 0; j < columns; ++j) {
       const index_t g = g_idx.empty() ? j / group_size : g_idx[static_cast<std::size_t>(j)];
       members[static_cast<std::size_t>(g)].push_back(static_cast<std::int32_t>(j));
     }
