@@ -36939,7 +36939,7 @@ inline gptq_tensors gptq_pack(const op::quantized& op, gptq_variant variant) {
 inline op::quantized gptq_unpack(const gptq_tensors& t, int bits, index_t group_size, gptq_variant variant) {
   require(bits == 2 || bits == 3 || bits == 4 || bits == 8, "gptq layout: bits", bits, "2, 3, 4 or 8");
   require(group_size == -1 || group_size >= 1, "gptq layout: group_size", group_size, "-1 or at least 1");
-  require(t.qweight.size() > 0, "gptq layout: qweight", concat(t.qweight.rows(), " x ", t.qweight.cols()),
+  require(!t.qweight.empty(), "gptq layout: qweight", concat(t.qweight.rows(), " x ", t.qweight.cols()),
           "at least one word");
   const index_t in = t.qweight.rows() * 32 / bits, out = t.qweight.cols(), groups = t.scales.rows();
   detail::require_gptq_shape(bits, in, out);
@@ -37078,7 +37078,7 @@ inline awq_gemm_tensors awq_gemm_pack(const op::quantized& op) {
 /// The operator of gemm tensors; group_size -1 means the whole row. Errors: shapes that do not fit each
 /// other.
 inline op::quantized awq_gemm_unpack(const awq_gemm_tensors& t, index_t group_size) {
-  require(t.qweight.size() > 0, "awq gemm layout: qweight", concat(t.qweight.rows(), " x ", t.qweight.cols()),
+  require(!t.qweight.empty(), "awq gemm layout: qweight", concat(t.qweight.rows(), " x ", t.qweight.cols()),
           "at least one word");
   const index_t in = t.qweight.rows(), out = t.qweight.cols() * 8;
   require(group_size == -1 || group_size >= 1, "awq gemm layout: group_size", group_size, "-1 or at least 1");
@@ -37136,7 +37136,7 @@ inline awq_v2_tensors awq_v2_pack(const op::quantized& op) {
 /// scaled_zeros / scales. Errors: shapes that do not fit each other; a scale that is not positive; a scaled
 /// zero that is no product of its scale and a code.
 inline op::quantized awq_v2_unpack(const awq_v2_tensors& t, index_t group_size) {
-  require(t.qweight.size() > 0, "awq v2 layout: qweight", concat(t.qweight.rows(), " x ", t.qweight.cols()),
+  require(!t.qweight.empty(), "awq v2 layout: qweight", concat(t.qweight.rows(), " x ", t.qweight.cols()),
           "at least one word");
   const index_t in = t.qweight.cols(), out = t.qweight.rows() * 4;
   require(group_size == -1 || group_size >= 1, "awq v2 layout: group_size", group_size, "-1 or at least 1");

@@ -97,7 +97,7 @@ inline ordered_json kept_json(const json& entry, std::string_view key, const std
 
 /// A path as text that JSON can hold: of one that is not UTF-8, bytes above 127 are written "\xNN".
 inline std::string path_text(const std::filesystem::path& path) {
-  const std::string text = path.string();
+  std::string text = path.string();
   if (parse_json(json_text(text), "path").get_ref<const std::string&>() == text) return text;
   std::string escaped;
   for (const char c : text) {

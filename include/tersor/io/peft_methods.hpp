@@ -187,7 +187,7 @@ inline adapters::any_adapter oft_of(const peft_config& c, const peft_module& m, 
 /// Of MiSS and Bone: "", "bat" or "mini".
 inline std::string miss_variant(const peft_config& c) {
   const auto init = c.fields().find("init_weights");
-  const std::string variant = init != c.fields().end() && init->is_string() ? init->get<std::string>() : "";
+  std::string variant = init != c.fields().end() && init->is_string() ? init->get<std::string>() : "";
   require(variant.empty() || variant == "bat" || variant == "mini", c.where() + ": \"init_weights\"", variant,
           "true, false, bat or mini");
   return variant;

@@ -128,7 +128,7 @@ inline gptq_tensors gptq_pack(const op::quantized& op, gptq_variant variant) {
 inline op::quantized gptq_unpack(const gptq_tensors& t, int bits, index_t group_size, gptq_variant variant) {
   require(bits == 2 || bits == 3 || bits == 4 || bits == 8, "gptq layout: bits", bits, "2, 3, 4 or 8");
   require(group_size == -1 || group_size >= 1, "gptq layout: group_size", group_size, "-1 or at least 1");
-  require(t.qweight.size() > 0, "gptq layout: qweight", concat(t.qweight.rows(), " x ", t.qweight.cols()),
+  require(!t.qweight.empty(), "gptq layout: qweight", concat(t.qweight.rows(), " x ", t.qweight.cols()),
           "at least one word");
   const index_t in = t.qweight.rows() * 32 / bits, out = t.qweight.cols(), groups = t.scales.rows();
   detail::require_gptq_shape(bits, in, out);
