@@ -147,6 +147,7 @@ TEST_CASE("command: blocks of a GGUF file become what other tools hold of the sa
   const std::vector<std::pair<std::string, std::vector<std::string>>> formats{
       {"Q4_0", {"gptq", "gptq_v2", "awq", "compressed-tensors"}},
       {"Q5_0", {"compressed-tensors"}},
+      {"Q6_K", {"compressed-tensors"}},
       {"Q8_0", {"gptq", "gptq_v2", "compressed-tensors"}},
       {"MXFP4", {"compressed-tensors"}}};
   const auto source = files.beside("source.gguf"), none = files.beside("none");

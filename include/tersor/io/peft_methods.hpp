@@ -47,8 +47,8 @@ inline void require_unchanged_base(const peft_config& c) {
     if (lower == kept) return;
   fail(c.where() + ": \"init_lora_weights\"", start,
        "true, false, gaussian, eva, orthogonal or mica: of other starts PEFT changes the base. Save the "
-       "adapter "
-       "for the unchanged base by save_pretrained(..., path_initial_model_for_weight_conversion=...), which "
+       "adapter for the unchanged base by save_pretrained(..., "
+       "path_initial_model_for_weight_conversion=...), which "
        "writes true; or write true here if the base is the changed one, as that of loftq must be");
 }
 
