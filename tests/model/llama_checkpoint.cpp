@@ -110,6 +110,7 @@ TEST_CASE("llama_checkpoint: every tensor is part of the model and has a type of
     return error_of([&] { model::load_llama(folder.path()); });
   };
   CHECK(load_with("model.layers.0.self_attn.rotary_emb.inv_freq", dtype::f32, {3}).empty());
+  CHECK(load_with("model.layers.1.self_attn.k_scale", dtype::f32, {1}).empty());
   CHECK(load_with("lm_head.weight", dtype::f32, {50, 24}).empty());
   CHECK(holds(load_with("foo", dtype::f32, {1}), {folder.path().string(), "foo"}));
   CHECK(holds(load_with(name + ".more", dtype::u8, {1}), {name + ".more"}));

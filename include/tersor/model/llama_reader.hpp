@@ -10,6 +10,17 @@
 
 namespace tersor::model {
 
+namespace detail {
+
+/// Tensors beside the weights: frequencies that follow from config.json, and scales for a quantized cache of
+/// another program.
+inline bool is_no_weight(std::string_view tensor) {
+  return tensor.ends_with(".rotary_emb.inv_freq") || tensor.ends_with(".self_attn.k_scale") ||
+         tensor.ends_with(".self_attn.v_scale");
+}
+
+}  // namespace detail
+
 /// `load_llama` (model/llama_checkpoint.hpp), which may be compiled once.
 inline llama read_llama_folder(const std::filesystem::path& folder) {
   const io::checkpoint files(folder);
@@ -67,8 +78,8 @@ inline llama read_llama_folder(const std::filesystem::path& folder) {
     used.insert(bias);
   }
   for (const auto name : files.names())
-    require(used.contains(name) || name.ends_with(".rotary_emb.inv_freq"), concat(files.where(), ": tensor"),
-            name, "a tensor of the model that config.json describes");
+    require(used.contains(name) || detail::is_no_weight(name), concat(files.where(), ": tensor"), name,
+            "a tensor of the model that config.json describes");
   return m;
 }
 
