@@ -43,9 +43,8 @@ void print(const tersor::io::ordered_json& j) {
 }
 
 /// All that decides the output: a run goes on only with the same.
-tersor::io::json settings_of(const compress_options& o, const std::vector<fs::path>& weights,
+tersor::io::json settings_of(const compress_options& o, std::vector<fs::path> inputs,
                              const std::string& recipe) {
-  auto inputs = weights;
   if (!o.calibration.empty()) inputs.emplace_back(o.calibration);
   return {{"command", "compress"},
           {"inputs", tersor::io::identity_of(inputs)},
@@ -90,7 +89,7 @@ void run(const compress_options& o) {
     out = std::make_unique<command::streamed_output>(*o.out, o.force, o.resume,
                                                      command::bytes_of(o.shard_size, "--shard-size"), dense);
     if (o.resume) {
-      out->keep_journal(settings_of(o, dense.weight_files(), recipe.text()));
+      out->keep_journal(settings_of(o, dense.input_files(), recipe.text()));
       command::interruption_note = "what is finished was kept: the same command goes on";
     }
     progress.first_block = out->blocks();

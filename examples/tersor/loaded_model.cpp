@@ -44,6 +44,16 @@ std::vector<std::filesystem::path> command::loaded_model::weight_files() const {
   return paths;
 }
 
+std::vector<std::filesystem::path> command::loaded_model::input_files() const {
+  auto paths = weight_files();
+  if (is_gguf(path)) return paths;
+  std::vector<std::string_view> names{"tokenizer.json", "tokenizer_config.json"};
+  names.insert(names.end(), tersor::io::settings_files.begin(), tersor::io::settings_files.end());
+  for (const auto name : names)
+    if (auto file = folder_of(path) / name; std::filesystem::exists(file)) paths.push_back(std::move(file));
+  return paths;
+}
+
 std::uint64_t command::loaded_model::file_bytes() const {
   std::uint64_t bytes = 0;
   for (const auto& file : weight_files()) bytes += std::filesystem::file_size(file);

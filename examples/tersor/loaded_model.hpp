@@ -36,6 +36,8 @@ struct loaded_model {
     return std::filesystem::is_directory(path) || is_gguf(path) ? path : path.parent_path();
   }
   std::vector<std::filesystem::path> weight_files() const;
+  /// These and the files that say what they mean: all that a result depends on.
+  std::vector<std::filesystem::path> input_files() const;
   /// Bytes of these files.
   std::uint64_t file_bytes() const;
   /// Writes the model's config and tokenizer into a folder, which holds its weights or others of its shapes.

@@ -47,7 +47,8 @@ test::outcome run_until(const std::vector<std::string>& arguments, const std::fi
 TEST_CASE("command: a compression that is killed after some blocks goes on to the same bytes") {
   const small_model files;
   const bool of_gguf = GENERATE(false, true);
-  const auto lm = of_gguf ? embedded_gguf(files) : test::embedded_model.string();
+  const auto lm = of_gguf ? embedded_gguf(files) : files.beside("lm");
+  if (!of_gguf) std::filesystem::copy(test::embedded_model, lm);
   const auto whole = files.beside("whole"), out = files.beside("part");
   const auto arguments = [&](const std::string& folder) {
     return std::vector<std::string>{"compress",
@@ -76,12 +77,12 @@ TEST_CASE("command: a compression that is killed after some blocks goes on to th
   auto other = arguments(out);
   other[3] = "gptq(bits=3, group_size=64)";
   check_refused(run(other), {"--resume: with", "bits=3", "gptq"});
-  if (of_gguf) {  // a file that was written anew is another input
-    const auto time = std::filesystem::last_write_time(lm);
-    std::filesystem::last_write_time(lm, time + std::chrono::seconds(5));
-    check_refused(run(arguments(out)), {"--resume: inputs", lm});
-    std::filesystem::last_write_time(lm, time);
-  }
+  // a file that was written anew is another input
+  const auto changed = of_gguf ? lm : (std::filesystem::path(lm) / "config.json").string();
+  const auto time = std::filesystem::last_write_time(changed);
+  std::filesystem::last_write_time(changed, time + std::chrono::seconds(5));
+  check_refused(run(arguments(out)), {"--resume: inputs", changed});
+  std::filesystem::last_write_time(changed, time);
   const auto j = json_of(arguments(out));
   CHECK(j["layers"].size() == 42);
   CHECK_FALSE(std::filesystem::exists(partial));
