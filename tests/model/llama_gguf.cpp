@@ -307,6 +307,21 @@ TEST_CASE("llama gguf: a file that comes from a file keeps what a model does not
   }
 }
 
+TEST_CASE("llama gguf: rotations of a file are not scaled a second time in its copy") {
+  const temporary_folder folder;
+  const auto plain = save_tiny(folder, tiny_llama());
+  const std::string factor = "llama.rope.scaling.factor";
+  edit change{{{factor, setting(factor, 2.0F)}}, {{"rope_freqs.weight", {{{3}, {1.0F, 2.0F, 4.0F}}}}}};
+  const io::gguf_file source(edited(folder, plain, change));
+  const auto m = model::load_llama_gguf(source);
+  model::save_llama_gguf(m, tiny_tokenizer(), "tokenizer", folder / "copy.gguf",
+                         {.type = std::nullopt, .source = &source});
+  const auto copy = model::load_llama_gguf(folder / "copy.gguf").config().rotary_frequencies;
+  const auto& expected = m.config().rotary_frequencies;
+  CHECK(expected[1] == kernel::rotary::base_frequencies(6, 10000.0)[1] / 4.0);
+  for (std::size_t i = 0; i < expected.size(); ++i) CHECK(std::abs(copy[i] / expected[i] - 1) < 1e-7);
+}
+
 TEST_CASE("llama gguf: the types of a table and of a head") {
   const temporary_folder folder;
   auto config = tiny_config();

@@ -191,7 +191,10 @@ inline void copy_other_keys(io::gguf_writer& out, const io::gguf_file& source) {
     const bool of_file = key == "general.file_type" || key == "general.quantization_version" ||
                          key == "general.alignment" || key.starts_with("split.");
     const bool of_another = architecture != "llama" && key.starts_with(architecture + ".");
-    if (!of_file && !of_another && !out.has(e.key)) out.copy(e);
+    // the model's frequencies have it already
+    const bool of_rotations = key == "llama.rope.scaling.type" || key == "llama.rope.scaling.factor" ||
+                              key == "llama.rope.scale_linear";
+    if (!of_file && !of_another && !of_rotations && !out.has(e.key)) out.copy(e);
   }
 }
 /// Does the beginning-of-text token stand before a text?
