@@ -66,6 +66,19 @@ TEST_CASE("gguf tokenizer: what a file says nothing of is as in llama.cpp") {
     CHECK(t.token_to_id("[EMPTY_4]") == 4);
     return 0;
   });
+  // such a token has its name in all places
+  written(
+      [](gguf_writer& out) {
+        sentence_pieces(out);
+        out.set("tokenizer.ggml.bos_token_id", 4U);
+        out.set("tokenizer.ggml.unknown_token_id", 4U);
+      },
+      [](const gguf_file& f) {
+        const auto file = tokenizer_json(f);
+        CHECK(file["post_processor"]["special_tokens"]["[EMPTY_4]"]["ids"] == json{4});
+        CHECK(file["model"]["unk_token"] == "[EMPTY_4]");
+        return 0;
+      });
 }
 
 TEST_CASE("gguf tokenizer: the beginning-of-text token goes both ways") {

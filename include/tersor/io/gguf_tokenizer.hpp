@@ -191,10 +191,13 @@ inline json tokenizer_json(const gguf_file& file) {
   require(types.size() == tokens.size(), concat(where, ": ", prefix, "token_type"), types.size(),
           tokens.size(), " elements, as many as tokens");
 
+  // one without a text has the name that llama.cpp gives it
+  const auto text_of = [&](std::size_t i) {
+    return tokens[i].empty() ? concat("[EMPTY_", i, "]") : std::string(tokens[i]);
+  };
   json vocab = json::object(), added = json::array();
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    // llama.cpp's name for one without a text
-    const std::string token = tokens[i].empty() ? concat("[EMPTY_", i, "]") : std::string(tokens[i]);
+    const std::string token = text_of(i);
     const std::string place = concat(where, ": ", prefix, "tokens[", i, "]");
     // JSON holds UTF-8 alone.
     for (std::size_t p = 0; p < token.size();) {
@@ -237,7 +240,7 @@ inline json tokenizer_json(const gguf_file& file) {
     const auto unknown = file.get<std::size_t>(prefix + "unknown_token_id", 0);
     require(unknown < tokens.size(), concat(where, ": ", prefix, "unknown_token_id"), unknown, "an id below ",
             tokens.size());
-    bpe["unk_token"] = std::string(tokens[unknown]);
+    bpe["unk_token"] = text_of(unknown);
     const bool space = file.get<bool>(prefix + "add_space_prefix", true);
     const std::string mark(detail::piece_space);
     json steps = json::array(), back = json::array();
@@ -262,7 +265,7 @@ inline json tokenizer_json(const gguf_file& file) {
     require(bos >= 0 && static_cast<std::size_t>(bos) < tokens.size(),
             concat(where, ": ", prefix, "bos_token_id"), bos, "an id below ", tokens.size(),
             ", as it is put before every text");
-    start.emplace_back(tokens[static_cast<std::size_t>(bos)], bos);
+    start.emplace_back(text_of(static_cast<std::size_t>(bos)), bos);
   }
   result["post_processor"] = text_start_template(start);
   result["added_tokens"] = std::move(added);
